@@ -1,0 +1,43 @@
+"""zcache: training-free feature caching for diffusion transformers, with reflection (Z-Cache).
+
+| paper | here |
+|---|---|
+| H_t = {h_t^l} | feature: what a granularity caches of one denoiser call |
+| A, H_A | anchors: the steps computed in full, and their features |
+| C(H_A, k) | `bases`: forecast of a feature at step k |
+| w = W(k) | `weights`: trust in the newer anchor, 0 at `start`, 1 at `stop` |
+| t_2, t_1 | `start`, `stop`: the older and the newer anchor of a window |
+| N | `interval`: distance between neighbouring full steps |
+| O | `order` of the base strategy |
+
+A step is an index that counts up from 0, the noisiest; timesteps belong to the scheduler.
+"""
+
+from .cache import ZCache, disable, enable, enabled
+from .config import Plan, ZCacheConfig
+from .errors import (
+    AlreadyEnabledError,
+    CheckpointError,
+    ConfigError,
+    NotEnabledError,
+    UnsupportedPipelineError,
+    ZCacheError,
+)
+from .report import Report
+
+__all__ = [
+    "AlreadyEnabledError",
+    "CheckpointError",
+    "ConfigError",
+    "NotEnabledError",
+    "Plan",
+    "Report",
+    "UnsupportedPipelineError",
+    "ZCache",
+    "ZCacheConfig",
+    "ZCacheError",
+    "disable",
+    "enable",
+    "enabled",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,86 @@
+"""Base strategies C(H_A, k): a feature at a cached step from the anchors computed so far.
+
+Every published forecast is linear in the anchors' features, so a strategy is a pure function that returns the
+scalar factors of the newest anchors: feature(k) = sum_i factor_i * feature(anchor_i). The blend of a reflection,
+(1-w) C(H_A, k) + w C(H_{A+stop}, k), is linear too and is added up in the factors, before any tensor is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .registry import Registry
+
+Factors = tuple[float, ...]
+Base = Callable[[Sequence[int], int, int], Factors]
+
+_bases: Registry[Base] = Registry("base")
+register, unregister, names = _bases.register, _bases.unregister, _bases.names
+
+
+def resolve(name: str) -> Base:
+    """The strategy behind a registered name; raises ConfigError for an unknown one."""
+    return _bases[name]
+
+
+@register("taylorseer")
+def taylorseer(anchors: Sequence[int], step: int, order: int) -> Factors:
+    """TaylorSeer (arXiv:2503.06923): sum_i D_i x^i / i!, x = step - newest anchor.
+
+    D_0 is the newest feature and D_i = (D_{i-1} at the newest anchor - D_{i-1} at the one before) / h with the
+    distance h of those two anchors at every order, as published. Above order 1 and with uneven anchors this is
+    not a divided difference; it is the published recursion.
+
+    Args:
+        anchors: steps of the known anchors, ascending; the newest last.
+        step: k, the step to forecast; may lie before the newest anchor.
+        order: O, the highest derivative; fewer anchors silently give a lower one.
+
+    Returns:
+        One factor for each of the newest `order + 1` (or fewer) anchors, oldest first.
+    """
+    used = list(anchors[-(order + 1) :])
+    x = step - used[-1]
+    factors = [0.0] * len(used)
+    scale = 1.0
+    for i in range(len(used)):
+        for position, value in enumerate(_difference(used, i)):
+            factors[position] += value * scale
+        scale *= x / (i + 1)
+    return tuple(factors)
+
+
+def _difference(anchors: list[int], order: int) -> list[float]:
+    """D_order at the newest anchor, as factors of the anchors' features."""
+    if order == 0:
+        return [0.0] * (len(anchors) - 1) + [1.0]
+    newer = _difference(anchors, order - 1)
+    older = [*_difference(anchors[:-1], order - 1), 0.0]
+    distance = anchors[-1] - anchors[-2]
+    return [(a - b) / distance for a, b in zip(newer, older, strict=True)]
+
+
+@register("fora")
+def fora(anchors: Sequence[int], step: int, order: int) -> Factors:
+    """FORA (arXiv:2407.01425): the newest anchor's feature is used again. The order plays no part."""
+    return (1.0,)
+
+
+@register("teacache")
+def teacache(anchors: Sequence[int], step: int, order: int) -> Factors:
+    """TeaCache (arXiv:2411.19108) reuses as FORA does; it differs in when it computes (see teacache.py)."""
+    return (1.0,)
+
+
+def blend(base: Base, anchors: Sequence[int], step: int, order: int, weight: float) -> Factors:
+    """(1-w) C(H_A, k) + w C(H_{A+stop}, k) as factors of `anchors`, the newest of which is `stop` (Sec. 3.3).
+
+    Returns:
+        One factor per anchor of the longer of the two forecasts, oldest first; at order 1 that is three.
+    """
+    past = (*base(anchors[:-1], step, order), 0.0)
+    future = base(anchors, step, order)
+    length = max(len(past), len(future))
+    past = (0.0,) * (length - len(past)) + past
+    future = (0.0,) * (length - len(future)) + future
+    return tuple((1 - weight) * p + weight * f for p, f in zip(past, future, strict=True))

@@ -1,0 +1,209 @@
+"""enable, disable, enabled: put one cache on one diffusers pipeline, and take it off again without a trace."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from . import interception, sampler
+from .config import ZCacheConfig
+from .errors import AlreadyEnabledError, NotEnabledError, UnsupportedPipelineError
+from .granularity import Binding, Signal, bind, inner
+from .report import Log, Report
+from .run import Run
+
+logger = logging.getLogger(__name__)
+
+DENOISERS = ("transformer", "transformer_2")
+
+_handles: weakref.WeakKeyDictionary[Any, ZCache] = weakref.WeakKeyDictionary()
+
+
+class ZCache:
+    """The cache on one pipeline, as `enable` returns it.
+
+    Attributes:
+        config: its settings.
+        on_pass: called as on_pass(step, kind, num_steps) when a pass begins, kind being `full`, `forecast` or
+            `reflect`; for progress displays. An exception raised in it ends the run, and the next run is clean.
+    """
+
+    def __init__(self, pipe: Any, config: ZCacheConfig) -> None:
+        self.config = config
+        self.on_pass: Callable[[int, str, int], None] | None = None
+        self._scheduler = pipe.scheduler
+        self._pipe = weakref.ref(pipe)
+        self._run: Run | None = None
+        self._log = Log()
+        self._denoisers: list[nn.Module] = find_denoisers(pipe)
+        self._bindings: dict[int, Binding] = {id(d): bind(config.granularity, d) for d in self._denoisers}
+        self._signals: dict[int, Signal] = {}
+        if config.adaptive:
+            self._signals = {id(d): Signal(d) for d in self._denoisers}
+
+    def report(self) -> Report:
+        """What the last run did (or the current one so far). Waits for the device."""
+        return self._log.report()
+
+    def disable(self) -> None:
+        """Take this cache off its pipeline."""
+        pipe = self._pipe()
+        if pipe is not None:
+            disable(pipe)
+
+    def _attach(self) -> None:
+        interception.arm(self._scheduler, "set_timesteps", self._on_set_timesteps)
+        interception.arm(self._scheduler, "step", self._on_step)
+        for denoiser in self._denoisers:
+            interception.arm(denoiser, "__call__", self._on_call(denoiser))
+
+    def _detach(self) -> None:
+        interception.disarm(self._scheduler, "set_timesteps")
+        interception.disarm(self._scheduler, "step")
+        for denoiser in self._denoisers:
+            interception.disarm(denoiser, "__call__")
+        if self._run is not None:
+            self._run.close()
+
+    def _on_set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self._run is not None:
+            self._run.close()
+            self._run = None
+        result = original(*args, **kwargs)
+        run = Run(self.config, self._scheduler, self._announce)
+        self._run, self._log = run, run.log
+        return result
+
+    def _on_step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        run = self._run
+        if run is None or run.done or run.kind is None:
+            return original(*args, **kwargs)
+        named = {name: kwargs.pop(name) for name in ("model_output", "timestep", "sample") if name in kwargs}
+        return run.take_step(original, (*args, *named.values()), kwargs)
+
+    def _on_call(self, denoiser: nn.Module) -> Callable[..., Any]:
+        binding, signal = self._bindings[id(denoiser)], self._signals.get(id(denoiser))
+        reference = weakref.ref(denoiser)
+
+        def handle(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            run = self._run
+            if run is None or run.done or self._scheduler_was_replaced():
+                return original(*args, **kwargs)
+            return run.call(reference(), binding, signal, original, args, kwargs)
+
+        return handle
+
+    def _announce(self, step: int, kind: str, num_steps: int) -> None:
+        if self.on_pass is not None:
+            self.on_pass(step, kind, num_steps)
+
+    def _scheduler_was_replaced(self) -> bool:
+        pipe = self._pipe()
+        if pipe is None or pipe.scheduler is self._scheduler:
+            return False
+        if self._run is not None:
+            self._run.close()
+        self._run, self._log = None, Log()
+        self._log.fall_back(
+            "the pipeline's scheduler was replaced after enable, so everything was computed in full; "
+            "call zcache.disable and zcache.enable again"
+        )
+        logger.warning("%s", self.report().fallbacks[0])
+        return True
+
+
+def enable(pipe: Any, config: ZCacheConfig | None = None) -> ZCache:
+    """Put a cache on a diffusers pipeline. Its loop, callbacks and progress bar stay as they are.
+
+    Args:
+        pipe: a diffusers pipeline with a `transformer` and a `scheduler`.
+        config: settings; None takes the defaults.
+
+    Returns:
+        A handle, with `report()` and `disable()`.
+
+    Raises:
+        AlreadyEnabledError: the pipeline, or one it shares models or scheduler with, has a cache already.
+        UnsupportedPipelineError: no denoiser that we know, or a scheduler that cannot be followed.
+    """
+    config = ZCacheConfig() if config is None else config
+    if not isinstance(config, ZCacheConfig):
+        raise UnsupportedPipelineError(f"config is {type(config).__name__}; give a ZCacheConfig")
+    _refuse_second_cache(pipe)
+    handle = _make(pipe, config)
+    handle._attach()
+    _handles[pipe] = handle
+    return handle
+
+
+def disable(pipe: Any) -> None:
+    """The exact inverse of `enable`.
+
+    Raises:
+        NotEnabledError: the pipeline has no zcache.
+    """
+    handle = _handles.pop(pipe, None)
+    if handle is None:
+        raise NotEnabledError(f"{type(pipe).__name__} has no zcache; call zcache.enable first")
+    handle._detach()
+
+
+@contextmanager
+def enabled(pipe: Any, config: ZCacheConfig | None = None) -> Iterator[ZCache]:
+    """`enable` for the length of a with-block, `disable` at its end, also after an exception."""
+    handle = enable(pipe, config)
+    try:
+        yield handle
+    finally:
+        if _handles.get(pipe) is handle:
+            disable(pipe)
+
+
+def find_denoisers(pipe: Any) -> list[nn.Module]:
+    """The pipeline's transformers.
+
+    Raises:
+        UnsupportedPipelineError: it has none.
+    """
+    found = [getattr(pipe, name, None) for name in DENOISERS]
+    denoisers = [module for module in found if isinstance(module, nn.Module)]
+    if not denoisers:
+        raise UnsupportedPipelineError(
+            f"{type(pipe).__name__} has no transformer to cache (looked for {', '.join(DENOISERS)}); "
+            "give a diffusers pipeline of a diffusion transformer, for example FluxPipeline"
+        )
+    return denoisers
+
+
+def _make(pipe: Any, config: ZCacheConfig) -> ZCache:
+    denoisers = find_denoisers(pipe)
+    scheduler = getattr(pipe, "scheduler", None)
+    sampler.check(scheduler, config.reflect)
+    for denoiser in denoisers:
+        if interception.is_armed(denoiser, "__call__") or interception.is_armed(scheduler, "step"):
+            raise AlreadyEnabledError(
+                "another pipeline shares this transformer or scheduler and has zcache enabled, which works for "
+                "both; disable it there first to use other settings"
+            )
+        transformer = inner(denoiser)
+        if getattr(transformer, "is_cache_enabled", False):
+            raise AlreadyEnabledError(
+                f"{type(transformer).__name__} has a diffusers cache enabled; call transformer.disable_cache() first"
+            )
+        if getattr(transformer, "_is_cached", False) or getattr(pipe, "_is_cached", False):
+            raise AlreadyEnabledError(
+                f"{type(pipe).__name__} has cache-dit enabled; call cache_dit.disable_cache(pipe) first"
+            )
+    return ZCache(pipe, config)
+
+
+def _refuse_second_cache(pipe: Any) -> None:
+    if pipe in _handles:
+        raise AlreadyEnabledError(
+            f"{type(pipe).__name__} has zcache enabled already; call zcache.disable(pipe) first"
+        )

@@ -1,0 +1,254 @@
+"""One run of a pipeline: from `set_timesteps` to the last `step`. The scheduler's `step` is its only clock.
+
+A step is every denoiser call between two `step` calls; the k-th call since the last `step` is the k-th branch of
+guidance, whatever the pipeline calls it. Cached steps are remembered until the next anchor closes their window;
+then `replay` goes back over them, inside that anchor's `step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import bases, replay, sampler, weights
+from .anchors import Anchors
+from .blend import tensors
+from .config import Plan, ZCacheConfig
+from .granularity import Binding, Signal
+from .outputs import leaves
+from .report import Log
+from .schedule import Kind, Pass
+from .substitution import copied
+from .teacache import COEFFICIENTS, IDENTITY, Accumulator
+
+Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
+Original = Callable[..., Any]
+
+
+@dataclass
+class Branch:
+    """One denoiser call of one step, with what is needed to make it again."""
+
+    key: Key
+    denoiser: nn.Module
+    binding: Binding
+    original: Original
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    leaves: list[Tensor]
+    from_cache: bool
+
+
+@dataclass
+class Visit:
+    """A cached step as it was first taken."""
+
+    step: int
+    model_output: Tensor
+    timestep: Any
+    sample: Tensor
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    branches: list[Branch]
+    returned: Tensor | None = None
+
+
+@dataclass
+class Run:
+    """State of one run; nothing of it outlives the run but its log."""
+
+    config: ZCacheConfig
+    scheduler: Any
+    on_pass: Callable[[int, str, int], None] | None = None
+    log: Log = field(default_factory=Log)
+    plan: Plan | None = None
+    levels: list[float] | None = None
+    step: int = 0
+    kind: Kind | None = None
+    anchors: dict[Key, Anchors] = field(default_factory=dict)
+    branches: list[Branch] = field(default_factory=list)
+    window: list[Visit] = field(default_factory=list)
+    scheduler_state: sampler.State = field(default_factory=dict)
+    start: int = 0
+    windows_closed: int = 0
+    done: bool = False
+    gate: int = 0
+    known: dict[Any, Any] = field(default_factory=dict)
+    accumulator: Accumulator | None = None
+    last_signal: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.base = bases.resolve(self.config.base)
+        self.weight = weights.resolve(self.config.weight)
+        self.expected_steps = len(self.scheduler.timesteps) - (
+            getattr(self.scheduler, "begin_index", None) or 0
+        )
+        self.config.plan(len(self.scheduler.timesteps))  # an interval above the steps is refused here
+
+    # -- denoiser calls ------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        denoiser: nn.Module,
+        binding: Binding,
+        signal: Signal | None,
+        original: Original,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """One denoiser call: in full at an anchor or where there is nothing to forecast from, else cached."""
+        arguments = (copied(args), copied(kwargs))
+
+        def run_original() -> Any:
+            return original(*args, **kwargs)
+
+        if not self.branches:
+            self._begin_step(signal, original, arguments)
+        key = (id(denoiser), len(self.branches))
+        anchors = self.anchors.get(key)
+        cached = self.kind is Kind.FORECAST and anchors is not None and anchors.newest == self.start
+        device = next((tensor.device for tensor in tensors((args, kwargs))), torch.device("cpu"))
+        with self.log.stopwatch.measure((Kind.FORECAST if cached else Kind.FULL).word, device):
+            if cached:
+                output = binding.cached(run_original, anchors.forecast(self.step), anchors.output)
+            else:
+                output = self._compute(key, binding, run_original)
+        self.branches.append(
+            Branch(key, denoiser, binding, original, arguments, list(leaves(output)), cached)
+        )
+        return output
+
+    def _compute(self, key: Key, binding: Binding, run_original: Callable[[], Any]) -> Any:
+        output, feature = binding.full(run_original)
+        self.log.full_computations += 1
+        if self.kind is Kind.FORECAST:
+            self.log.fall_back("a denoiser call without anchors was computed in full at a cached step")
+        elif feature is None:
+            self.anchors.pop(key, None)
+            self.log.fall_back("a full step gave no feature to cache (its blocks were skipped)")
+        else:
+            if key not in self.anchors:
+                self.anchors[key] = Anchors(self.base, self.config.order, self.gate)
+            self.anchors[key].add(self.step, feature, output)
+        return output
+
+    def _begin_step(self, signal: Signal | None, original: Original, arguments: Any) -> None:
+        self.kind = self._decide(signal, original, arguments)
+        num_steps = self.plan.num_steps if self.plan else self.expected_steps
+        self.announce(Pass(self.step, self.kind), num_steps)
+
+    def announce(self, p: Pass, num_steps: int) -> None:
+        """Log a pass and tell whoever listens."""
+        self.log.passes.append(p)
+        if self.on_pass is not None:
+            self.on_pass(p.step, p.kind.word, num_steps)
+
+    def _decide(self, signal: Signal | None, original: Original, arguments: Any) -> Kind:
+        if self.config.adaptive and signal is not None:
+            return self._decide_adaptively(signal, original, arguments)
+        if self.plan is None or self.step in self.plan.full_steps:
+            return Kind.FULL
+        return Kind.FORECAST
+
+    def _decide_adaptively(self, signal: Signal, original: Original, arguments: Any) -> Kind:
+        """TeaCache: the mean relative change of the signal between neighbouring steps, rescaled, added up."""
+        args, kwargs = arguments
+        now = signal(lambda: original(*copied(args), **copied(kwargs)), kwargs)
+        before, self.last_signal = self.last_signal, now
+        if self.accumulator is None:
+            coefficients = COEFFICIENTS.get(signal.transformer_class, IDENTITY)
+            if coefficients is IDENTITY:
+                self.log.fall_back(
+                    f"no TeaCache coefficients are published for {signal.transformer_class}; identity is used"
+                )
+            self.accumulator = Accumulator(coefficients, self.config.threshold, self.config.interval)
+        if self.plan is None or before is None or before.shape != now.shape:
+            self.accumulator.restart()
+            return Kind.FULL
+        full = self.accumulator.is_full(float((now - before).abs().mean() / before.abs().mean()))
+        if self.config.last_full and self.step == self.plan.num_steps - 1:
+            return Kind.FULL
+        return Kind.FULL if full else Kind.FORECAST
+
+    # -- the clock -----------------------------------------------------------------------------------------
+
+    def take_step(self, step: Original, visit_args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The scheduler's `step`, at the end of every step of the run."""
+        model_output, timestep, sample, *args = visit_args
+        visit = Visit(self.step, model_output, timestep, sample, tuple(args), kwargs, self.branches)
+        if self.kind is Kind.FORECAST:
+            result = self._take_cached(step, visit)
+        else:
+            result = self._take_full(step, visit)
+        if self.plan is None:
+            self._make_plan(timestep)
+        self._tick()
+        return result
+
+    def _take_cached(self, step: Original, visit: Visit) -> Any:
+        if not self.window:
+            self.scheduler_state = sampler.snapshot(self.scheduler)
+        result = step(visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs)
+        visit.returned = sampler.previous_sample(result)
+        self.window.append(visit)
+        return result
+
+    def _take_full(self, step: Original, visit: Visit) -> Any:
+        for key in [key for key, anchors in self.anchors.items() if anchors.newest != self.step]:
+            del self.anchors[key]
+        self.log.hold(self._held())
+        if not self.window:
+            result = step(visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs)
+        else:
+            first = self.windows_closed == 0
+            self.windows_closed += 1
+            wanted = self.config.reflect and (self.config.first_window or not first)
+            with self.log.stopwatch.measure(Kind.REFLECT.word, visit.sample.device):
+                result = replay.reflect(self, step, visit) if wanted else None
+            if result is None:
+                result = step(visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs)
+        self.window = []
+        self.start = self.step
+        return result
+
+    def _make_plan(self, timestep: Any) -> None:
+        """After the first step the scheduler knows where it began (image-to-image begins in the middle)."""
+        begin = sampler.position(self.scheduler, timestep)
+        num_steps = len(self.scheduler.timesteps) - begin
+        config = self.config
+        if begin:
+            config = config.replace(interval=min(config.interval, num_steps))
+        self.plan = config.plan(num_steps)
+        self.log.num_steps = num_steps
+        lead = next((i for i, step in enumerate(self.plan.full_steps) if i != step), len(self.plan.full_steps))
+        self.gate = max(0, lead - 2)
+        levels = sampler.noise_levels(self.scheduler)
+        self.levels = levels[begin:] if levels is not None else None
+        if self.config.relax == "sigma" and self.levels is None:
+            self.log.fall_back(
+                f"{type(self.scheduler).__name__} has no noise levels, so reflection is not relaxed"
+            )
+
+    def _tick(self) -> None:
+        self.branches = []
+        self.kind = None
+        self.step += 1
+        if self.plan is not None and self.step >= self.plan.num_steps:
+            self.close()
+            self.log.finished = True
+
+    def close(self) -> None:
+        """Let go of every tensor; the log stays."""
+        self.done = True
+        self.anchors, self.window, self.branches = {}, [], []
+        self.scheduler_state, self.known, self.last_signal = {}, {}, None
+
+    def _held(self) -> list[Tensor]:
+        held = [tensor for anchors in self.anchors.values() for tensor in anchors.tensors()]
+        for visit in self.window:
+            held += [visit.sample, visit.model_output]
+            held += [leaf for branch in visit.branches for leaf in branch.leaves]
+        return held
