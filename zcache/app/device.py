@@ -1,0 +1,77 @@
+"""The one function that runs on the GPU (on ZeroGPU: in a worker process), with progress and Stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import gradio as gr
+import spaces
+
+from .. import compare, models
+from ..request import Request
+from ..schedule import Kind
+from . import engine
+from .errors import StoppedError, told
+
+GPU_SECONDS = 120
+UPDATE_SECONDS = 0.1
+SIDE_NAMES = {"accelerated": "Z-Cache", "baseline": "plain pipeline"}
+
+_stops: dict[str, threading.Event] = {}
+
+
+def stop(session: str) -> None:
+    """End the run of `session` at its next pass; without one nothing happens."""
+    if session in _stops:
+        _stops[session].set()
+
+
+@spaces.GPU(duration=GPU_SECONDS)
+def run_on_device(
+    request: Request, session: str
+) -> Iterator[compare.Generation | compare.Comparison]:
+    """Yield the accelerated generation, then the comparison, of one request.
+
+    Arguments and results are plain data, so that they can cross to a worker process and back.
+    """
+    with told():
+        host = engine.current()
+        meter = Meter(request, _stops.setdefault(session, threading.Event()))
+        if not host.ready:
+            meter.say(0.0, "loading the model")
+        pipe = host.pipeline()
+        call = models.call_arguments(host.model, request)
+        with host.in_use:
+            try:
+                yield from compare.stages(pipe, call, request.config(), request.seed, meter.on_pass)
+            finally:
+                _stops.pop(session, None)
+
+
+class Meter:
+    """Tells the page how far a run is; the bar grows with the passes that cost time."""
+
+    def __init__(self, request: Request, stopped: threading.Event) -> None:
+        plan = request.config().plan(request.steps)
+        self._total = plan.count(Kind.FULL) + request.steps
+        self._done = 0
+        self._told = 0.0
+        self._stopped = stopped
+        self._progress = gr.Progress()
+
+    def on_pass(self, side: str, step: int, kind: str, num_steps: int) -> None:
+        """Note the beginning of a pass; raises StoppedError when the visitor asked for it."""
+        if self._stopped.is_set():
+            raise StoppedError("stopped")
+        fraction = min(self._done / self._total, 1.0)
+        self._done += kind in ("full", compare.PLAIN)
+        if time.monotonic() - self._told >= UPDATE_SECONDS:
+            what = "" if kind == compare.PLAIN else f", {kind}"
+            self.say(fraction, f"{SIDE_NAMES[side]}: step {step + 1} of {num_steps}{what}")
+            self._told = time.monotonic()
+
+    def say(self, fraction: float, text: str) -> None:
+        """Show `text` beside a bar filled to `fraction`."""
+        self._progress(fraction, desc=text)

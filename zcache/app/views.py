@@ -1,0 +1,100 @@
+"""The figures of a run as HTML: status chip, cards, step strip. Every value from outside is escaped."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+MEANINGS = {"F": "computed in full", "f": "predicted", "r": "redone once the next F is known"}
+TONES = {"F": "full", "f": "forecast", "r": "reflect"}
+PASS = re.compile(r"(\d+)([Ffr])")
+WAITING = "Write a prompt and press Run: the accelerated picture comes first, then the plain one."
+
+
+def chip(status: dict[str, str]) -> str:
+    """Return the line that names model, device and state, and why it is this model."""
+    head = " · ".join(escape(status[key]) for key in ("title", "device", "state"))
+    note = " ".join(escape(status[key]) for key in ("note", "terms") if status[key])
+    return f'<div class="zc-chip"><b>{head}</b><span>{note}</span></div>'
+
+
+def waiting(text: str = WAITING) -> str:
+    """Return the line that stands where the figures will be."""
+    return f'<div class="zc-waiting">{escape(text)}</div>'
+
+
+def halfway(seconds: float) -> str:
+    """Return the label of the first picture while the plain run goes on; `seconds` is its denoising time."""
+    return f"Z-Cache, done in {_seconds(seconds)}. The plain pipeline is still running."
+
+
+def cards(report: dict[str, Any]) -> str:
+    """Return the figures of a finished comparison as cards."""
+    counts = (
+        f"{report['full_passes']} of {report['num_steps']}",
+        f"computed; {report['forecast_passes']} predicted, {report['reflect_passes']} redone",
+    )
+    ends = (report["baseline_seconds_end_to_end"], report["accelerated_seconds_end_to_end"])
+    times = " → ".join(_seconds(report[k]) for k in ("baseline_seconds", "accelerated_seconds"))
+    figures = (
+        (f"{report['speedup']:.2f}×", "faster, measured on the denoising loop", "speedup"),
+        (times, "denoising: plain → Z-Cache", "times"),
+        (
+            " → ".join(map(_seconds, ends)),
+            f"end to end, {report['speedup_end_to_end']:.2f}× faster",
+            "ends",
+        ),
+        (*_likeness(report), "likeness"),
+        (*counts, "steps"),
+    )
+    cells = "".join(
+        f'<div class="zc-card zc-{name}"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
+        for value, label, name in figures
+    )
+    return f'<div class="zc-cards" role="status">{cells}</div>{_fallbacks(report["fallbacks"])}'
+
+
+def strip(walk: str) -> str:
+    """Return one column a step with the letters of its passes from top to bottom, and a legend.
+
+    `walk` is the report's: "0F 1f 2f 3F 1r 2r 3r" is three steps after step 0, predicted and then redone.
+    """
+    visits: dict[int, str] = defaultdict(str)
+    for step, letter in PASS.findall(walk):
+        visits[int(step)] += letter
+    columns = "".join(_column(step, letters) for step, letters in sorted(visits.items()))
+    legend = "".join(f"<span>{_cell(letter)} {text}</span>" for letter, text in MEANINGS.items())
+    return (
+        f'<div class="zc-strip-box"><div class="zc-strip" role="list">{columns}</div>'
+        f'<div class="zc-legend">{legend}</div>'
+        f"<details><summary>All passes in order</summary><code>{escape(walk)}</code></details></div>"
+    )
+
+
+def _column(step: int, letters: str) -> str:
+    label = f"step {step}: {', then '.join(MEANINGS[letter] for letter in letters)}"
+    cells = "".join(map(_cell, letters))
+    return (
+        f'<span class="zc-step" role="listitem" title="{label}" aria-label="{label}">{cells}</span>'
+    )
+
+
+def _cell(letter: str) -> str:
+    return f'<i class="zc-{TONES[letter]}">{letter}</i>'
+
+
+def _likeness(report: dict[str, Any]) -> tuple[str, str]:
+    if report["identical"]:
+        return "identical", "to the plain picture, bit for bit"
+    return f"{report['psnr']:.1f} dB", f"PSNR to the plain picture; SSIM {report['ssim']:.3f}"
+
+
+def _fallbacks(reasons: Iterable[str]) -> str:
+    return "".join(f'<div class="zc-fallback">Note: {escape(reason)}</div>' for reason in reasons)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
