@@ -1,0 +1,165 @@
+"""The command line: `python -m zcache generate | compare | plan`.
+
+A refused input or a checkpoint that cannot be had is one line on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import ZCacheError, bases, weights
+from .config import GRANULARITIES
+from .request import Request, checked
+
+PROGRAM = "python -m zcache"
+REFUSED, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (ZCacheError, OSError) as error:
+        print(f"zcache: {_one_line(error)}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print("zcache: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def generate(options: argparse.Namespace) -> None:
+    """Draw one picture with Z-Cache (with --interval 1: without any cached step)."""
+    from . import compare, environment, files
+
+    request, pipe, call = _prepared(options)
+    result = compare.generate(pipe, call, request.config(), request.seed)
+    path = _picture_path(options.out)
+    files.picture(result.frames).save(path)
+    report = {
+        "seconds": result.denoise_seconds,
+        "seconds_end_to_end": result.seconds,
+        "picture": str(path),
+        "seed": request.seed,
+        **(result.report or {}),
+        **environment.describe(pipe),
+    }
+    files.write_json(report, path.with_suffix(".json"))
+    _say(options, report, f"{path}: denoised in {result.denoise_seconds:.2f} s")
+
+
+def compare_both(options: argparse.Namespace) -> None:
+    """Draw one picture plainly and with Z-Cache, and measure the difference."""
+    from . import compare, files
+
+    request, pipe, call = _prepared(options)
+    comparison = compare.compare(pipe, call, request.config(), request.seed)
+    files.write_comparison(comparison, options.out)
+    report = comparison.report
+    psnr = "identical" if report["identical"] else f"PSNR {report['psnr']:.1f} dB"
+    _say(
+        options,
+        report,
+        f"{options.out}: {report['speedup']:.2f} times faster "
+        f"({report['baseline_seconds']:.2f} s to {report['accelerated_seconds']:.2f} s, denoising), "
+        f"{psnr}, SSIM {report['ssim']:.3f}",
+    )
+
+
+def plan(options: argparse.Namespace) -> None:
+    """Print which steps are computed in full and the walk over all passes."""
+    request = checked(prompt="plan", **_given(options))
+    planned = request.config().plan(request.steps)
+    report = {"full_steps": list(planned.full_steps), "walk": str(planned)}
+    _say(options, report, f"full steps: {', '.join(map(str, planned.full_steps))}\n{planned}")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of printing the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(REFUSED, f"zcache: {message}; see {PROGRAM} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog=PROGRAM, description="Training-free feature caching for FLUX and kin.")
+    commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
+    for name, command in (("generate", generate), ("compare", compare_both), ("plan", plan)):
+        sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        sub.set_defaults(command=command)
+        _add_cache_options(sub)
+        if command is not plan:
+            _add_run_options(sub)
+    return parser
+
+
+def _add_cache_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--interval", type=_number, help="one step in N is full (default 5)")
+    sub.add_argument("--base", help=f"forecast: {', '.join(bases.names())}")
+    sub.add_argument("--weight", help=f"blend of the reflection: {', '.join(weights.names())}")
+    sub.add_argument("--no-reflect", dest="reflect", action="store_false", default=None)
+    sub.add_argument("--order", type=_number, help="highest derivative of taylorseer (default 1)")
+    sub.add_argument("--granularity", help=f"what is cached: {', '.join(GRANULARITIES)}")
+    sub.add_argument("--steps", type=_number, help="sampling steps (default 50)")
+    sub.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
+
+
+def _add_run_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--prompt", required=True, help="what to draw, 1 to 500 characters")
+    sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
+    sub.add_argument("--device", help="cuda, cpu, ... (default: CUDA where there is any)")
+    sub.add_argument("--seed", type=_number, help="seed of the noise (default 0)")
+    sub.add_argument("--height", type=_number, help="pixels, divisible by 16")
+    sub.add_argument("--width", type=_number, help="pixels, divisible by 16")
+    sub.add_argument("--out", type=Path, default=Path("out"), help="folder (default: out)")
+
+
+def _prepared(options: argparse.Namespace) -> tuple[Request, Any, dict[str, Any]]:
+    """Check the request, then load the model; return request, pipeline and its call."""
+    from . import models
+
+    request = checked(**_given(options))
+    pipe = models.load(options.model, options.device)
+    pipe.set_progress_bar_config(disable=not sys.stderr.isatty())
+    return request, pipe, models.call_arguments(models.find(options.model), request)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the request's settings that were written on the command line."""
+    names = set(Request.__dataclass_fields__) & set(vars(options))
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def _picture_path(out: Path) -> Path:
+    """Return `out` itself if it names a PNG file, else picture.png in the folder `out`."""
+    path = out if out.suffix.lower() == ".png" else out / "picture.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _say(options: argparse.Namespace, report: dict[str, Any], sentence: str) -> None:
+    print(json.dumps(report, indent=2) if options.json else sentence)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
