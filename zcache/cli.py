@@ -46,8 +46,8 @@ def generate(options: argparse.Namespace) -> None:
     path = _picture_path(options.out)
     files.picture(result.frames).save(path)
     report = {
-        "seconds": result.denoise_seconds,
-        "seconds_end_to_end": result.seconds,
+        "denoise_seconds": result.denoise_seconds,
+        "end_to_end_seconds": result.seconds,
         "picture": str(path),
         "seed": request.seed,
         **(result.report or {}),

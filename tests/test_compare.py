@@ -1,0 +1,167 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from zcache import ConfigError, UnsupportedPipelineError, ZCacheConfig, compare, enable
+from zcache.clock import LoopClock
+from zcache.request import RequestError
+
+from . import pipelines
+
+
+def test_interval_one_is_the_plain_picture(tiny_pipe, tiny_call):
+    comparison = compare.compare(tiny_pipe, tiny_call, ZCacheConfig(interval=1), seed=3)
+
+    assert np.array_equal(comparison.baseline.frames, comparison.accelerated.frames)
+    assert comparison.report["identical"] is True
+    assert comparison.report["psnr"] is None
+    assert comparison.report["full_steps"] == list(range(10))
+
+
+def test_the_plain_side_is_the_users_own_call(tiny_pipe, tiny_call):
+    direct = tiny_pipe(**tiny_call, generator=torch.Generator("cpu").manual_seed(5)).images[0]
+
+    ours = compare.generate(tiny_pipe, tiny_call, seed=5)
+
+    assert np.array_equal(np.asarray(direct), ours.frames[0])
+    assert ours.report is None
+
+
+def test_the_report_is_json_and_adds_up(tiny_pipe, tiny_call):
+    report = compare.compare(tiny_pipe, tiny_call, ZCacheConfig(interval=3), seed=1).report
+
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert report["speedup"] == report["baseline_seconds"] / report["accelerated_seconds"]
+    assert report["full_steps"] == list(ZCacheConfig(interval=3).plan(10).full_steps)
+    assert len(report["full_steps"]) == report["full_passes"]
+    assert 0 < report["accelerated_seconds"] <= report["accelerated_seconds_end_to_end"]
+    assert 0 < report["baseline_seconds"] <= report["baseline_seconds_end_to_end"]
+    assert {"device", "dtype", "versions", "config", "walk", "cache_bytes", "fallbacks", "seed"} <= set(
+        report
+    )
+
+
+def test_the_accelerated_side_comes_first_and_every_pass_is_told(tiny_pipe, tiny_call):
+    told = []
+
+    stages = compare.stages(
+        tiny_pipe, tiny_call, ZCacheConfig(interval=9), 0, lambda *passed: told.append(passed)
+    )
+    first = next(stages)
+    sides_at_first_yield = {side for side, *_ in told}
+    last = next(stages)
+
+    assert isinstance(first, compare.Generation) and isinstance(last, compare.Comparison)
+    assert first is last.accelerated
+    assert sides_at_first_yield == {"accelerated"}
+    assert [kind for side, _, kind, _ in told if side == "accelerated"] == (
+        ["full"] + ["forecast"] * 8 + ["full"] + ["reflect"] * 9
+    )
+    assert [step for side, step, _, _ in told if side == "baseline"] == list(range(10))
+
+
+def test_a_batch_is_compared_picture_by_picture():
+    pipe = pipelines.flux()
+    call = {**pipelines.flux_arguments(6, batch=2), "output_type": "pil"}
+    call.pop("generator", None)
+
+    comparison = compare.compare(pipe, call, ZCacheConfig(interval=1))
+
+    assert comparison.baseline.frames.shape[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "interval", "error"),
+    [
+        ({}, 11, ConfigError),
+        ({"height": 130}, 3, RequestError),
+        ({"width": 72}, 3, RequestError),
+    ],
+)
+def test_the_impossible_is_refused_before_anything_runs(
+    tiny_pipe, tiny_call, change, interval, error
+):
+    calls = []
+    handle = tiny_pipe.transformer.register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        with pytest.raises(error):
+            compare.compare(tiny_pipe, tiny_call | change, ZCacheConfig(interval=interval))
+    finally:
+        handle.remove()
+
+    assert calls == []
+
+
+def test_a_pipeline_without_a_denoiser_is_refused_before_anything_runs(tiny_call):
+    class Nothing:
+        scheduler = None
+
+        def __call__(self, **_):
+            raise AssertionError("it was run")
+
+    with pytest.raises(UnsupportedPipelineError):
+        compare.compare(Nothing(), tiny_call, ZCacheConfig())
+
+
+def test_a_pipeline_with_a_cache_is_refused_and_keeps_it(tiny_pipe, tiny_call):
+    handle = enable(tiny_pipe, ZCacheConfig(interval=2))
+    try:
+        with pytest.raises(RuntimeError, match="already"):
+            compare.compare(tiny_pipe, tiny_call, ZCacheConfig())
+    finally:
+        handle.disable()
+
+
+def test_a_run_after_a_stopped_one_is_clean(tiny_pipe, tiny_call):
+    config = ZCacheConfig(interval=4)
+    clean = compare.generate(tiny_pipe, tiny_call, config, seed=2)
+
+    def stop(step: int, kind: str, num_steps: int) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    for settings in (config, None):
+        with pytest.raises(KeyboardInterrupt):
+            compare.generate(tiny_pipe, tiny_call, settings, seed=2, on_pass=stop)
+
+    assert np.array_equal(
+        clean.frames, compare.generate(tiny_pipe, tiny_call, config, seed=2).frames
+    )
+
+
+def test_the_warm_up_runs_once_a_shape_and_leaves_the_global_generator_alone(tiny_call):
+    calls = []
+
+    class Pipe:
+        def __call__(self, **call):
+            calls.append(call["num_inference_steps"])
+            torch.randn(1, generator=call["generator"])
+
+    pipe, before = Pipe(), torch.get_rng_state()
+    compare.warm_up(pipe, tiny_call)
+    compare.warm_up(pipe, tiny_call)
+    compare.warm_up(pipe, tiny_call | {"height": 128})
+
+    assert calls == [2, 2]
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_clock_leaves_no_trace_and_stops_before_decoding(tiny_pipe, tiny_call):
+    before = (set(vars(tiny_pipe)), set(vars(tiny_pipe.vae)))
+
+    with LoopClock(tiny_pipe) as clock:
+        tiny_pipe(**tiny_call)
+
+    assert (set(vars(tiny_pipe)), set(vars(tiny_pipe.vae))) == before
+    assert not tiny_pipe.transformer._forward_pre_hooks
+    assert 0 < clock.denoising < clock.total
+
+
+def test_the_clock_is_taken_off_after_an_exception(tiny_pipe):
+    with pytest.raises(ZeroDivisionError), LoopClock(tiny_pipe):
+        raise ZeroDivisionError
+
+    assert "decode" not in vars(tiny_pipe.vae)
+    assert not tiny_pipe.transformer._forward_pre_hooks
