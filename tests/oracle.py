@@ -1,11 +1,12 @@
-"""The unrolled path, written out: what zcache does inside unmodified pipelines, as an explicit loop.
+"""The unrolled path, written out: what zcache does inside unmodified pipelines, as an explicit
+loop.
 
-Shares nothing with the package: features are taken and put with torch hooks, the forecast and the blend are spelt
-out at order 1, guidance and the scheduler's arithmetic are the caller's.
-"""
+Shares nothing with the package: features are taken and put with torch hooks, the forecast and the
+blend are spelt out at order 1, guidance and the scheduler's arithmetic are the caller's."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Calls = Callable[[int, Tensor], list[dict[str, Any]]]  # denoiser arguments of every call at (step, latent)
+Calls = Callable[
+    [int, Tensor], list[dict[str, Any]]
+]  # denoiser arguments of every call at (step, latent)
 
 
 def block_lists(transformer: nn.Module) -> list[nn.ModuleList]:
-    lists = [transformer.transformer_blocks, getattr(transformer, "single_transformer_blocks", None)]
+    lists = [
+        transformer.transformer_blocks,
+        getattr(transformer, "single_transformer_blocks", None),
+    ]
     return [blocks for blocks in lists if blocks is not None]
 
 
@@ -25,14 +31,21 @@ def layer_sites(transformer: nn.Module) -> list[nn.Module]:
     """Every module whose output is a feature before the gate."""
     sites = []
     for block in transformer.transformer_blocks:
-        sites += [getattr(block, n) for n in ("attn", "attn1", "ff", "ff_context") if getattr(block, n, None)]
+        sites += [
+            getattr(block, n)
+            for n in ("attn", "attn1", "ff", "ff_context")
+            if getattr(block, n, None)
+        ]
     for block in getattr(transformer, "single_transformer_blocks", ()):
         sites.append(block.proj_out)
     return sites
 
 
-def run_stack(transformer: nn.Module, arguments: dict, residual: Tensor | None) -> tuple[Any, Tensor]:
-    """The model in full (residual None), or with every block returning its input and the residual at the head."""
+def run_stack(
+    transformer: nn.Module, arguments: dict, residual: Tensor | None
+) -> tuple[Any, Tensor]:
+    """The model in full (residual None), or with every block returning its input and the residual
+    at the head."""
     seen: dict[str, Tensor] = {}
 
     def entry(module: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -64,7 +77,8 @@ def run_stack(transformer: nn.Module, arguments: dict, residual: Tensor | None) 
 
 
 def run_layers(transformer: nn.Module, arguments: dict, features: list | None) -> tuple[Any, list]:
-    """The model in full (features None), or with every layer's output replaced by a given feature."""
+    """The model in full (features None), or with every layer's output replaced by a given
+    feature."""
     seen: list[Any] = []
     sites = layer_sites(transformer)
 
@@ -117,7 +131,9 @@ def sample(
     anchors: dict[int, list[tuple[int, Any]]] = {}
 
     def evaluate(step: int, x: Tensor, features: list[Any]) -> Tensor:
-        return combine([run(transformer, a, f)[0] for a, f in zip(calls(step, x), features, strict=True)])
+        return combine(
+            [run(transformer, a, f)[0] for a, f in zip(calls(step, x), features, strict=True)]
+        )
 
     def compute(step: int, x: Tensor) -> Tensor:
         outputs = []
@@ -128,10 +144,12 @@ def sample(
         return combine(outputs)
 
     latent = advance(0, compute(0, latent), latent)
-    for start, stop in zip(full, full[1:], strict=False):
+    for start, stop in itertools.pairwise(full):
         saved = latent
         for k in range(start + 1, stop):
-            latent = advance(k, evaluate(k, latent, [forecast(a, k) for a in anchors.values()]), latent)
+            latent = advance(
+                k, evaluate(k, latent, [forecast(a, k) for a in anchors.values()]), latent
+            )
         tentative = latent
         velocity = compute(stop, latent)
         if stop - start > 1:

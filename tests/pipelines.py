@@ -170,7 +170,9 @@ def dit() -> DiTPipeline:
     )
 
 
-def dit_arguments(steps: int, labels: tuple[int, ...] = (1,), guidance: float = 4.0) -> dict[str, Any]:
+def dit_arguments(
+    steps: int, labels: tuple[int, ...] = (1,), guidance: float = 4.0
+) -> dict[str, Any]:
     return {
         "class_labels": list(labels),
         "num_inference_steps": steps,

@@ -1,4 +1,5 @@
-"""Laws of the whole method, on real diffusers classes at toy size; each holds for every pipeline."""
+"""Laws of the whole method, on real diffusers classes at toy size; each holds for every
+pipeline."""
 
 from __future__ import annotations
 
@@ -26,7 +27,10 @@ class BlockCounter:
     """Counts full computations from outside: how often the last block runs."""
 
     def __init__(self, transformer: torch.nn.Module) -> None:
-        blocks = getattr(transformer, "single_transformer_blocks", None) or transformer.transformer_blocks
+        blocks = (
+            getattr(transformer, "single_transformer_blocks", None)
+            or transformer.transformer_blocks
+        )
         self.count = 0
         self._hook = blocks[-1].register_forward_hook(self._seen)
 
@@ -134,7 +138,8 @@ def test_full_computations_are_those_reported(case: Case, granularity: str, refl
         case.run(pipe)
     report = handle.report()
     calls_per_step = report.full_computations // report.full_passes
-    # At module granularity the blocks' shells run in cached passes too, but no feature in them does.
+    # At module granularity the blocks' shells run in cached passes too, but no feature in them
+    # does.
     passes = report.full_passes
     if granularity == "module":
         passes += report.forecast_passes + report.reflect_passes

@@ -40,7 +40,9 @@ def relaxing(scheduler: Any, relax: Any) -> Any:
 
 @torch.no_grad()
 def flux_by_hand(arguments: dict[str, Any]) -> Any:
-    def sampled(pipe: FluxPipeline, full: tuple[int, ...], module_level: bool, relax: Any) -> Tensor:
+    def sampled(
+        pipe: FluxPipeline, full: tuple[int, ...], module_level: bool, relax: Any
+    ) -> Tensor:
         batch = arguments["prompt_embeds"].shape[0]
         latent, image_ids = pipe.prepare_latents(batch, 1, 16, 16, torch.float32, "cpu", seeded())
         sigmas = torch.linspace(1, 1 / STEPS, STEPS).numpy()
@@ -167,7 +169,15 @@ def dit_by_hand(arguments: dict[str, Any]) -> Any:
 
 
 BY_HAND = {"flux": flux_by_hand, "hunyuan": hunyuan_by_hand, "dit": dit_by_hand}
-NAMES = ("flux", "flux-true-cfg", "flux-batch", "hunyuan", "hunyuan-true-cfg", "dit", "dit-two-labels")
+NAMES = (
+    "flux",
+    "flux-true-cfg",
+    "flux-batch",
+    "hunyuan",
+    "hunyuan-true-cfg",
+    "dit",
+    "dit-two-labels",
+)
 
 
 @pytest.mark.parametrize("full", FULL_STEPS.values(), ids=FULL_STEPS)

@@ -22,7 +22,8 @@ class Blocks:
 
     Args:
         name: attribute of the transformer that holds the ModuleList.
-        features: submodules of each block whose output is a feature h^l: gated and added to the residual
+        features: submodules of each block whose output is a feature h^l: gated and added to the
+        residual
             after they return, so replacing the output replaces exactly the feature before the gate.
         bypass: submodules whose output only feeds a feature, and need not run once it is known.
     """
@@ -38,11 +39,13 @@ class Adapter:
 
     Args:
         blocks: its block lists in the order of the forward.
-        head: the first module after the last block; gets the hidden states as first positional argument.
-        conditioning: modules between the inputs and the blocks whose result nothing but the blocks uses.
-        signal: TeaCache's signal from (first block, embedded hidden states, the head's other arguments, the
+        head: the first module after the last block; gets the hidden states as first positional
+        argument. conditioning: modules between the inputs and the blocks whose result nothing but
+        the blocks uses. signal: TeaCache's signal from (first block, embedded hidden states, the
+        head's other arguments, the
             call's keyword arguments); None where nothing is published and nothing fits.
-        constant_guidance: whether its pipelines combine the calls of a step with factors that stay the same
+        constant_guidance: whether its pipelines combine the calls of a step with factors that stay
+        the same
             along a run.
     """
 
@@ -72,7 +75,8 @@ def find(transformer: nn.Module) -> Adapter | None:
 
 
 def check(transformer: nn.Module, adapter: Adapter) -> None:
-    """Raise UnsupportedPipelineError if a described attribute is not there (another diffusers version)."""
+    """Raise UnsupportedPipelineError if a described attribute is not there (another diffusers
+    version)."""
     wanted = [(transformer, name) for name in (adapter.head, *adapter.conditioning)]
     for blocks in adapter.blocks:
         wanted.append((transformer, blocks.name))

@@ -16,7 +16,8 @@ class Anchors:
     Args:
         base: the strategy that forecasts from them.
         order: its order O.
-        gate: the first step that may take part in differences (TaylorSeer skips early warm-up steps).
+        gate: the first step that may take part in differences (TaylorSeer skips early warm-up
+        steps).
     """
 
     def __init__(self, base: Base, order: int, gate: int) -> None:
@@ -47,7 +48,8 @@ class Anchors:
         return combine(self.features[-len(factors) :], factors)
 
     def reflect(self, step: int, weight: float) -> Feature:
-        """(1-w) C(H_A, k) + w C(H_{A+stop}, k), `stop` being the newest anchor; there, its own feature."""
+        """(1-w) C(H_A, k) + w C(H_{A+stop}, k), `stop` being the newest anchor; there, its own
+        feature."""
         if step == self.newest:
             return self.features[-1]
         factors = blend(self._base, self.steps, step, self._order, weight)

@@ -1,9 +1,9 @@
 """Base strategies C(H_A, k): a feature at a cached step from the anchors computed so far.
 
-Every published forecast is linear in the anchors' features, so a strategy is a pure function that returns the
-scalar factors of the newest anchors: feature(k) = sum_i factor_i * feature(anchor_i). The blend of a reflection,
-(1-w) C(H_A, k) + w C(H_{A+stop}, k), is linear too and is added up in the factors, before any tensor is touched.
-"""
+Every published forecast is linear in the anchors' features, so a strategy is a pure function that
+returns the scalar factors of the newest anchors: feature(k) = sum_i factor_i * feature(anchor_i).
+The blend of a reflection, (1-w) C(H_A, k) + w C(H_{A+stop}, k), is linear too and is added up in
+the factors, before any tensor is touched."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def resolve(name: str) -> Base:
 def taylorseer(anchors: Sequence[int], step: int, order: int) -> Factors:
     """TaylorSeer (arXiv:2503.06923): sum_i D_i x^i / i!, x = step - newest anchor.
 
-    D_0 is the newest feature and D_i = (D_{i-1} at the newest anchor - D_{i-1} at the one before) / h with the
-    distance h of those two anchors at every order, as published. Above order 1 and with uneven anchors this is
-    not a divided difference; it is the published recursion.
+    D_0 is the newest feature and D_i = (D_{i-1} at the newest anchor - D_{i-1} at the one before) /
+    h with the distance h of those two anchors at every order, as published. Above order 1 and with
+    uneven anchors this is not a divided difference; it is the published recursion.
 
     Args:
         anchors: steps of the known anchors, ascending; the newest last.
@@ -62,21 +62,25 @@ def _difference(anchors: list[int], order: int) -> list[float]:
 
 @register("fora")
 def fora(anchors: Sequence[int], step: int, order: int) -> Factors:
-    """FORA (arXiv:2407.01425): the newest anchor's feature is used again. The order plays no part."""
+    """FORA (arXiv:2407.01425): the newest anchor's feature is used again. The order plays no
+    part."""
     return (1.0,)
 
 
 @register("teacache")
 def teacache(anchors: Sequence[int], step: int, order: int) -> Factors:
-    """TeaCache (arXiv:2411.19108) reuses as FORA does; it differs in when it computes (see teacache.py)."""
+    """TeaCache (arXiv:2411.19108) reuses as FORA does; it differs in when it computes (see
+    teacache.py)."""
     return (1.0,)
 
 
 def blend(base: Base, anchors: Sequence[int], step: int, order: int, weight: float) -> Factors:
-    """(1-w) C(H_A, k) + w C(H_{A+stop}, k) as factors of `anchors`, the newest of which is `stop` (Sec. 3.3).
+    """(1-w) C(H_A, k) + w C(H_{A+stop}, k) as factors of `anchors`, the newest of which is `stop`
+    (Sec. 3.3).
 
     Returns:
-        One factor per anchor of the longer of the two forecasts, oldest first; at order 1 that is three.
+        One factor per anchor of the longer of the two forecasts, oldest first; at order 1 that is
+        three.
     """
     past = (*base(anchors[:-1], step, order), 0.0)
     future = base(anchors, step, order)

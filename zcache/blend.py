@@ -13,9 +13,9 @@ Feature = Any  # Tensor, or a nested tuple of tensors
 def combine(features: Sequence[Feature], factors: Sequence[float]) -> Feature:
     """sum_i factors[i] * features[i], leaf by leaf.
 
-    A factor of 0 costs nothing, and a lone factor of 1 returns the feature itself, not a copy: so W = 1 at an
-    anchor gives exactly the features computed there. Half precision is added up in float32.
-    """
+    A factor of 0 costs nothing, and a lone factor of 1 returns the feature itself, not a copy: so W
+    = 1 at an anchor gives exactly the features computed there. Half precision is added up in
+    float32."""
     terms = [(x, c) for x, c in zip(features, factors, strict=True) if c != 0.0]
     if len(terms) == 1 and terms[0][1] == 1.0:
         return terms[0][0]

@@ -1,4 +1,5 @@
-"""enable, disable, enabled: put one cache on one diffusers pipeline, and take it off again without a trace."""
+"""enable, disable, enabled: put one cache on one diffusers pipeline, and take it off again without
+a trace."""
 
 from __future__ import annotations
 
@@ -29,19 +30,24 @@ class ZCache:
 
     Attributes:
         config: its settings.
-        on_pass: called as on_pass(step, kind, num_steps) when a pass begins, kind being `full`, `forecast` or
-            `reflect`; for progress displays. An exception raised in it ends the run, and the next run is clean.
+        on_pass: called as on_pass(step, kind, num_steps) when a pass begins, kind being `full`,
+        `forecast` or
+            `reflect`; for progress displays. An exception raised in it ends the run, and the next
+            run is clean.
     """
 
     def __init__(self, pipe: Any, config: ZCacheConfig) -> None:
         self.config = config
         self.on_pass: Callable[[int, str, int], None] | None = None
         self._scheduler = pipe.scheduler
+        self._replaced_by: Any = None
         self._pipe = weakref.ref(pipe)
         self._run: Run | None = None
         self._log = Log()
         self._denoisers: list[nn.Module] = find_denoisers(pipe)
-        self._bindings: dict[int, Binding] = {id(d): bind(config.granularity, d) for d in self._denoisers}
+        self._bindings: dict[int, Binding] = {
+            id(d): bind(config.granularity, d) for d in self._denoisers
+        }
         self._signals: dict[int, Signal] = {}
         if config.adaptive:
             self._signals = {id(d): Signal(d) for d in self._denoisers}
@@ -76,14 +82,18 @@ class ZCache:
             self._run = None
         result = original(*args, **kwargs)
         run = Run(self.config, self._scheduler, self._announce)
-        self._run, self._log = run, run.log
+        self._run, self._log, self._replaced_by = run, run.log, None
         return result
 
     def _on_step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         run = self._run
         if run is None or run.done or run.kind is None:
             return original(*args, **kwargs)
-        named = {name: kwargs.pop(name) for name in ("model_output", "timestep", "sample") if name in kwargs}
+        named = {
+            name: kwargs.pop(name)
+            for name in ("model_output", "timestep", "sample")
+            if name in kwargs
+        }
         return run.take_step(original, (*args, *named.values()), kwargs)
 
     def _on_call(self, denoiser: nn.Module) -> Callable[..., Any]:
@@ -92,7 +102,7 @@ class ZCache:
 
         def handle(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             run = self._run
-            if run is None or run.done or self._scheduler_was_replaced():
+            if self._scheduler_was_replaced() or run is None or run.done:
                 return original(*args, **kwargs)
             return run.call(reference(), binding, signal, original, args, kwargs)
 
@@ -106,14 +116,16 @@ class ZCache:
         pipe = self._pipe()
         if pipe is None or pipe.scheduler is self._scheduler:
             return False
-        if self._run is not None:
-            self._run.close()
-        self._run, self._log = None, Log()
-        self._log.fall_back(
-            "the pipeline's scheduler was replaced after enable, so everything was computed in full; "
-            "call zcache.disable and zcache.enable again"
-        )
-        logger.warning("%s", self.report().fallbacks[0])
+        if self._replaced_by is not pipe.scheduler:
+            if self._run is not None:
+                self._run.close()
+            self._run, self._log, self._replaced_by = None, Log(), pipe.scheduler
+            reason = (
+                "the pipeline's scheduler was replaced after enable, so everything was computed in full; "
+                "call zcache.disable and zcache.enable again"
+            )
+            self._log.fall_back(reason)
+            logger.warning(reason)
         return True
 
 
@@ -128,8 +140,9 @@ def enable(pipe: Any, config: ZCacheConfig | None = None) -> ZCache:
         A handle, with `report()` and `disable()`.
 
     Raises:
-        AlreadyEnabledError: the pipeline, or one it shares models or scheduler with, has a cache already.
-        UnsupportedPipelineError: no denoiser that we know, or a scheduler that cannot be followed.
+        AlreadyEnabledError: the pipeline, or one it shares models or scheduler with, has a cache
+        already. UnsupportedPipelineError: no denoiser that we know, or a scheduler that cannot be
+        followed.
     """
     config = ZCacheConfig() if config is None else config
     if not isinstance(config, ZCacheConfig):

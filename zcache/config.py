@@ -19,28 +19,37 @@ class ZCacheConfig:
     """Settings of one cache. All are checked at construction.
 
     Args:
-        interval: N, the distance between neighbouring full steps: N - 1 cached steps between two full ones.
+        interval: N, the distance between neighbouring full steps: N - 1 cached steps between two
+        full ones.
             1 computes everything and is bit-identical to no cache. Larger is faster and less exact.
-        base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`, or one
+        base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
+        or one
             you registered in `zcache.bases`.
-        weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`, `cosine`,
-            `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`, or a callable
-            (j, n) -> weight in [0, 1] for the j-th of a window's n steps.
-        reflect: go back over each window once its newer anchor is computed (the paper's reflection). Off
+        weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
+        `cosine`,
+            `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`, or a
+            callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps.
+        reflect: go back over each window once its newer anchor is computed (the paper's
+        reflection). Off
             leaves the bare base strategy.
-        order: O, the highest derivative of `taylorseer`; 0 is reuse. 1 is what its authors recommend.
-        placement: where full steps stand: `even` (from step 0 to a full last step) or `warmup` (the paper's
+        order: O, the highest derivative of `taylorseer`; 0 is reuse. 1 is what its authors
+        recommend. placement: where full steps stand: `even` (from step 0 to a full last step) or
+        `warmup` (the paper's
             and TaylorSeer's), or one you registered in `zcache.schedule`.
         warmup: full steps at the beginning; None is 1 for `even` and 3 for `warmup`.
         last_full: whether the last step is always full.
-        full_steps: explicit list of full steps; then interval, placement, warmup and last_full play no part.
-        first_window: whether the first window is reflected too.
-        granularity: what is cached: `stack` (one residual of the whole block stack), `module` (features of
-            every layer before the gate, as in the paper; gigabytes on large models) or `output` (the model's
-            output; works for every denoiser).
-        relax: how far reflection may move the latent at the newer anchor: `sigma` (relaxed reflection,
-            2 sigma_stop / (sigma_start + sigma_stop)), a factor in [0, 1], or None (the paper: all the way).
-        threshold: TeaCache's threshold on the accumulated distance; None derives it from `interval` during
+        full_steps: explicit list of full steps; then interval, placement, warmup and last_full play
+        no part. first_window: whether the first window is reflected too. last_window: whether a
+        window that the very last step closes is reflected too. granularity: what is cached: `stack`
+        (one residual of the whole block stack), `module` (features of
+            every layer before the gate, as in the paper; gigabytes on large models) or `output`
+            (the model's output; works for every denoiser).
+        relax: how far reflection may move the latent at the newer anchor: `sigma` (relaxed
+        reflection,
+            2 sigma_stop / (sigma_start + sigma_stop)), a factor in [0, 1], or None (the paper: all
+            the way).
+        threshold: TeaCache's threshold on the accumulated distance; None derives it from `interval`
+        during
             the run (see `zcache.teacache`).
 
     Raises:
@@ -57,6 +66,7 @@ class ZCacheConfig:
     last_full: bool = True
     full_steps: tuple[int, ...] | None = None
     first_window: bool = True
+    last_window: bool = True
     granularity: str = "stack"
     relax: str | float | None = "sigma"
     threshold: float | None = None
@@ -66,7 +76,7 @@ class ZCacheConfig:
         _whole("order", self.order, 0, MAX_ORDER)
         if self.warmup is not None:
             _whole("warmup", self.warmup, 1)
-        for name in ("reflect", "last_full", "first_window"):
+        for name in ("reflect", "last_full", "first_window", "last_window"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give True or False")
         bases.resolve(self.base)
@@ -74,7 +84,9 @@ class ZCacheConfig:
         schedule.resolve_placement(self.placement)
         if self.granularity not in GRANULARITIES:
             known = ", ".join(GRANULARITIES)
-            raise ConfigError(f"granularity {self.granularity!r} is unknown; choose one of: {known}")
+            raise ConfigError(
+                f"granularity {self.granularity!r} is unknown; choose one of: {known}"
+            )
         if self.full_steps is not None:
             object.__setattr__(self, "full_steps", _explicit(self.full_steps))
         _check_relax(self.relax)
@@ -82,7 +94,8 @@ class ZCacheConfig:
 
     @classmethod
     def paper(cls, interval: int, **changes: Any) -> ZCacheConfig:
-        """The paper's own setting: three warm-up steps, then every N-th and the last, log weight, unrelaxed."""
+        """The paper's own setting: three warm-up steps, then every N-th and the last, log weight,
+        unrelaxed."""
         return cls(interval=interval, placement="warmup", relax=None, **changes)
 
     @property
@@ -90,10 +103,16 @@ class ZCacheConfig:
         """Whether full steps are decided during the run (TeaCache without an explicit list)."""
         return self.base == "teacache" and self.full_steps is None
 
+    @property
+    def reflection(self) -> schedule.Reflection:
+        """Which windows are reflected."""
+        return schedule.Reflection(self.reflect, self.first_window, self.last_window)
+
     def plan(self, num_steps: int) -> Plan:
         """The full steps and the walk for a run of `num_steps` steps.
 
-        For `teacache` this is the walk without adaptation, that is if every step changes the signal alike.
+        For `teacache` this is the walk without adaptation, that is if every step changes the signal
+        alike.
 
         Raises:
             ConfigError: the interval or an explicit full step does not fit into `num_steps`.
@@ -108,10 +127,10 @@ class ZCacheConfig:
             full = self.full_steps
         else:
             warmup = self.warmup or (1 if self.placement == "even" else 3)
-            full = schedule.full_steps(num_steps, self.interval, self.placement, warmup, self.last_full)
-        passes = schedule.walk(
-            num_steps, full, weights.resolve(self.weight), self.reflect, self.first_window
-        )
+            full = schedule.full_steps(
+                num_steps, self.interval, self.placement, warmup, self.last_full
+            )
+        passes = schedule.walk(num_steps, full, weights.resolve(self.weight), self.reflection)
         return Plan(num_steps, full, passes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,7 +155,9 @@ class ZCacheConfig:
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ConfigError(f"unknown setting {unknown[0]!r}; known are: {', '.join(sorted(known))}")
+            raise ConfigError(
+                f"unknown setting {unknown[0]!r}; known are: {', '.join(sorted(known))}"
+            )
         return cls(**values)
 
     def replace(self, **changes: Any) -> ZCacheConfig:
@@ -172,7 +193,9 @@ def _explicit(steps: object) -> tuple[int, ...]:
     try:
         listed = tuple(steps)  # type: ignore[arg-type]
     except TypeError:
-        raise ConfigError(f"full_steps is {steps!r}; give a list of steps such as [0, 5, 10]") from None
+        raise ConfigError(
+            f"full_steps is {steps!r}; give a list of steps such as [0, 5, 10]"
+        ) from None
     for step in listed:
         _whole("a full step", step, 0)
     if not listed or listed[0] != 0 or list(listed) != sorted(set(listed)):

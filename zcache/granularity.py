@@ -1,9 +1,10 @@
-"""What is cached of one denoiser: a binding runs a pass in full and hands out its feature, or runs it from one.
+"""What is cached of one denoiser: a binding runs a pass in full and hands out its feature, or runs
+it from one.
 
-`stack`: r = (hidden states after the last block) - (hidden states before the first), image tokens only; a cached
-pass is head(embed(latent) + r) and walks no block. `module`: the outputs of every layer before the gate, as in
-the paper. `output`: what the denoiser returns; a cached pass does not call it at all.
-"""
+`stack`: r = (hidden states after the last block) - (hidden states before the first), image tokens
+only; a cached pass is head(embed(latent) + r) and walks no block. `module`: the outputs of every
+layer before the gate, as in the paper. `output`: what the denoiser returns; a cached pass does not
+call it at all."""
 
 from __future__ import annotations
 
@@ -34,12 +35,14 @@ Call = Callable[[], Any]  # runs the denoiser with the arguments of one call
 
 
 class Binding(Protocol):
-    """One granularity on one denoiser. `ignores_arguments`: a cached pass does not call the denoiser."""
+    """One granularity on one denoiser. `ignores_arguments`: a cached pass does not call the
+    denoiser."""
 
     ignores_arguments: bool
 
     def full(self, call: Call) -> tuple[Any, Feature]:
-        """Run in full. Returns the denoiser's output and the feature, or None where there was none."""
+        """Run in full. Returns the denoiser's output and the feature, or None where there was
+        none."""
 
     def cached(self, call: Call, feature: Feature, like: Any) -> Any:
         """Run from a feature. `like` is an output of the same call, for its container type."""
@@ -73,18 +76,18 @@ def bind(granularity: str, denoiser: nn.Module) -> Binding:
 
 def _without_blocks(transformer: nn.Module, adapter: Adapter) -> list[Swap]:
     swaps: list[Swap] = [
-        (transformer, blocks.name, NoBlocks(getattr(transformer, blocks.name))) for blocks in adapter.blocks
+        (transformer, blocks.name, NoBlocks(getattr(transformer, blocks.name)))
+        for blocks in adapter.blocks
     ]
     swaps += [
-        (transformer, name, PassThrough(getattr(transformer, name))) for name in adapter.conditioning
+        (transformer, name, PassThrough(getattr(transformer, name)))
+        for name in adapter.conditioning
     ]
     return swaps
 
 
 def _first_block(transformer: nn.Module, adapter: Adapter) -> tuple[nn.Module, str, nn.Module]:
-    owner = next(
-        blocks for b in adapter.blocks if len(blocks := getattr(transformer, b.name)) > 0
-    )
+    owner = next(blocks for b in adapter.blocks if len(blocks := getattr(transformer, b.name)) > 0)
     return owner, "0", owner[0]
 
 
@@ -99,7 +102,10 @@ class Stack:
         head = getattr(transformer, adapter.head)
         self._exit = HeadProbe(head)
         self._head = HeadWithResidual(head)
-        self._recording: list[Swap] = [(owner, name, self._entry), (transformer, adapter.head, self._exit)]
+        self._recording: list[Swap] = [
+            (owner, name, self._entry),
+            (transformer, adapter.head, self._exit),
+        ]
         self._skipping: list[Swap] = [
             *_without_blocks(transformer, adapter),
             (transformer, adapter.head, self._head),
@@ -139,7 +145,9 @@ class Module:
             for block in getattr(transformer, blocks.name):
                 for name in blocks.features:
                     self._add_site(block, name)
-                self._skipping += [(block, name, Nothing(getattr(block, name))) for name in blocks.bypass]
+                self._skipping += [
+                    (block, name, Nothing(getattr(block, name))) for name in blocks.bypass
+                ]
 
     def _add_site(self, block: nn.Module, name: str) -> None:
         module = getattr(block, name)

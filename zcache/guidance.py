@@ -1,8 +1,8 @@
 """How a pipeline made the scheduler's `model_output` from the outputs of its denoiser calls.
 
-Guidance happens between the denoiser and the scheduler, inside the pipeline. Nearly all of it is linear in the
-calls' outputs (or halves of a batch), so its factors can be found by least squares from one observed step.
-"""
+Guidance happens between the denoiser and the scheduler, inside the pipeline. Nearly all of it is
+linear in the calls' outputs (or halves of a batch), so its factors can be found by least squares
+from one observed step."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class Combination:
         return self.misfit <= LIMIT
 
     def apply(self, model_output: Tensor, old: Outputs, new: Outputs) -> Tensor:
-        """The model_output that `new` outputs would have led to, where `old` ones led to `model_output`.
+        """The model_output that `new` outputs would have led to, where `old` ones led to
+        `model_output`.
 
         Exact for linear guidance, first order otherwise.
         """
@@ -53,8 +54,8 @@ class Combination:
 def solve(outputs: Outputs, model_output: Tensor) -> Combination | None:
     """Find the combination; None if no output has a shape that could enter it.
 
-    Identity first; otherwise least squares in float64 on at most 4096 elements, which waits for the device.
-    """
+    Identity first; otherwise least squares in float64 on at most 4096 elements, which waits for the
+    device."""
     for call, leaves in enumerate(outputs):
         for index, leaf in enumerate(leaves):
             if leaf is model_output:
@@ -75,7 +76,8 @@ def solve(outputs: Outputs, model_output: Tensor) -> Combination | None:
 
 
 def _terms(outputs: Outputs, like: Tensor) -> Iterator[Tensor]:
-    """What guidance may add up, each in the shape of `like`: outputs, chunks of a batch, halves repeated."""
+    """What guidance may add up, each in the shape of `like`: outputs, chunks of a batch, halves
+    repeated."""
     for leaves in outputs:
         for leaf in leaves:
             yield from _terms_of(leaf, like)

@@ -1,9 +1,9 @@
 """Put a handler in front of a method of ONE instance, without touching the instance.
 
-Python looks dunder methods such as `__call__` up on the class, and accelerate, group offload and torch.compile
-all live behind `__call__` or on `forward`. So the class gets a dispatcher that is inert for every instance but
-the armed ones, and it is taken away with the last of them. Instances stay picklable, copies of them are plain.
-"""
+Python looks dunder methods such as `__call__` up on the class, and accelerate, group offload and
+torch.compile all live behind `__call__` or on `forward`. So the class gets a dispatcher that is
+inert for every instance but the armed ones, and it is taken away with the last of them. Instances
+stay picklable, copies of them are plain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _armed: dict[tuple[type, str], weakref.WeakKeyDictionary[object, Handler]] = {}
 
 
 def arm(instance: object, method: str, handler: Handler) -> None:
-    """From now on `instance.method(*args)` calls `handler(original, *args)`; `original` is bound."""
+    """From now on `instance.method(*args)` calls `handler(original, *args)`; `original` is
+    bound."""
     cls = type(instance)
     with _lock:
         if (cls, method) not in _armed:
@@ -52,7 +53,9 @@ def _install(cls: type, method: str) -> None:
 
     @functools.wraps(getattr(cls, method))
     def dispatch(self: Any, *args: Any, **kwargs: Any) -> Any:
-        bound = own.__get__(self, type(self)) if own is not None else getattr(super(cls, self), method)
+        bound = (
+            own.__get__(self, type(self)) if own is not None else getattr(super(cls, self), method)
+        )
         handler = handlers.get(self)
         if handler is None or type(self) is not cls:
             return bound(*args, **kwargs)

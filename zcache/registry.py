@@ -26,7 +26,9 @@ class Registry(Generic[T]):
 
         def enter(entry: T) -> T:
             if name in self._entries:
-                raise ConfigError(f"{self._noun} {name!r} is registered already; choose another name")
+                raise ConfigError(
+                    f"{self._noun} {name!r} is registered already; choose another name"
+                )
             self._entries[name] = entry
             return entry
 

@@ -1,9 +1,9 @@
 """Reflection: go back over a window once its newer anchor is known (Sec. 3.2, 3.3; Fig. 3).
 
-Every cached step of the window is taken again from the latent saved at its beginning, with features blended from
-the older and the newer anchor; then the anchor's own step, with the features computed there, on the corrected
-latent. Nothing is computed in full. Relaxed reflection (ours) shortens the correction at the anchor.
-"""
+Every cached step of the window is taken again from the latent saved at its beginning, with features
+blended from the older and the newer anchor; then the anchor's own step, with the features computed
+there, on the corrected latent. Nothing is computed in full. Relaxed reflection (ours) shortens the
+correction at the anchor."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
     from .run import Branch, Original, Run, Visit
 
 
-class CannotReflect(Exception):
+class CannotReflectError(Exception):
     """Why a window is left as it was forecast."""
 
 
 def reflect(run: Run, step: Original, stop: Visit) -> Any | None:
-    """Replay the open window and take the step at `stop`. None if the window has to stay as it is."""
+    """Replay the open window and take the step at `stop`. None if the window has to stay as it
+    is."""
     try:
         check_window(run, stop)
-    except CannotReflect as reason:
+    except CannotReflectError as reason:
         run.log.fall_back(f"a window was not reflected: {reason}")
         return None
     weight = run.weight
@@ -42,7 +43,9 @@ def reflect(run: Run, step: Original, stop: Visit) -> Any | None:
         run.announce(Pass(visit.step, Kind.REFLECT, w), run.plan.num_steps)
         model_output = evaluate(run, visit, sample, w)
         result = step(model_output, visit.timestep, sample, *visit.args, **visit.kwargs)
-        sample = carry_edit(sampler.previous_sample(result).to(visit.sample.dtype), visit, following)
+        sample = carry_edit(
+            sampler.previous_sample(result).to(visit.sample.dtype), visit, following
+        )
     sample = relaxed(run, sample, stop)
     run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.plan.num_steps)
     model_output = evaluate(run, stop, sample, 1.0)
@@ -50,26 +53,27 @@ def reflect(run: Run, step: Original, stop: Visit) -> Any | None:
 
 
 def check_window(run: Run, stop: Visit) -> None:
-    """Raise CannotReflect unless every step of the window can be taken again."""
+    """Raise CannotReflectError unless every step of the window can be taken again."""
     for visit in [*run.window, stop]:
         if sampler.is_stochastic(run.scheduler, visit.kwargs):
-            raise CannotReflect("its steps draw noise")
+            raise CannotReflectError("its steps draw noise")
         for branch in visit.branches:
             anchors = run.anchors.get(branch.key)
             if anchors is None or anchors.newest != stop.step or run.start not in anchors.steps:
-                raise CannotReflect("a denoiser call has no anchor at both of its ends")
+                raise CannotReflectError("a denoiser call has no anchor at both of its ends")
             if visit is not stop and not branch.from_cache:
-                raise CannotReflect("a denoiser call was computed in full inside it")
+                raise CannotReflectError("a denoiser call was computed in full inside it")
         combination(run, visit)
         if visit.branches and not _ignores_latent(visit):
             places(run, visit)
     for visit, following in zip(run.window, [*run.window[1:], stop], strict=True):
         if visit.returned.shape != following.sample.shape:
-            raise CannotReflect("the pipeline changed the latent's shape between two steps")
+            raise CannotReflectError("the pipeline changed the latent's shape between two steps")
 
 
 def evaluate(run: Run, visit: Visit, sample: Tensor, weight: float) -> Tensor:
-    """The model_output of a step at another latent, from blended features; no denoiser call is a full one."""
+    """The model_output of a step at another latent, from blended features; no denoiser call is a
+    full one."""
     old = [branch.leaves for branch in visit.branches]
     new = [list(leaves(_again(run, visit, branch, sample, weight))) for branch in visit.branches]
     return combination(run, visit).apply(visit.model_output, old, new)
@@ -86,7 +90,8 @@ def _again(run: Run, visit: Visit, branch: Branch, sample: Tensor, weight: float
 
 
 def _ignores_latent(visit: Visit) -> bool:
-    """At output granularity a cached pass does not call the denoiser, so its arguments play no part."""
+    """At output granularity a cached pass does not call the denoiser, so its arguments play no
+    part."""
     return all(branch.binding.ignores_arguments for branch in visit.branches)
 
 
@@ -97,22 +102,27 @@ def places(run: Run, visit: Visit) -> None:
             continue
         found = substitution.locate(branch.arguments, visit.sample)
         if not found:
-            raise CannotReflect("the latent was not found in the denoiser's arguments")
+            raise CannotReflectError("the latent was not found in the denoiser's arguments")
         run.known["place", branch.key] = found
 
 
 def combination(run: Run, visit: Visit) -> Combination:
-    """How the calls' outputs make the model_output; found once per run where guidance is known to be constant."""
+    """How the calls' outputs make the model_output; found once per run where guidance is known to
+    be constant."""
     key = ("guidance", tuple(branch.key for branch in visit.branches))
     if not _constant_guidance(visit):
         key = (*key, visit.step)
     if key not in run.known:
-        run.known[key] = guidance.solve([branch.leaves for branch in visit.branches], visit.model_output)
+        run.known[key] = guidance.solve(
+            [branch.leaves for branch in visit.branches], visit.model_output
+        )
     found = run.known[key]
     if found is None:
-        raise CannotReflect("the denoiser's outputs do not have the scheduler's shape")
+        raise CannotReflectError("the denoiser's outputs do not have the scheduler's shape")
     if not found.is_linear:
-        raise CannotReflect(f"guidance is not linear in the denoiser's outputs (misfit {found.misfit:.0%})")
+        raise CannotReflectError(
+            f"guidance is not linear in the denoiser's outputs (misfit {found.misfit:.0%})"
+        )
     return found
 
 
@@ -122,7 +132,8 @@ def _constant_guidance(visit: Visit) -> bool:
 
 
 def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
-    """Add what the pipeline or a callback did to the latent between two steps (inpainting, for example)."""
+    """Add what the pipeline or a callback did to the latent between two steps (inpainting, for
+    example)."""
     if following.sample is visit.returned:
         return sample
     return sample + (following.sample - visit.returned)

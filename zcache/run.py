@@ -1,9 +1,9 @@
-"""One run of a pipeline: from `set_timesteps` to the last `step`. The scheduler's `step` is its only clock.
+"""One run of a pipeline: from `set_timesteps` to the last `step`. The scheduler's `step` is its
+only clock.
 
-A step is every denoiser call between two `step` calls; the k-th call since the last `step` is the k-th branch of
-guidance, whatever the pipeline calls it. Cached steps are remembered until the next anchor closes their window;
-then `replay` goes back over them, inside that anchor's `step`.
-"""
+A step is every denoiser call between two `step` calls; the k-th call since the last `step` is the
+k-th branch of guidance, whatever the pipeline calls it. Cached steps are remembered until the next
+anchor closes their window; then `replay` goes back over them, inside that anchor's `step`."""
 
 from __future__ import annotations
 
@@ -86,9 +86,12 @@ class Run:
         self.expected_steps = len(self.scheduler.timesteps) - (
             getattr(self.scheduler, "begin_index", None) or 0
         )
-        self.config.plan(len(self.scheduler.timesteps))  # an interval above the steps is refused here
+        self.config.plan(
+            len(self.scheduler.timesteps)
+        )  # an interval above the steps is refused here
 
-    # -- denoiser calls ------------------------------------------------------------------------------------
+    # -- denoiser calls
+    # ------------------------------------------------------------------------------------
 
     def call(
         self,
@@ -99,7 +102,8 @@ class Run:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """One denoiser call: in full at an anchor or where there is nothing to forecast from, else cached."""
+        """One denoiser call: in full at an anchor or where there is nothing to forecast from, else
+        cached."""
         arguments = (copied(args), copied(kwargs))
 
         def run_original() -> Any:
@@ -125,7 +129,9 @@ class Run:
         output, feature = binding.full(run_original)
         self.log.full_computations += 1
         if self.kind is Kind.FORECAST:
-            self.log.fall_back("a denoiser call without anchors was computed in full at a cached step")
+            self.log.fall_back(
+                "a denoiser call without anchors was computed in full at a cached step"
+            )
         elif feature is None:
             self.anchors.pop(key, None)
             self.log.fall_back("a full step gave no feature to cache (its blocks were skipped)")
@@ -154,7 +160,8 @@ class Run:
         return Kind.FORECAST
 
     def _decide_adaptively(self, signal: Signal, original: Original, arguments: Any) -> Kind:
-        """TeaCache: the mean relative change of the signal between neighbouring steps, rescaled, added up."""
+        """TeaCache: the mean relative change of the signal between neighbouring steps, rescaled,
+        added up."""
         args, kwargs = arguments
         now = signal(lambda: original(*copied(args), **copied(kwargs)), kwargs)
         before, self.last_signal = self.last_signal, now
@@ -164,7 +171,9 @@ class Run:
                 self.log.fall_back(
                     f"no TeaCache coefficients are published for {signal.transformer_class}; identity is used"
                 )
-            self.accumulator = Accumulator(coefficients, self.config.threshold, self.config.interval)
+            self.accumulator = Accumulator(
+                coefficients, self.config.threshold, self.config.interval
+            )
         if self.plan is None or before is None or before.shape != now.shape:
             self.accumulator.restart()
             return Kind.FULL
@@ -173,16 +182,15 @@ class Run:
             return Kind.FULL
         return Kind.FULL if full else Kind.FORECAST
 
-    # -- the clock -----------------------------------------------------------------------------------------
+    # -- the clock
+    # -----------------------------------------------------------------------------------------
 
     def take_step(self, step: Original, visit_args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The scheduler's `step`, at the end of every step of the run."""
         model_output, timestep, sample, *args = visit_args
         visit = Visit(self.step, model_output, timestep, sample, tuple(args), kwargs, self.branches)
-        if self.kind is Kind.FORECAST:
-            result = self._take_cached(step, visit)
-        else:
-            result = self._take_full(step, visit)
+        take = self._take_cached if self.kind is Kind.FORECAST else self._take_full
+        result = take(step, visit)
         if self.plan is None:
             self._make_plan(timestep)
         self._tick()
@@ -201,21 +209,27 @@ class Run:
             del self.anchors[key]
         self.log.hold(self._held())
         if not self.window:
-            result = step(visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs)
+            result = step(
+                visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs
+            )
         else:
-            first = self.windows_closed == 0
+            wanted = self.config.reflection.applies(
+                self.step, self.windows_closed, self.plan.num_steps
+            )
             self.windows_closed += 1
-            wanted = self.config.reflect and (self.config.first_window or not first)
             with self.log.stopwatch.measure(Kind.REFLECT.word, visit.sample.device):
                 result = replay.reflect(self, step, visit) if wanted else None
             if result is None:
-                result = step(visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs)
+                result = step(
+                    visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs
+                )
         self.window = []
         self.start = self.step
         return result
 
     def _make_plan(self, timestep: Any) -> None:
-        """After the first step the scheduler knows where it began (image-to-image begins in the middle)."""
+        """After the first step the scheduler knows where it began (image-to-image begins in the
+        middle)."""
         begin = sampler.position(self.scheduler, timestep)
         num_steps = len(self.scheduler.timesteps) - begin
         config = self.config
@@ -223,7 +237,10 @@ class Run:
             config = config.replace(interval=min(config.interval, num_steps))
         self.plan = config.plan(num_steps)
         self.log.num_steps = num_steps
-        lead = next((i for i, step in enumerate(self.plan.full_steps) if i != step), len(self.plan.full_steps))
+        lead = next(
+            (i for i, step in enumerate(self.plan.full_steps) if i != step),
+            len(self.plan.full_steps),
+        )
         self.gate = max(0, lead - 2)
         levels = sampler.noise_levels(self.scheduler)
         self.levels = levels[begin:] if levels is not None else None

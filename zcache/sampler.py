@@ -1,4 +1,5 @@
-"""What zcache needs of a diffusers scheduler: its small state, its noise levels, and whether it can go back."""
+"""What zcache needs of a diffusers scheduler: its small state, its noise levels, and whether it can
+go back."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from .errors import UnsupportedPipelineError
 
 State = dict[str, Any]
 
-# Schedulers that draw new noise at every step, by class name: another visit of a step would draw another noise.
+# Schedulers that draw new noise at every step, by class name: another visit of a step would draw
+# another noise.
 STOCHASTIC = frozenset(
     {
         "DDPMScheduler",
@@ -38,9 +40,8 @@ _NOISE_ARGUMENTS = ("eta", "s_churn")
 def check(scheduler: Any, reflect: bool) -> None:
     """Raise UnsupportedPipelineError if this scheduler cannot be followed, or not be taken back.
 
-    Refused are `step` methods other than (model_output, timestep, sample, …), schedulers that call the model more
-    than once per step, and, with reflection, schedulers that draw noise.
-    """
+    Refused are `step` methods other than (model_output, timestep, sample, …), schedulers that call
+    the model more than once per step, and, with reflection, schedulers that draw noise."""
     name = type(scheduler).__name__
     step = getattr(scheduler, "step", None)
     if step is None or not hasattr(scheduler, "set_timesteps"):
@@ -103,9 +104,8 @@ def previous_sample(result: Any) -> Tensor:
 def position(scheduler: Any, timestep: Any) -> int:
     """Index in `scheduler.timesteps` of the step that was just taken at `timestep`.
 
-    Image-to-image pipelines begin in the middle. Read from the scheduler's own counter where it has one; else the
-    timestep is looked up, which waits for the device once per run.
-    """
+    Image-to-image pipelines begin in the middle. Read from the scheduler's own counter where it has
+    one; else the timestep is looked up, which waits for the device once per run."""
     index = getattr(scheduler, "step_index", None)
     if index is not None:
         return int(index) - 1
@@ -114,14 +114,19 @@ def position(scheduler: Any, timestep: Any) -> int:
 
 
 def noise_levels(scheduler: Any) -> list[float] | None:
-    """sigma at every timestep: the flow's sigma, or sigma/alpha (variance exploding) for DDIM-like schedules.
+    """sigma at every timestep: the flow's sigma, or sigma/alpha (variance exploding) for DDIM-like
+    schedules.
 
     None where the scheduler has neither.
     """
     timesteps = scheduler.timesteps
     config = getattr(scheduler, "config", {})
     sigmas = getattr(scheduler, "sigmas", None)
-    if isinstance(sigmas, Tensor) and len(sigmas) >= len(timesteps) and not config.get("invert_sigmas", False):
+    if (
+        isinstance(sigmas, Tensor)
+        and len(sigmas) >= len(timesteps)
+        and not config.get("invert_sigmas", False)
+    ):
         return [float(s) for s in sigmas[: len(timesteps)].tolist()]
     kept = getattr(scheduler, "alphas_cumprod", None)
     if isinstance(kept, Tensor):
@@ -131,11 +136,11 @@ def noise_levels(scheduler: Any) -> list[float] | None:
 
 
 def relaxation(sigma_start: float, sigma_stop: float) -> float:
-    """gamma = 2 sigma_stop / (sigma_start + sigma_stop), the share of the correction that relaxed reflection keeps.
+    """gamma = 2 sigma_stop / (sigma_start + sigma_stop), the share of the correction that relaxed
+    reflection keeps.
 
-    The features at `stop` were computed on a latent that is off by e. The denoised prediction hardly moves with e,
-    so the velocity already answers it by e / sigma_stop, and replaying the window with it overshoots by
-    (sigma_start - sigma_stop) / 2 * e / sigma_stop.
-    """
+    The features at `stop` were computed on a latent that is off by e. The denoised prediction
+    hardly moves with e, so the velocity already answers it by e / sigma_stop, and replaying the
+    window with it overshoots by (sigma_start - sigma_stop) / 2 * e / sigma_stop."""
     total = sigma_start + sigma_stop
     return 2 * sigma_stop / total if total > 0 else 1.0

@@ -1,14 +1,13 @@
 """Which steps are computed in full, and the zig-zag walk over the steps (Fig. 3).
 
-A step is an index of the sampling loop: 0 is the noisiest, counting up. Everything here is plain Python.
-"""
+A step is an index of the sampling loop: 0 is the noisiest, counting up. Everything here is plain
+Python."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise
 
 from .errors import ConfigError
 from .registry import Registry
@@ -45,9 +44,8 @@ class Pass:
 def even(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int]:
     """As many windows as intervals of at most N need, all of the same length up to rounding.
 
-    Starts after `warmup` full steps (1: only step 0) and ends on the last step, or, with `last` off,
-    leaves a tail of N - 1 forecasts behind the last full step.
-    """
+    Starts after `warmup` full steps (1: only step 0) and ends on the last step, or, with `last`
+    off, leaves a tail of N - 1 forecasts behind the last full step."""
     first, final = warmup - 1, num_steps - 1
     yield from range(min(first, num_steps))
     if not last:
@@ -59,7 +57,8 @@ def even(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int
 
 @register("warmup")
 def after_warmup(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int]:
-    """The paper's and TaylorSeer's rule: {0 … warmup-1}, then every N-th step after the last of them."""
+    """The paper's and TaylorSeer's rule: {0 … warmup-1}, then every N-th step after the last of
+    them."""
     yield from range(warmup - 1)
     yield from range(warmup - 1, num_steps, interval)
     if last:
@@ -100,44 +99,52 @@ def resolve_placement(placement: str) -> Placement:
     return _placements[placement]
 
 
-def windows(full: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Neighbouring full steps (start, stop) with cached steps between them."""
-    return ((start, stop) for start, stop in pairwise(full) if stop - start > 1)
+@dataclass(frozen=True)
+class Reflection:
+    """Which windows are gone back over.
 
+    Args:
+        on: none at all when off.
+        first_window: whether the first window is, too.
+        last_window: whether a window that the very last step closes is, too.
+    """
 
-def reflected(full: tuple[int, ...], reflect: bool, first_window: bool) -> set[int]:
-    """The full steps from which the sampling goes back over the window they close."""
-    stops = [stop for _, stop in windows(full)]
-    if not reflect:
-        return set()
-    return set(stops if first_window else stops[1:])
+    on: bool = True
+    first_window: bool = True
+    last_window: bool = True
+
+    def applies(self, stop: int, windows_before: int, num_steps: int) -> bool:
+        """Whether the window closed at `stop` is reflected, after `windows_before` other
+        windows."""
+        if not self.on or (windows_before == 0 and not self.first_window):
+            return False
+        return self.last_window or stop != num_steps - 1
 
 
 def walk(
-    num_steps: int,
-    full: tuple[int, ...],
-    weight: WeightFunction,
-    reflect: bool = True,
-    first_window: bool = True,
+    num_steps: int, full: tuple[int, ...], weight: WeightFunction, reflection: Reflection
 ) -> tuple[Pass, ...]:
-    """Every pass of a run in order: out to the next full step, back, and again with the blend (Fig. 3).
+    """Every pass of a run in order: out to the next full step, back, and again with the blend (Fig.
+    3).
 
-    With an anchor at `start`, a window is forecast at start+1 … stop-1, computed in full at `stop`, and
-    re-run at start+1 … stop with weights W(start+1) … W(stop). The re-run at `stop` uses the features just
-    computed (W = 1), so no full computation is added. Steps after the last full one stay forecasts.
-    """
-    going_back = reflected(full, reflect, first_window)
+    With an anchor at `start`, a window is forecast at start+1 … stop-1, computed in full at `stop`,
+    and re-run at start+1 … stop with weights W(start+1) … W(stop). The re-run at `stop` uses the
+    features just computed (W = 1), so no full computation is added. Steps after the last full one
+    stay forecasts."""
     passes: list[Pass] = []
-    start = 0
+    start = windows_before = 0
     for step in range(num_steps):
         if step not in full:
             passes.append(Pass(step, Kind.FORECAST))
             continue
         passes.append(Pass(step, Kind.FULL))
-        if step in going_back:
-            passes += [
-                Pass(k, Kind.REFLECT, weight_at(weight, k, start, step)) for k in range(start + 1, step + 1)
-            ]
+        if step - start > 1:
+            if reflection.applies(step, windows_before, num_steps):
+                passes += [
+                    Pass(k, Kind.REFLECT, weight_at(weight, k, start, step))
+                    for k in range(start + 1, step + 1)
+                ]
+            windows_before += 1
         start = step
     return tuple(passes)
 

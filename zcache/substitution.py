@@ -1,8 +1,8 @@
 """Find the sample in a denoiser call's arguments, and put another one there.
 
-Pipelines hand the latent to the denoiser as it is, cast, doubled for guidance, or with conditioning latents
-joined to it. Which of these is found out once, by identity where the very tensor was passed on, else by value.
-"""
+Pipelines hand the latent to the denoiser as it is, cast, doubled for guidance, or with conditioning
+latents joined to it. Which of these is found out once, by identity where the very tensor was passed
+on, else by value."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ Path = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Place:
-    """Where the sample stands: a path of keys into the arguments, how often it is repeated along the batch, and,
-    if it is only a part of the tensor there, the dimension it is joined along and where it starts."""
+    """Where the sample stands: a path of keys into the arguments, how often it is repeated along
+    the batch, and, if it is only a part of the tensor there, the dimension it is joined along and
+    where it starts."""
 
     path: Path
     repeats: int = 1
@@ -39,13 +40,15 @@ def copied(tree: Any) -> Any:
 def locate(arguments: Any, sample: Tensor) -> tuple[Place, ...]:
     """Every place of `sample` in the arguments; empty if it is nowhere to be found.
 
-    Looks by identity first, and compares values (which waits for the device) only if that finds nothing.
-    """
+    Looks by identity first, and compares values (which waits for the device) only if that finds
+    nothing."""
     tensors = list(_walk(arguments, ()))
     found = tuple(Place(path) for path, tensor in tensors if tensor is sample)
     if found:
         return found
-    return tuple(place for path, tensor in tensors if (place := _compare(path, tensor, sample)) is not None)
+    return tuple(
+        place for path, tensor in tensors if (place := _compare(path, tensor, sample)) is not None
+    )
 
 
 def put(arguments: Any, places: tuple[Place, ...], sample: Tensor) -> Any:

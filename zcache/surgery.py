@@ -1,7 +1,7 @@
 """Stand-ins for submodules of a transformer, in place for the length of one pass and gone after it.
 
-Between two passes the transformer is exactly as its owner left it: no hook, no attribute, no other forward.
-"""
+Between two passes the transformer is exactly as its owner left it: no hook, no attribute, no other
+forward."""
 
 from __future__ import annotations
 
@@ -110,9 +110,12 @@ class PassThrough(StandIn):
 
 
 class Nothing(StandIn):
-    """Zero-width results in the shapes of the inputs: what a replaced feature would have been made from."""
+    """Zero-width results in the shapes of the inputs: what a replaced feature would have been made
+    from."""
 
-    def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any) -> Any:
+    def forward(
+        self, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any
+    ) -> Any:
         if encoder_hidden_states is None:
             return hidden_states[..., :0]
         return hidden_states[..., :0], encoder_hidden_states[..., :0]

@@ -1,10 +1,10 @@
-"""Weights w = W(k) of the reflection: how far a cached step trusts the newer anchor (Sec. 3.3, Fig. 9).
+"""Weights w = W(k) of the reflection: how far a cached step trusts the newer anchor (Sec. 3.3, Fig.
+9).
 
-The paper counts timesteps k down from the older anchor t_2 to the newer anchor t_1. This package counts
-steps up from `start` (= t_2) to `stop` (= t_1), so a weight that falls in k rises along the sampling:
-0 at `start` (trust the past), 1 at `stop` (trust the newer anchor). Every function here takes the fraction's
-two numbers `j = step - start` and `n = stop - start`, with 1 <= j <= n.
-"""
+The paper counts timesteps k down from the older anchor t_2 to the newer anchor t_1. This package
+counts steps up from `start` (= t_2) to `stop` (= t_1), so a weight that falls in k rises along the
+sampling: 0 at `start` (trust the past), 1 at `stop` (trust the newer anchor). Every function here
+takes the fraction's two numbers `j = step - start` and `n = stop - start`, with 1 <= j <= n."""
 
 from __future__ import annotations
 

@@ -1,0 +1,95 @@
+import json
+
+import pytest
+
+from zcache import ConfigError, ZCacheConfig
+
+BAD = {
+    "interval": ([0, -1, 2.5, True, "5", None, float("nan")], "interval"),
+    "order": ([-1, 7, 1.0], "order"),
+    "warmup": ([0, 1.5], "warmup"),
+    "base": (["taylor", None, 3], "base"),
+    "weight": (["log", None], "weight"),
+    "placement": (["start", None], "placement"),
+    "granularity": (["block", None], "granularity"),
+    "relax": (["sigmas", -0.1, 1.1, float("nan"), True, [1]], "relax"),
+    "reflect": ([1, None, "yes"], "reflect"),
+    "full_steps": ([[], [1, 2], [0, 2, 2], [0, 3, 1], [0, 1.5], 7], "full"),
+    "threshold": ([0, -1.0, float("inf"), "0.3"], "threshold"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(n, v) for n, (values, _) in BAD.items() for v in values]
+)
+def test_a_bad_value_is_named_with_limit_and_cure(name: str, value: object) -> None:
+    base = {"base": "teacache"} if name == "threshold" else {}
+    with pytest.raises(ConfigError, match=BAD[name][1]) as caught:
+        ZCacheConfig(**{**base, name: value})
+    assert "give" in str(caught.value) or "choose" in str(caught.value)
+    values = value if isinstance(value, list) else [value]
+    assert any(
+        repr(v) in str(caught.value) or str(v) in str(caught.value) for v in [value, *values]
+    )
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="taylorseer, fora, teacache"):
+        ZCacheConfig(base="taylor")
+
+
+def test_a_threshold_belongs_to_teacache() -> None:
+    with pytest.raises(ConfigError, match="base 'teacache'"):
+        ZCacheConfig(threshold=0.3)
+
+
+def test_a_config_cannot_be_changed_but_replaced() -> None:
+    config = ZCacheConfig()
+    with pytest.raises(AttributeError):
+        config.interval = 3
+    assert config.replace(interval=3).interval == 3
+    with pytest.raises(ConfigError):
+        config.replace(interval=0)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ZCacheConfig(),
+        ZCacheConfig.paper(7),
+        ZCacheConfig(full_steps=[0, 4, 9], relax=0.5, granularity="module", order=2),
+        ZCacheConfig(base="teacache", threshold=0.2, reflect=False),
+    ],
+)
+def test_a_config_survives_json(config: ZCacheConfig) -> None:
+    assert ZCacheConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_an_unknown_key_is_named() -> None:
+    with pytest.raises(ConfigError, match="'intervall'"):
+        ZCacheConfig.from_dict({"intervall": 3})
+
+
+def test_a_callable_weight_cannot_be_written_down() -> None:
+    with pytest.raises(ConfigError, match=r"register"):
+        ZCacheConfig(weight=lambda j, n: 0.5).to_dict()
+
+
+def test_the_papers_setting() -> None:
+    config = ZCacheConfig.paper(8)
+    assert config.plan(50).full_steps == (0, 1, 2, 10, 18, 26, 34, 42, 49)
+    assert (config.relax, config.weight, config.order) == (None, "logarithmic", 1)
+
+
+def test_a_plan_refuses_what_does_not_fit() -> None:
+    with pytest.raises(ConfigError, match="interval 9 is above the 8"):
+        ZCacheConfig(interval=9).plan(8)
+    with pytest.raises(ConfigError, match="full step 10 is beyond"):
+        ZCacheConfig(full_steps=[0, 10]).plan(10)
+    with pytest.raises(ConfigError, match="num_steps is 0"):
+        ZCacheConfig().plan(0)
+
+
+def test_explicit_full_steps_win() -> None:
+    config = ZCacheConfig(interval=3, warmup=2, placement="warmup", full_steps=[0, 9])
+    assert config.plan(12).full_steps == (0, 9)
