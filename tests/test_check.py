@@ -36,7 +36,9 @@ VIOLATIONS: dict[str, Change] = {
         colour=next(c for c in scenes.COLOURS if c not in {group.colour for group in s.groups}),
     ),
     "kind": lambda s: first(s, kind=following(s.groups[0].kind, scenes.KINDS)),
-    "size": lambda s: first(s, size={"small": None, None: "small", "large": "small"}[s.groups[0].size]),
+    "size": lambda s: first(
+        s, size={"small": None, None: "small", "large": "small"}[s.groups[0].size]
+    ),
     "place": lambda s: replace(s, relation=following(s.relation, scenes.RELATIONS)),
     "background": lambda s: replace(s, tone=following(s.tone, tuple(scenes.TONES))),
     "texture": lambda s: replace(s, texture=following(s.texture, scenes.TEXTURES)),
@@ -98,7 +100,9 @@ def test_an_empty_picture_obeys_nothing(level: int) -> None:
 
 def test_noise_obeys_nothing() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (scenes.IMAGE_SIZE, scenes.IMAGE_SIZE, 3))
-    assert not check.obeys(Image.fromarray(pixels.astype(np.uint8)), "a red circle on a grey background")
+    assert not check.obeys(
+        Image.fromarray(pixels.astype(np.uint8)), "a red circle on a grey background"
+    )
 
 
 @pytest.mark.parametrize("module", [scenes, check])
