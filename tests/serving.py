@@ -13,7 +13,9 @@ from zcache import models
 
 from .folders import as_model, write_flux
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

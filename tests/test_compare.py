@@ -38,9 +38,16 @@ def test_the_report_is_json_and_adds_up(tiny_pipe, tiny_call):
     assert len(report["full_steps"]) == report["full_passes"]
     assert 0 < report["accelerated_seconds"] <= report["accelerated_seconds_end_to_end"]
     assert 0 < report["baseline_seconds"] <= report["baseline_seconds_end_to_end"]
-    assert {"device", "dtype", "versions", "config", "walk", "cache_bytes", "fallbacks", "seed"} <= set(
-        report
-    )
+    assert {
+        "device",
+        "dtype",
+        "versions",
+        "config",
+        "walk",
+        "cache_bytes",
+        "fallbacks",
+        "seed",
+    } <= set(report)
 
 
 def test_the_accelerated_side_comes_first_and_every_pass_is_told(tiny_pipe, tiny_call):

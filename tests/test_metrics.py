@@ -78,7 +78,9 @@ def test_ssim_agrees_with_scipys_gaussian_filter():
 
 def test_noise_lowers_both():
     picture = random_picture(4)
-    little, much = (np.clip(picture.astype(int) + d, 0, 255) for d in (random_noise(3), random_noise(30)))
+    little, much = (
+        np.clip(picture.astype(int) + d, 0, 255) for d in (random_noise(3), random_noise(30))
+    )
 
     assert metrics.psnr(picture, little) > metrics.psnr(picture, much)
     assert metrics.ssim(picture, little) > metrics.ssim(picture, much)

@@ -61,7 +61,7 @@ def test_the_command_line_may_take_more_steps_than_the_app():
 
 
 def test_an_interval_above_the_steps_is_refused():
-    with pytest.raises((RequestError, ConfigError), match="interval is 20; .* 1 to 12"):
+    with pytest.raises((RequestError, ConfigError), match=r"interval is 20; .* 1 to 12"):
         checked(prompt="a cat", steps=12, interval=20)
 
 

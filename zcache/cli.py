@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from . import ZCacheError, bases, weights
 from .config import GRANULARITIES
+from .quiet import quieten
 from .request import Request, checked
 
 PROGRAM = "python -m zcache"
@@ -23,8 +24,8 @@ REFUSED, INTERRUPTED = 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    for library in ("TRANSFORMERS", "DIFFUSERS"):
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
@@ -128,6 +129,9 @@ def _prepared(options: argparse.Namespace) -> tuple[Request, Any, dict[str, Any]
     from . import models
 
     request = checked(**_given(options))
+    _picture_path(options.out)
+    if not sys.stderr.isatty():
+        quieten()
     pipe = models.load(options.model, options.device)
     pipe.set_progress_bar_config(disable=not sys.stderr.isatty())
     return request, pipe, models.call_arguments(models.find(options.model), request)

@@ -100,7 +100,7 @@ def find(name: str) -> Model:
     if name in KNOWN:
         return KNOWN[name]
     path = Path(name).expanduser()
-    if path.is_dir():
+    if name and path.is_dir():
         return Model(name, path.name, "image", str(path.resolve()), folder.pipeline_class(path))
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
         return Model(name, name, "image", name, "DiffusionPipeline")

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import environment, hub, models
 from ..errors import CheckpointError, ZCacheError
+from ..quiet import quieten
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +74,9 @@ class Engine:
 
     def _load(self) -> None:
         try:
+            quieten()
             self._pipe = self._load_auto() if self._wanted == "auto" else models.load(self._wanted)
-            self._quieten()
+            self._pipe.set_progress_bar_config(disable=True)
         except ZCacheError as error:
             self._error = error
         except Exception as error:
@@ -84,13 +86,6 @@ class Engine:
             )
         finally:
             self._loaded.set()
-
-    def _quieten(self) -> None:
-        """Keep progress bars and the library's warnings, which quote prompts, out of the server's log."""
-        from diffusers.utils import logging as diffusers_logging
-
-        diffusers_logging.set_verbosity_error()
-        self._pipe.set_progress_bar_config(disable=True)
 
     def _load_auto(self) -> Any:
         self.note = why_not_large()

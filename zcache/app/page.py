@@ -111,7 +111,7 @@ def _inputs() -> dict[str, Any]:
         reflect = gr.Checkbox(
             Request.reflect, label="Reflect", info="Go back once the future is known."
         )
-        steps = gr.Slider(*APP.steps, Request.steps, step=1, label="Steps")
+        steps = gr.Slider(*APP.steps, Request.steps, step=1, label="Steps", elem_id="steps")
         seed = gr.Number(Request.seed, label="Seed", precision=0, minimum=0, maximum=SEED_MAX)
         randomise = gr.Checkbox(False, label="New seed for each run")
     gr.Examples(
@@ -177,7 +177,8 @@ def _wire(inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         **PRIVATE,
         **ON_DEVICE,
     )
-    running.then(_idle, None, buttons, **QUICK)
+    running.success(_idle, None, buttons, **QUICK)
+    running.failure(_failed, None, [*buttons, outputs["first"]], **QUICK)
     halt.click(_stop, None, None, **QUICK)
 
 
@@ -192,6 +193,10 @@ def _new_seed(seed: int, randomise: bool) -> tuple[Any, gr.Button, gr.Button]:
 
 def _idle() -> tuple[gr.Button, gr.Button]:
     return gr.Button(interactive=True), gr.Button(interactive=False)
+
+
+def _failed() -> tuple[gr.Button, gr.Button, gr.Image]:
+    return *_idle(), gr.Image(label=views.UNFINISHED)
 
 
 def _stop(request: gr.Request) -> None:
@@ -219,8 +224,7 @@ def _run_for_page(
 def _shown(outcome: run.Outcome) -> tuple[Any, ...]:
     paths, report = outcome.paths, outcome.report
     if not outcome.done:
-        label = views.halfway(outcome.accelerated_seconds)
-        first = gr.Image(paths["accelerated"], visible=True, label=label)
+        first = gr.Image(paths["accelerated"], visible=True, label=views.HALFWAY)
         return (
             views.waiting(""),
             first,
@@ -235,7 +239,7 @@ def _shown(outcome: run.Outcome) -> tuple[Any, ...]:
         views.cards(report),
         gr.Image(None, visible=False),
         gr.ImageSlider((paths["baseline"], paths["accelerated"]), visible=True),
-        views.strip(report["walk"]),
+        views.timeline(report["walk"]),
         paths["baseline"],
         paths["accelerated"],
         report,

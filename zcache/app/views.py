@@ -12,6 +12,8 @@ MEANINGS = {"F": "computed in full", "f": "predicted", "r": "redone once the nex
 TONES = {"F": "full", "f": "forecast", "r": "reflect"}
 PASS = re.compile(r"(\d+)([Ffr])")
 WAITING = "Write a prompt and press Run: the accelerated picture comes first, then the plain one."
+HALFWAY = "Z-Cache (the plain pipeline is still running)"
+UNFINISHED = "Z-Cache (the plain run did not finish)"
 
 
 def chip(status: dict[str, str]) -> str:
@@ -27,8 +29,8 @@ def waiting(text: str = WAITING) -> str:
 
 
 def halfway(seconds: float) -> str:
-    """Return the label of the first picture while the plain run goes on; `seconds` is its denoising time."""
-    return f"Z-Cache, done in {_seconds(seconds)}. The plain pipeline is still running."
+    """Return what can be said when one run is done; `seconds` is its denoising time."""
+    return waiting(f"Z-Cache took {_seconds(seconds)}; its gain shows when the plain run is done.")
 
 
 def cards(report: dict[str, Any]) -> str:
@@ -57,7 +59,7 @@ def cards(report: dict[str, Any]) -> str:
     return f'<div class="zc-cards" role="status">{cells}</div>{_fallbacks(report["fallbacks"])}'
 
 
-def strip(walk: str) -> str:
+def timeline(walk: str) -> str:
     """Return one column a step with the letters of its passes from top to bottom, and a legend.
 
     `walk` is the report's: "0F 1f 2f 3F 1r 2r 3r" is three steps after step 0, predicted and then redone.
