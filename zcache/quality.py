@@ -1,0 +1,102 @@
+"""How near accelerated pictures come to the uncached ones, method by method, with the FLOPs each
+one took.
+
+Every method draws the same prompts from the same seeds. PSNR is per picture, in floating point,
+against the uncached picture; FLOPs are counted around the very runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from . import enabled, metrics
+from .config import ZCacheConfig
+
+Apply = Callable[[Any], AbstractContextManager[Any]]
+Calls = Sequence[dict[str, Any]]  # pipeline arguments, one dictionary per batch
+
+
+@dataclass(frozen=True)
+class Method:
+    """A name, how it is put on a pipeline, and what it changes in the call (fewer steps, for
+    example)."""
+
+    name: str
+    apply: Apply = field(default=lambda pipe: nullcontext())
+    call: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def zcache(cls, name: str, config: ZCacheConfig) -> Method:
+        return cls(name, lambda pipe: enabled(pipe, config))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Pictures (P, H, W, 3) in [0, 1] and the FLOPs of the denoiser that drew them."""
+
+    pictures: np.ndarray
+    flops: int
+    full_passes: int | None
+
+
+def draw(pipe: Any, calls: Calls, method: Method) -> Outcome:
+    """Draw every batch with a method; its cache is off again afterwards."""
+    pictures, flops, full_passes = [], 0, None
+    name = type(pipe.transformer).__name__
+    with method.apply(pipe) as handle:
+        for call in calls:
+            seeds = call["seeds"]
+            arguments = {key: value for key, value in call.items() if key != "seeds"}
+            generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+            with FlopCounterMode(display=False) as counter:
+                output = pipe(
+                    **{**arguments, **method.call}, generator=generators, output_type="np"
+                )
+            pictures.append(output.images)
+            flops += sum(counter.get_flop_counts().get(name, {}).values())
+        if hasattr(handle, "report"):
+            full_passes = handle.report().full_passes
+    return Outcome(np.concatenate(pictures), flops, full_passes)
+
+
+def score(plain: Outcome, outcome: Outcome) -> dict[str, Any]:
+    """PSNR in dB of every picture, their mean with its 95 % interval, mean SSIM, and the FLOPs
+    speedup."""
+    pairs = list(zip(plain.pictures, outcome.pictures, strict=True))
+    values = [metrics.psnr(a, b, peak=1.0) for a, b in pairs]
+    finite = [min(value, 99.0) for value in values]
+    return {
+        "psnr": [round(value, 3) for value in finite],
+        "psnr_mean": round(float(np.mean(finite)), 3),
+        "psnr_interval": round(interval95(finite), 3),
+        "ssim_mean": round(float(np.mean([metrics.ssim(a, b, peak=1.0) for a, b in pairs])), 5),
+        "flops_speedup": round(plain.flops / outcome.flops, 3) if outcome.flops else None,
+        "full_passes": outcome.full_passes,
+    }
+
+
+def interval95(values: Sequence[float]) -> float:
+    """Half the width of the 95 % interval of the mean (normal approximation)."""
+    if len(values) < 2:
+        return math.nan
+    return 1.96 * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+
+
+def measure(
+    pipe: Any, calls: Calls, methods: Sequence[Method], done: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (name, score) of each method that is not among `done` yet; the uncached pictures are
+    drawn once."""
+    todo = [method for method in methods if method.name not in done]
+    if not todo:
+        return
+    plain = draw(pipe, calls, Method("uncached"))
+    for method in todo:
+        yield method.name, score(plain, draw(pipe, calls, method))
