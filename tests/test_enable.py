@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 from typing import Any
 
 import pytest
@@ -211,6 +213,16 @@ def test_an_edit_between_steps_is_carried_through_the_replay() -> None:
             effect.append(FLUX.run(pipe, callback_on_step_end=shift) - FLUX.run(pipe))
     torch.testing.assert_close(effect[0], effect[1], rtol=0, atol=1e-2)
     assert effect[1].mean() > 0.05
+
+
+def test_a_dropped_pipeline_is_not_kept_alive_by_its_cache() -> None:
+    pipe = flux()
+    zcache.enable(pipe, ZCacheConfig(interval=4))
+    FLUX.run(pipe)
+    alive = [weakref.ref(pipe), weakref.ref(pipe.transformer), weakref.ref(pipe.scheduler)]
+    del pipe
+    gc.collect()
+    assert [reference() for reference in alive] == [None, None, None]
 
 
 def test_different_step_counts_follow_each_other() -> None:

@@ -52,6 +52,7 @@ class Adapter:
     blocks: tuple[Blocks, ...]
     head: str = "norm_out"
     conditioning: tuple[str, ...] = ()
+    per_step: tuple[str, ...] = ()
     signal: Signal | None = None
     constant_guidance: bool = field(default=True)
 
@@ -77,7 +78,9 @@ def find(transformer: nn.Module) -> Adapter | None:
 def check(transformer: nn.Module, adapter: Adapter) -> None:
     """Raise UnsupportedPipelineError if a described attribute is not there (another diffusers
     version)."""
-    wanted = [(transformer, name) for name in (adapter.head, *adapter.conditioning)]
+    wanted = [
+        (transformer, name) for name in (adapter.head, *adapter.conditioning, *adapter.per_step)
+    ]
     for blocks in adapter.blocks:
         wanted.append((transformer, blocks.name))
         for block in getattr(transformer, blocks.name, ()):
@@ -110,11 +113,21 @@ _SINGLE = Blocks("single_transformer_blocks", ("proj_out",), bypass=("attn", "pr
 
 register(
     "FluxTransformer2DModel",
-    Adapter((_DOUBLE, _SINGLE), conditioning=("context_embedder", "pos_embed"), signal=_first_norm),
+    Adapter(
+        (_DOUBLE, _SINGLE),
+        conditioning=("context_embedder", "pos_embed"),
+        per_step=("time_text_embed",),
+        signal=_first_norm,
+    ),
 )
 register(
     "HunyuanVideoTransformer3DModel",
-    Adapter((_DOUBLE, _SINGLE), conditioning=("context_embedder", "rope"), signal=_first_norm),
+    Adapter(
+        (_DOUBLE, _SINGLE),
+        conditioning=("context_embedder", "rope"),
+        per_step=("time_text_embed",),
+        signal=_first_norm,
+    ),
 )
 register(
     "DiTTransformer2DModel",

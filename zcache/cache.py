@@ -14,7 +14,7 @@ from torch import nn
 from . import interception, sampler
 from .config import ZCacheConfig
 from .errors import AlreadyEnabledError, NotEnabledError, UnsupportedPipelineError
-from .granularity import Binding, Signal, bind, inner
+from .granularity import Denoiser, Signal, bind, inner
 from .report import Log, Report
 from .run import Run
 
@@ -44,13 +44,10 @@ class ZCache:
         self._pipe = weakref.ref(pipe)
         self._run: Run | None = None
         self._log = Log()
-        self._denoisers: list[nn.Module] = find_denoisers(pipe)
-        self._bindings: dict[int, Binding] = {
-            id(d): bind(config.granularity, d) for d in self._denoisers
-        }
-        self._signals: dict[int, Signal] = {}
-        if config.adaptive:
-            self._signals = {id(d): Signal(d) for d in self._denoisers}
+        self._denoisers = [
+            Denoiser(d, bind(config.granularity, d), Signal(d) if config.adaptive else None)
+            for d in find_denoisers(pipe)
+        ]
 
     def report(self) -> Report:
         """What the last run did (or the current one so far). Waits for the device."""
@@ -63,16 +60,16 @@ class ZCache:
             disable(pipe)
 
     def _attach(self) -> None:
-        interception.arm(self._scheduler, "set_timesteps", self._on_set_timesteps)
-        interception.arm(self._scheduler, "step", self._on_step)
-        for denoiser in self._denoisers:
-            interception.arm(denoiser, "__call__", self._on_call(denoiser))
+        interception.arm(self._scheduler, "set_timesteps", _weakly(self._on_set_timesteps))
+        interception.arm(self._scheduler, "step", _weakly(self._on_step))
+        for index, denoiser in enumerate(self._denoisers):
+            interception.arm(denoiser.module, "__call__", _weakly(self._on_call, index))
 
     def _detach(self) -> None:
         interception.disarm(self._scheduler, "set_timesteps")
         interception.disarm(self._scheduler, "step")
         for denoiser in self._denoisers:
-            interception.disarm(denoiser, "__call__")
+            interception.disarm(denoiser.module, "__call__")
         if self._run is not None:
             self._run.close()
 
@@ -96,17 +93,11 @@ class ZCache:
         }
         return run.take_step(original, (*args, *named.values()), kwargs)
 
-    def _on_call(self, denoiser: nn.Module) -> Callable[..., Any]:
-        binding, signal = self._bindings[id(denoiser)], self._signals.get(id(denoiser))
-        reference = weakref.ref(denoiser)
-
-        def handle(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            run = self._run
-            if self._scheduler_was_replaced() or run is None or run.done:
-                return original(*args, **kwargs)
-            return run.call(reference(), binding, signal, original, args, kwargs)
-
-        return handle
+    def _on_call(self, index: int, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        run = self._run
+        if self._scheduler_was_replaced() or run is None or run.done:
+            return original(*args, **kwargs)
+        return run.call(self._denoisers[index], original, args, kwargs)
 
     def _announce(self, step: int, kind: str, num_steps: int) -> None:
         if self.on_pass is not None:
@@ -191,6 +182,20 @@ def find_denoisers(pipe: Any) -> list[nn.Module]:
             "give a diffusers pipeline of a diffusion transformer, for example FluxPipeline"
         )
     return denoisers
+
+
+def _weakly(method: Callable[..., Any], *first: Any) -> interception.Handler:
+    """A handler that does not keep its owner alive: a pipeline that is dropped takes its cache
+    along."""
+    reference = weakref.WeakMethod(method)
+
+    def handle(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        alive = reference()
+        if alive is None:
+            return original(*args, **kwargs)
+        return alive(*first, original, *args, **kwargs)
+
+    return handle
 
 
 def _make(pipe: Any, config: ZCacheConfig) -> ZCache:

@@ -9,6 +9,7 @@ call it at all."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -23,11 +24,14 @@ from .surgery import (
     HeadProbe,
     HeadWithResidual,
     InputRecorder,
+    Memo,
     NoBlocks,
     Nothing,
     OutputRecorder,
     PassThrough,
+    Remembered,
     Swap,
+    remembered,
     swapped,
 )
 
@@ -40,11 +44,11 @@ class Binding(Protocol):
 
     ignores_arguments: bool
 
-    def full(self, call: Call) -> tuple[Any, Feature]:
+    def full(self, call: Call, memo: Memo) -> tuple[Any, Feature]:
         """Run in full. Returns the denoiser's output and the feature, or None where there was
         none."""
 
-    def cached(self, call: Call, feature: Feature, like: Any) -> Any:
+    def cached(self, call: Call, feature: Feature, like: Any, memo: Memo) -> Any:
         """Run from a feature. `like` is an output of the same call, for its container type."""
 
 
@@ -86,6 +90,13 @@ def _without_blocks(transformer: nn.Module, adapter: Adapter) -> list[Swap]:
     return swaps
 
 
+def _per_step(transformer: nn.Module, adapter: Adapter) -> list[Swap]:
+    return [
+        (transformer, name, Remembered(getattr(transformer, name), name))
+        for name in adapter.per_step
+    ]
+
+
 def _first_block(transformer: nn.Module, adapter: Adapter) -> tuple[nn.Module, str, nn.Module]:
     owner = next(blocks for b in adapter.blocks if len(blocks := getattr(transformer, b.name)) > 0)
     return owner, "0", owner[0]
@@ -102,18 +113,21 @@ class Stack:
         head = getattr(transformer, adapter.head)
         self._exit = HeadProbe(head)
         self._head = HeadWithResidual(head)
+        self._per_step = _per_step(transformer, adapter)
         self._recording: list[Swap] = [
+            *self._per_step,
             (owner, name, self._entry),
             (transformer, adapter.head, self._exit),
         ]
         self._skipping: list[Swap] = [
+            *self._per_step,
             *_without_blocks(transformer, adapter),
             (transformer, adapter.head, self._head),
         ]
 
-    def full(self, call: Call) -> tuple[Any, Feature]:
+    def full(self, call: Call, memo: Memo) -> tuple[Any, Feature]:
         try:
-            with swapped(self._recording):
+            with remembered(self._per_step, memo), swapped(self._recording):
                 output = call()
             before, after = self._entry.seen, self._exit.seen
             if before is None or not after or after[0].shape != before.shape:
@@ -122,10 +136,10 @@ class Stack:
         finally:
             self._entry.seen, self._exit.seen = None, ()
 
-    def cached(self, call: Call, feature: Feature, like: Any) -> Any:
+    def cached(self, call: Call, feature: Feature, like: Any, memo: Memo) -> Any:
         self._head.residual = feature
         try:
-            with swapped(self._skipping):
+            with remembered(self._per_step, memo), swapped(self._skipping):
                 return call()
         finally:
             self._head.residual = None
@@ -139,8 +153,9 @@ class Module:
     def __init__(self, transformer: nn.Module, adapter: Adapter) -> None:
         self._recorders: list[OutputRecorder] = []
         self._givers: list[Given] = []
-        self._recording: list[Swap] = []
-        self._skipping: list[Swap] = []
+        self._per_step = _per_step(transformer, adapter)
+        self._recording: list[Swap] = list(self._per_step)
+        self._skipping: list[Swap] = list(self._per_step)
         for blocks in adapter.blocks:
             for block in getattr(transformer, blocks.name):
                 for name in blocks.features:
@@ -156,9 +171,9 @@ class Module:
         self._recording.append((block, name, self._recorders[-1]))
         self._skipping.append((block, name, self._givers[-1]))
 
-    def full(self, call: Call) -> tuple[Any, Feature]:
+    def full(self, call: Call, memo: Memo) -> tuple[Any, Feature]:
         try:
-            with swapped(self._recording):
+            with remembered(self._per_step, memo), swapped(self._recording):
                 output = call()
             feature = tuple(recorder.seen for recorder in self._recorders)
             return output, None if any(leaf is None for leaf in feature) else feature
@@ -166,11 +181,11 @@ class Module:
             for recorder in self._recorders:
                 recorder.seen = None
 
-    def cached(self, call: Call, feature: Feature, like: Any) -> Any:
+    def cached(self, call: Call, feature: Feature, like: Any, memo: Memo) -> Any:
         for giver, value in zip(self._givers, feature, strict=True):
             giver.value = value
         try:
-            with swapped(self._skipping):
+            with remembered(self._per_step, memo), swapped(self._skipping):
                 return call()
         finally:
             for giver in self._givers:
@@ -182,12 +197,12 @@ class Output:
 
     ignores_arguments = True
 
-    def full(self, call: Call) -> tuple[Any, Feature]:
+    def full(self, call: Call, memo: Memo) -> tuple[Any, Feature]:
         output = call()
         feature = tuple(leaves(output))
         return output, feature or None
 
-    def cached(self, call: Call, feature: Feature, like: Any) -> Any:
+    def cached(self, call: Call, feature: Feature, like: Any, memo: Memo) -> Any:
         return rebuild(like, feature)
 
 
@@ -219,3 +234,13 @@ class Signal:
             return self._measure(self._block, hidden, tuple(head), kwargs)
         finally:
             self._probe.seen = ()
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """One denoiser of a pipeline, what is cached of it, and TeaCache's signal where that
+    decides."""
+
+    module: nn.Module
+    binding: Binding
+    signal: Signal | None = None

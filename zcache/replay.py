@@ -86,13 +86,15 @@ def _again(run: Run, visit: Visit, branch: Branch, sample: Tensor, weight: float
     if not _ignores_latent(visit):
         arguments = substitution.put(arguments, run.known["place", branch.key], sample)
     args, kwargs = arguments
-    return branch.binding.cached(lambda: branch.original(*args, **kwargs), feature, anchors.output)
+    return branch.denoiser.binding.cached(
+        lambda: branch.original(*args, **kwargs), feature, anchors.output, branch.memo
+    )
 
 
 def _ignores_latent(visit: Visit) -> bool:
     """At output granularity a cached pass does not call the denoiser, so its arguments play no
     part."""
-    return all(branch.binding.ignores_arguments for branch in visit.branches)
+    return all(branch.denoiser.binding.ignores_arguments for branch in visit.branches)
 
 
 def places(run: Run, visit: Visit) -> None:
@@ -127,7 +129,7 @@ def combination(run: Run, visit: Visit) -> Combination:
 
 
 def _constant_guidance(visit: Visit) -> bool:
-    found = [adapters.find(inner(branch.denoiser)) for branch in visit.branches]
+    found = [adapters.find(inner(branch.denoiser.module)) for branch in visit.branches]
     return all(adapter is not None and adapter.constant_guidance for adapter in found)
 
 

@@ -12,17 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import bases, replay, sampler, weights
 from .anchors import Anchors
 from .blend import tensors
 from .config import Plan, ZCacheConfig
-from .granularity import Binding, Signal
+from .granularity import Binding, Denoiser, Signal
 from .outputs import leaves
 from .report import Log
 from .schedule import Kind, Pass
 from .substitution import copied
+from .surgery import Memo
 from .teacache import COEFFICIENTS, IDENTITY, Accumulator
 
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
@@ -34,12 +35,12 @@ class Branch:
     """One denoiser call of one step, with what is needed to make it again."""
 
     key: Key
-    denoiser: nn.Module
-    binding: Binding
+    denoiser: Denoiser
     original: Original
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
     leaves: list[Tensor]
     from_cache: bool
+    memo: Memo
 
 
 @dataclass
@@ -94,39 +95,36 @@ class Run:
     # ------------------------------------------------------------------------------------
 
     def call(
-        self,
-        denoiser: nn.Module,
-        binding: Binding,
-        signal: Signal | None,
-        original: Original,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        self, denoiser: Denoiser, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """One denoiser call: in full at an anchor or where there is nothing to forecast from, else
-        cached."""
+        """One denoiser call: cached where anchors allow it, else in full."""
         arguments = (copied(args), copied(kwargs))
+        if not self.branches:
+            self._begin_step(denoiser, original, arguments)
+        key = (id(denoiser.module), len(self.branches))
+        anchors = self.anchors.get(key)
+        cached = self.kind is Kind.FORECAST and anchors is not None and anchors.newest == self.start
+        device = next((tensor.device for tensor in tensors((args, kwargs))), torch.device("cpu"))
+        memo: Memo = {}
 
         def run_original() -> Any:
             return original(*args, **kwargs)
 
-        if not self.branches:
-            self._begin_step(signal, original, arguments)
-        key = (id(denoiser), len(self.branches))
-        anchors = self.anchors.get(key)
-        cached = self.kind is Kind.FORECAST and anchors is not None and anchors.newest == self.start
-        device = next((tensor.device for tensor in tensors((args, kwargs))), torch.device("cpu"))
         with self.log.stopwatch.measure((Kind.FORECAST if cached else Kind.FULL).word, device):
             if cached:
-                output = binding.cached(run_original, anchors.forecast(self.step), anchors.output)
+                feature = anchors.forecast(self.step)
+                output = denoiser.binding.cached(run_original, feature, anchors.output, memo)
             else:
-                output = self._compute(key, binding, run_original)
+                output = self._compute(key, denoiser.binding, run_original, memo)
         self.branches.append(
-            Branch(key, denoiser, binding, original, arguments, list(leaves(output)), cached)
+            Branch(key, denoiser, original, arguments, list(leaves(output)), cached, memo)
         )
         return output
 
-    def _compute(self, key: Key, binding: Binding, run_original: Callable[[], Any]) -> Any:
-        output, feature = binding.full(run_original)
+    def _compute(
+        self, key: Key, binding: Binding, run_original: Callable[[], Any], memo: Memo
+    ) -> Any:
+        output, feature = binding.full(run_original, memo)
         self.log.full_computations += 1
         if self.kind is Kind.FORECAST:
             self.log.fall_back(
@@ -141,8 +139,8 @@ class Run:
             self.anchors[key].add(self.step, feature, output)
         return output
 
-    def _begin_step(self, signal: Signal | None, original: Original, arguments: Any) -> None:
-        self.kind = self._decide(signal, original, arguments)
+    def _begin_step(self, denoiser: Denoiser, original: Original, arguments: Any) -> None:
+        self.kind = self._decide(denoiser.signal, original, arguments)
         num_steps = self.plan.num_steps if self.plan else self.expected_steps
         self.announce(Pass(self.step, self.kind), num_steps)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .blend import Feature
 
+Memo = dict[str, Any]  # results of one denoiser call that do not depend on the latent, by submodule
 Swap = tuple[nn.Module, str, nn.Module]  # owner, name of the submodule, stand-in
 
 
@@ -100,6 +101,37 @@ class NoBlocks(StandIn):
 
     def __getitem__(self, index: int) -> nn.Module:
         return self.original[index]
+
+
+class Remembered(StandIn):
+    """Runs the original once per memo; what depends on the step but not on the latent is the same
+    in a replay."""
+
+    memo: Memo | None = None
+
+    def __init__(self, original: nn.Module, name: str) -> None:
+        super().__init__(original)
+        self.__dict__["name"] = name
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.memo is None:
+            return self.original(*args, **kwargs)
+        if self.name not in self.memo:
+            self.memo[self.name] = self.original(*args, **kwargs)
+        return self.memo[self.name]
+
+
+@contextmanager
+def remembered(swaps: Iterable[Swap], memo: Memo) -> Iterator[None]:
+    """Let the `Remembered` stand-ins among the swaps use this memo for the length of one pass."""
+    stand_ins = [stand_in for _, _, stand_in in swaps]
+    for stand_in in stand_ins:
+        stand_in.memo = memo
+    try:
+        yield
+    finally:
+        for stand_in in stand_ins:
+            stand_in.memo = None
 
 
 class PassThrough(StandIn):
