@@ -81,10 +81,10 @@ def pass_cost(model: str, granularity: str, shape: Shape | None = None) -> PassC
     kept: dict[str, Any] = {}
 
     def full() -> None:
-        kept["output"], kept["feature"] = binding.full(call)
+        kept["output"], kept["feature"] = binding.full(call, {})
 
     def cached() -> None:
-        binding.cached(call, kept["feature"], kept["output"])
+        binding.cached(call, kept["feature"], kept["output"], {})
 
     full_flops = _count(full)
     held = sum(t.numel() * t.element_size() for t in tensors(kept["feature"]))
