@@ -1,4 +1,4 @@
-"""Z-Cache on a page: the plain and the accelerated picture side by side, with the measured speedup."""
+"""Z-Cache on a page: plain and accelerated picture side by side, with the measured speedup."""
 
 import spaces  # noqa: F401  ZeroGPU needs it imported before torch
 

@@ -1,4 +1,4 @@
-"""A tiny random FLUX pipeline as a folder on disk, exactly as `save_pretrained` writes the big one."""
+"""A tiny random FLUX pipeline as a folder on disk, as `save_pretrained` writes the big one."""
 
 from __future__ import annotations
 

@@ -202,7 +202,7 @@ def test_the_strip_shows_the_zig_zag():
 
 
 def test_everything_from_outside_is_escaped():
-    status = dict.fromkeys(("title", "device", "state", "note", "terms"), "<b>&")
+    status = dict.fromkeys(("title", "device", "state", "note", "knows", "terms"), "<b>&")
 
     assert "<b>&lt;b&gt;&amp;" in views.chip(status)
     assert "&lt;script&gt;" in views.waiting("<script>")

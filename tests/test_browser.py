@@ -1,4 +1,5 @@
-"""The page in Chromium, at desktop and phone width: what a visitor sees, and that nothing leaves the host."""
+"""The page in Chromium, at desktop and phone width: what a visitor sees, and that nothing leaves
+the host."""
 
 import re
 import time

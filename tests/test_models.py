@@ -180,7 +180,8 @@ def test_on_cuda_the_weights_go_where_they_fit(monkeypatch, free, placement):
 
 @pytest.fixture
 def answer(monkeypatch, tmp_path):
-    """Call it with status and headers, or an exception: what the Hub says to auth-check, and to the rest."""
+    """Call it with status and headers, or an exception: what the Hub says to auth-check, and to the
+    rest."""
     httpx = importlib.import_module(type(_http.get_session()).__module__.split(".")[0])
 
     def install(auth, rest=(500, {})):

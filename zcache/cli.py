@@ -71,7 +71,7 @@ def compare_both(options: argparse.Namespace) -> None:
         options,
         report,
         f"{options.out}: {report['speedup']:.2f} times faster "
-        f"({report['baseline_seconds']:.2f} s to {report['accelerated_seconds']:.2f} s, denoising), "
+        f"({report['baseline_seconds']:.2f} s to {report['accelerated_seconds']:.2f} s), "
         f"{psnr}, SSIM {report['ssim']:.3f}",
     )
 

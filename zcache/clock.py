@@ -1,8 +1,9 @@
 """Measure the denoising loop of an unmodified diffusers pipeline, from outside.
 
-The loop has no name in diffusers, but it has edges that every pipeline shares: it begins when the denoiser
-is first called, and ends when the VAE is asked to decode, when the pipeline frees its offloaded models, or
-when the pipeline returns, whichever comes first. Text encoding, decoding and file writing stay outside.
+The loop has no name in diffusers, but it has edges that every pipeline shares: it begins when
+the denoiser is first called, and ends when the VAE is asked to decode, when the pipeline frees
+its offloaded models, or when the pipeline returns, whichever comes first. Text encoding,
+decoding and file writing stay outside.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ DENOISERS = ("transformer", "transformer_2", "unet")
 class LoopClock:
     """Context manager around ONE pipeline call; afterwards `total` and `denoising` are in seconds.
 
-    It adds one hook to each denoiser, which removes itself when it has fired, and two wrappers on the
-    instance; leaving the context takes all of them off again. On CUDA each reading waits for the device.
+    It adds one hook to each denoiser, which removes itself when it has fired, and two wrappers
+    on the instance; leaving the context takes all of them off again. On CUDA each reading waits
+    for the device.
     """
 
     def __init__(self, pipe: Any) -> None:

@@ -1,11 +1,14 @@
-"""Run one pipeline plainly and with Z-Cache on the same seed, and say what the cache gained and cost.
+"""Run one pipeline plainly and with Z-Cache on the same seed, and say what the cache gained and
+cost.
 
-Timing: the speedup is that of the denoising loop (`clock.py`), measured in the very runs whose pictures are
-shown; the end-to-end times, with text encoding and decoding, stand beside it. Before the first timed run of
-a pipeline at a shape, two untimed steps are run so that neither side pays for a cold start. The accelerated
-run comes first, so that there is something to show early.
+Timing: the speedup is that of the denoising loop (`clock.py`), measured in the very runs whose
+pictures are shown; the end-to-end times, with text encoding and decoding, stand beside it.
+Before the first timed run of a pipeline at a shape, two untimed steps are run so that neither
+side pays for a cold start. The accelerated run comes first, so that there is something to show
+early.
 
-Both pipeline calls are the user's own: decoding is the pipeline's, and nothing is drawn differently.
+Both pipeline calls are the user's own: decoding is the pipeline's, and nothing is drawn
+differently.
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ _warm: weakref.WeakKeyDictionary[Any, set[tuple[Any, ...]]] = weakref.WeakKeyDic
 class Generation:
     """One finished run: its frames and its times in seconds; `report` only where a cache ran.
 
-    `frames` is (F, H, W, 3) uint8: one frame for each picture of the batch, or for each frame of a video.
+    `frames` is (F, H, W, 3) uint8: one frame for each picture of the batch, or for each frame of
+    a video.
     """
 
     frames: np.ndarray
@@ -65,9 +69,9 @@ def generate(
 ) -> Generation:
     """Run `pipe(**call)` once, with the cache if `config` is given, and take its time.
 
-    `call` needs `num_inference_steps`; the generator is made here from `seed`, on the CPU so that every
-    device draws the same noise. `on_pass` is called as each pass begins; the kind
-    is `full`, `forecast` or `reflect`, and `plain` without a cache.
+    `call` needs `num_inference_steps`; the generator is made here from `seed`, on the CPU so
+    that every device draws the same noise. `on_pass` is called as each pass begins; the kind is
+    `full`, `forecast` or `reflect`, and `plain` without a cache.
 
     Raises:
         ConfigError, RequestError: an impossible schedule or size, before anything runs.
@@ -123,7 +127,8 @@ def stages(
 
 
 def summary(accelerated: Generation, baseline: Generation) -> dict[str, Any]:
-    """Return the figures of two runs: times in seconds, PSNR in dB (None: identical), SSIM, the walk."""
+    """Return the figures of two runs: times in seconds, PSNR in dB (None: identical), SSIM, the
+    walk."""
     ran = accelerated.report or {}
     return {
         "speedup": baseline.denoise_seconds / accelerated.denoise_seconds,

@@ -1,4 +1,5 @@
-"""Read a pipeline folder safely: say what is missing, damaged or too large before any of it is used."""
+"""Read a pipeline folder safely: say what is missing, damaged or too large before any of it is
+used."""
 
 from __future__ import annotations
 
@@ -66,8 +67,8 @@ def component_bytes(path: Path, itemsize: int) -> dict[str, int]:
 def check_memory(title: str, nbytes: int, device: torch.device, largest: int | None = None) -> str:
     """Return how weights of `nbytes` go on the device: "whole", by "model" or by "layer".
 
-    `largest` is the biggest component in bytes; without it the answer is only about the host's memory.
-    Raises CheckpointError when the machine has not enough memory for any of the three.
+    `largest` is the biggest component in bytes; without it the answer is only about the host's
+    memory. Raises CheckpointError when the machine has not enough memory for any of the three.
     """
     import psutil
 
@@ -78,13 +79,13 @@ def check_memory(title: str, nbytes: int, device: torch.device, largest: int | N
     if device.type == "cuda" and needed <= host:
         return "model" if largest is not None and largest * HEADROOM <= free else "layer"
     raise CheckpointError(
-        f"{title} needs {needed / 1e9:.1f} GB of memory and this machine has {max(free, host) / 1e9:.1f} GB "
-        "free: close other programs, use a larger machine, or choose mini-flux"
+        f"{title} needs {needed / 1e9:.1f} GB of memory and this machine has "
+        f"{max(free, host) / 1e9:.1f} GB free: close other programs, use a larger machine, or choose mini-flux"
     )
 
 
 def read(path: Path, dtype: torch.dtype) -> DiffusionPipeline:
-    """Build the pipeline of a checked folder on the CPU, from safetensors and without the network."""
+    """Build the pipeline of a checked folder on the CPU, from safetensors, without the network."""
     from diffusers import DiffusionPipeline
 
     try:

@@ -17,7 +17,7 @@ def token_present() -> bool:
 
 
 def check_access(repo: str) -> None:
-    """Ask the Hub whether this token may read `repo`; raises CheckpointError with the cure if not."""
+    """Ask the Hub whether this token may read `repo`; raises CheckpointError if it may not."""
     from huggingface_hub import HfApi
 
     try:

@@ -1,8 +1,9 @@
 """PSNR and SSIM between two pictures, in float64, so that two runs can be told apart by number.
 
-PSNR is 10 log10(peak^2 / MSE). SSIM follows Wang et al. (2004), "Image Quality Assessment: From Error
-Visibility to Structural Similarity": an 11x11 Gaussian window with sigma 1.5, K1 = 0.01, K2 = 0.03,
-averaged over the window positions that lie wholly inside the picture, over channels and frames.
+PSNR is 10 log10(peak^2 / MSE). SSIM follows Wang et al. (2004), "Image Quality Assessment: From
+Error Visibility to Structural Similarity": an 11x11 Gaussian window with sigma 1.5, K1 = 0.01,
+K2 = 0.03, averaged over the window positions that lie wholly inside the picture, over channels
+and frames.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def ssim(reference: np.ndarray, picture: np.ndarray, peak: float = 255.0) -> flo
     a, b = _pair(reference, picture)
     if a.ndim < 3 or min(a.shape[-3:-1]) < WINDOW:
         raise ValueError(
-            f"the picture has shape {a.shape}; SSIM needs (..., height, width, channels) with height "
-            f"and width at least {WINDOW}: use a larger picture"
+            f"the picture has shape {a.shape}; SSIM needs (..., height, width, channels) with "
+            f"height and width at least {WINDOW}: use a larger picture"
         )
     c1, c2 = (K1 * peak) ** 2, (K2 * peak) ** 2
     mean_a, mean_b = _blur(a), _blur(b)

@@ -1,4 +1,5 @@
-"""The models zcache knows by name, and one `load` for them, for any pipeline folder and any Hub repository."""
+"""The models zcache knows by name, and one `load` for them, for any pipeline folder and any Hub
+repository."""
 
 from __future__ import annotations
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 class Model:
     """One model: where its weights are, on what terms, and how its pipeline is called.
 
-    `source` is a Hub repository id, or the path of a local folder. `nbytes` is what the weights take in
-    memory in the precision of the source. `call` holds the pipeline's default arguments.
+    `source` is a Hub repository id, or the path of a local folder. `knows` says what a small
+    model can draw. `nbytes` is what the weights take in memory in the precision of the source.
+    `call` holds the pipeline's default arguments.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Model:
     revision: str | None = None
     licence: str = "unknown"
     terms: str = "The terms of this checkpoint are its author's; read them before use."
+    knows: str = ""
     gated: bool = False
     nbytes: int = 0
     call: dict[str, Any] = field(default_factory=dict)
@@ -58,7 +61,9 @@ KNOWN = {
             source=packaged("mini-flux"),
             pipeline="FluxPipeline",
             licence="apache-2.0",
-            terms="Trained from scratch for this repository; free to use under Apache-2.0.",
+            terms="Trained for this repository; free to use under Apache-2.0.",
+            knows="It draws one to three circles, squares, triangles or stars in six colours, "
+            "left of, right of, above or below others, and nothing else.",
             nbytes=30_000_000,
             call={
                 "num_inference_steps": 50,
@@ -113,12 +118,13 @@ def find(name: str) -> Model:
 def load(name: str, device: str | torch.device | None = None) -> DiffusionPipeline:
     """Load a pipeline by known name, local folder or Hub repository, on the device that is there.
 
-    Weights are read from safetensors only, in bfloat16 on CUDA and float32 on the CPU (bfloat16 above
-    8 GB). On CUDA they go to the card whole, or component by component, or layer by layer, as its free
-    memory allows.
+    Weights are read from safetensors only, in bfloat16 on CUDA and float32 on the CPU (bfloat16
+    above 8 GB). On CUDA they go to the card whole, or component by component, or layer by layer,
+    as its free memory allows.
 
     Raises:
-        CheckpointError: missing, gated, corrupt or too large; the message is one sentence with the cure.
+        CheckpointError: missing, gated, corrupt or too large; the message is one sentence with
+        the cure.
     """
     import torch
 
@@ -135,7 +141,8 @@ def load(name: str, device: str | torch.device | None = None) -> DiffusionPipeli
 
 
 def call_arguments(model: Model, request: Request) -> dict[str, Any]:
-    """Return the keyword arguments of the pipeline call for a request: the model's defaults, then the request's."""
+    """Return the keyword arguments of the pipeline call for a request: the model's defaults, then
+    the request's."""
     asked = {"height": request.height, "width": request.width}
     return {
         **model.call,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def quieten() -> None:
-    """Switch off the loading bars and the warnings of diffusers and transformers in this process."""
+    """Switch off the loading bars and warnings of diffusers and transformers in this process."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 

@@ -1,6 +1,7 @@
 """What a command line, an API caller or a visitor asks for, checked before anything runs.
 
-Every message names the value, the limit and the cure, so that all three doors say the same sentence.
+Every message names the value, the limit and the cure, so that all three doors say the same
+sentence.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ PROMPT_LENGTH = 500
 SEED_MAX = 2**31 - 1
 SIZE_MULTIPLE = 16  # FLUX packs 2x2 latents of a VAE that shrinks by 8
 EXAMPLES = (
-    "two red circles left of a blue square",
-    "a yellow star above a green triangle",
-    "three blue circles",
+    "two red circles left of a blue square on a light background",
+    "three small yellow stars on a dark striped background",
+    "a large green triangle above two purple circles on a grey dotted background",
 )
 
 
@@ -77,7 +78,7 @@ class Request:
 
 
 def checked(limits: Limits = WIDE, **raw: Any) -> Request:
-    """Return a Request made of `raw`, or raise RequestError or ConfigError for the first bad value."""
+    """Return a Request made of `raw`; the first bad value raises RequestError or ConfigError."""
     unknown = set(raw) - set(Request.__dataclass_fields__)
     if unknown:
         raise RequestError(

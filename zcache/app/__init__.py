@@ -1,7 +1,8 @@
 """The Gradio app: one page that shows the plain and the accelerated picture side by side.
 
-`engine` holds the loaded model, `device` runs it, `run` turns a request into files, `views` draws the
-figures as HTML, and `page` lays it all out. `app.py` at the repository's root starts it.
+`engine` holds the loaded model, `device` runs it, `run` turns a request into files, `views`
+draws the figures as HTML, and `page` lays it all out. `app.py` at the repository's root starts
+it.
 """
 
 from .page import build_demo, launch_options

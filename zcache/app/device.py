@@ -1,4 +1,4 @@
-"""The one function that runs on the GPU (on ZeroGPU: in a worker process), with progress and Stop."""
+"""The one function that runs on the GPU (on ZeroGPU: in a worker), with progress and Stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model behind the page: which one, why, and whether it is ready. Loading happens in the background."""
+"""The model behind the page: which one, why, and whether it is ready; it loads in the background."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Engine:
     """One pipeline, loaded once, used by one run at a time.
 
     Args:
-        name: a model `models.load` knows, or "auto": FLUX.1-dev where CUDA and a token are, else mini-flux.
-            None reads the environment variable ZCACHE_MODELS, and without it means "auto".
+        name: a model `models.load` knows, or "auto": FLUX.1-dev where CUDA and a token are, else
+            mini-flux. None reads the environment variable ZCACHE_MODELS, by default "auto".
     """
 
     def __init__(self, name: str | None = None) -> None:
@@ -49,7 +49,7 @@ class Engine:
                 self._thread.start()
 
     def pipeline(self) -> Any:
-        """Return the pipeline, waiting for it if need be; raises CheckpointError if it cannot be loaded."""
+        """Return the pipeline, waiting for it if need be; raises CheckpointError if there is none."""
         self.start()
         self._loaded.wait()
         if self._error is not None:
@@ -57,7 +57,7 @@ class Engine:
         return self._pipe
 
     def status(self) -> dict[str, str]:
-        """Return what the page says of the model: title, device, state and note, as plain text."""
+        """Return what the page says of the model: title, device, state, why, terms."""
         if not self.ready:
             state, device = "loading in the background", "…"
         elif self._error is not None:
@@ -69,6 +69,7 @@ class Engine:
             "device": device,
             "state": state,
             "note": str(self._error) if self._error is not None else self.note,
+            "knows": self.model.knows,
             "terms": self.model.terms,
         }
 
@@ -82,7 +83,8 @@ class Engine:
         except Exception as error:
             logger.exception("loading %s failed", self.model.name)
             self._error = CheckpointError(
-                f"{self.model.title} could not be loaded ({type(error).__name__}): see the server's log"
+                f"{self.model.title} could not be loaded ({type(error).__name__}): "
+                "see the server's log"
             )
         finally:
             self._loaded.set()
@@ -104,9 +106,9 @@ def why_not_large() -> str:
     import torch
 
     if not torch.cuda.is_available():
-        return "FLUX.1-dev needs a CUDA GPU and this machine has none, so the small embedded model runs."
+        return "FLUX.1-dev needs a CUDA GPU and this machine has none: the small model runs."
     if not hub.token_present():
-        return "FLUX.1-dev is gated and HF_TOKEN is not set, so the small embedded model runs."
+        return "FLUX.1-dev is gated and HF_TOKEN is not set: the small model runs."
     return ""
 
 

@@ -16,14 +16,15 @@ from . import device, engine, run, views
 from .endpoints import ON_DEVICE, add_endpoints
 
 INTRO = (
-    "<h1>Z-Cache</h1><p>Draws the same picture twice, plainly and with a training-free feature cache, "
-    "and measures what the cache saves and what it changes.</p>"
+    "<h1>Z-Cache</h1><p>Draws the same picture twice, plainly and with a training-free feature "
+    "cache, and measures what the cache saves and what it changes.</p>"
 )
 HOW = """
-A diffusion transformer draws in many small steps, and neighbouring steps do almost the same work. Z-Cache computes
-only every N-th step in full (**F**) and predicts what the steps between would have computed (**f**). When the next
-full step is known, it goes back and redoes those steps with a blend of the prediction from the past and the one that
-knows the future (**r**), which costs next to nothing. Same prompt, same seed, same number of steps on both sides.
+A diffusion transformer draws in many small steps, and neighbouring steps do almost the same work.
+Z-Cache computes only every N-th step in full (**F**) and predicts what the steps between would have
+computed (**f**). When the next full step is known, it goes back and redoes those steps with a blend
+of the prediction from the past and the one that knows the future (**r**), which costs next to
+nothing. Same prompt, same seed, same number of steps on both sides.
 """
 PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8}
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -52,7 +53,8 @@ def build_demo(host: engine.Engine | None = None) -> gr.Blocks:
 
 
 def launch_options() -> dict[str, Any]:
-    """Return the keyword arguments for `demo.launch`: looks, limits, and nothing that leaves this host."""
+    """Return the keyword arguments for `demo.launch`: looks, limits, and nothing that leaves this
+    host."""
     style = resources.files("zcache.app") / "style.css"
     return {
         "theme": _theme(),
@@ -119,7 +121,8 @@ def _inputs() -> dict[str, Any]:
     )
     return {
         "prompt": prompt, "interval": interval, "base": base, "weight": weight, "reflect": reflect,
-        "steps": steps, "seed": seed, "randomise": randomise, "preset": preset, "go": go, "halt": halt,
+        "steps": steps, "seed": seed, "randomise": randomise, "preset": preset,
+        "go": go, "halt": halt,
     }  # fmt: skip
 
 
@@ -154,7 +157,8 @@ def _outputs() -> dict[str, Any]:
         report = gr.JSON(label="Report", show_label=False)
         files = gr.Files(label="Files", interactive=False)
     return {
-        "figures": figures, "first": first, "slider": slider, "strip": strip, "baseline": left, "accelerated": right,
+        "figures": figures, "first": first, "slider": slider, "strip": strip,
+        "baseline": left, "accelerated": right,
         "report": report, "files": files,
     }  # fmt: skip
 
@@ -216,7 +220,8 @@ def _run_for_page(
     """Yield the values of the outputs, in the order of `_outputs`."""
     for outcome in run.outcomes(
         request.session_hash or "",
-        prompt=prompt, interval=interval, base=base, weight=weight, reflect=reflect, steps=steps, seed=seed,
+        prompt=prompt, interval=interval, base=base, weight=weight, reflect=reflect,
+        steps=steps, seed=seed,
     ):  # fmt: skip
         yield _shown(outcome)
 

@@ -1,4 +1,5 @@
-"""The figures of a run as HTML: status chip, cards, step strip. Every value from outside is escaped."""
+"""The figures of a run as HTML: status chip, cards, step strip. Every value from outside is
+escaped."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ UNFINISHED = "Z-Cache (the plain run did not finish)"
 def chip(status: dict[str, str]) -> str:
     """Return the line that names model, device and state, and why it is this model."""
     head = " · ".join(escape(status[key]) for key in ("title", "device", "state"))
-    note = " ".join(escape(status[key]) for key in ("note", "terms") if status[key])
+    note = " ".join(escape(status[key]) for key in ("note", "knows", "terms") if status[key])
     return f'<div class="zc-chip"><b>{head}</b><span>{note}</span></div>'
 
 
@@ -62,7 +63,8 @@ def cards(report: dict[str, Any]) -> str:
 def timeline(walk: str) -> str:
     """Return one column a step with the letters of its passes from top to bottom, and a legend.
 
-    `walk` is the report's: "0F 1f 2f 3F 1r 2r 3r" is three steps after step 0, predicted and then redone.
+    `walk` is the report's: "0F 1f 2f 3F 1r 2r 3r" is three steps after step 0, predicted and
+    then redone.
     """
     visits: dict[int, str] = defaultdict(str)
     for step, letter in PASS.findall(walk):
@@ -72,7 +74,8 @@ def timeline(walk: str) -> str:
     return (
         f'<div class="zc-strip-box"><div class="zc-strip" role="list">{columns}</div>'
         f'<div class="zc-legend">{legend}</div>'
-        f"<details><summary>All passes in order</summary><code>{escape(walk)}</code></details></div>"
+        "<details><summary>All passes in order</summary>"
+        f"<code>{escape(walk)}</code></details></div>"
     )
 
 
