@@ -84,15 +84,8 @@ class Run:
     def __post_init__(self) -> None:
         self.base = bases.resolve(self.config.base)
         self.weight = weights.resolve(self.config.weight)
-        self.expected_steps = len(self.scheduler.timesteps) - (
-            getattr(self.scheduler, "begin_index", None) or 0
-        )
-        self.config.plan(
-            len(self.scheduler.timesteps)
-        )  # an interval above the steps is refused here
-
-    # -- denoiser calls
-    # ------------------------------------------------------------------------------------
+        # An interval above the steps is refused here, before the denoiser is called.
+        self.config.plan(len(self.scheduler.timesteps))
 
     def call(
         self, denoiser: Denoiser, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -141,8 +134,14 @@ class Run:
 
     def _begin_step(self, denoiser: Denoiser, original: Original, arguments: Any) -> None:
         self.kind = self._decide(denoiser.signal, original, arguments)
-        num_steps = self.plan.num_steps if self.plan else self.expected_steps
-        self.announce(Pass(self.step, self.kind), num_steps)
+        self.announce(Pass(self.step, self.kind), self._num_steps())
+
+    def _num_steps(self) -> int:
+        """Steps of the run; before the first step is taken, what the scheduler has been told."""
+        if self.plan is not None:
+            return self.plan.num_steps
+        begin = getattr(self.scheduler, "begin_index", None) or 0
+        return len(self.scheduler.timesteps) - begin
 
     def announce(self, p: Pass, num_steps: int) -> None:
         """Log a pass and tell whoever listens."""
@@ -179,9 +178,6 @@ class Run:
         if self.config.last_full and self.step == self.plan.num_steps - 1:
             return Kind.FULL
         return Kind.FULL if full else Kind.FORECAST
-
-    # -- the clock
-    # -----------------------------------------------------------------------------------------
 
     def take_step(self, step: Original, visit_args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The scheduler's `step`, at the end of every step of the run."""
