@@ -1,5 +1,7 @@
 import os
 
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before anything reads it
+
 import pytest
 import torch
 

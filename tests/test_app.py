@@ -118,6 +118,15 @@ def test_stop_ends_the_run_of_its_own_session_and_the_next_one_works(engine_in_u
     assert run.compare_image(**asked()).done
 
 
+def test_a_run_can_be_stopped_while_it_waits(engine_in_use):
+    device.announce("mine")
+    device.stop("mine")
+
+    with pytest.raises(gr.Error, match="stopped"):
+        run.compare_image(session="mine", **asked())
+    assert run.compare_image(session="mine", **asked()).done
+
+
 def test_two_runs_at_once_do_not_mix(engine_in_use):
     alone = {seed: run.compare_image(**asked(seed=seed)) for seed in (1, 2)}
     together = {}

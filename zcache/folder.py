@@ -80,7 +80,8 @@ def check_memory(title: str, nbytes: int, device: torch.device, largest: int | N
         return "model" if largest is not None and largest * HEADROOM <= free else "layer"
     raise CheckpointError(
         f"{title} needs {needed / 1e9:.1f} GB of memory and this machine has "
-        f"{max(free, host) / 1e9:.1f} GB free: close other programs, use a larger machine, or choose mini-flux"
+        f"{max(free, host) / 1e9:.1f} GB free: close other programs, use a larger machine, "
+        "or choose mini-flux"
     )
 
 

@@ -5,6 +5,7 @@ draws the figures as HTML, and `page` lays it all out. `app.py` at the repositor
 it.
 """
 
-from .page import build_demo, launch_options
+from .looks import launch_options
+from .page import build_demo
 
 __all__ = ["build_demo", "launch_options"]

@@ -22,10 +22,20 @@ SIDE_NAMES = {"accelerated": "Z-Cache", "baseline": "plain pipeline"}
 _stops: dict[str, threading.Event] = {}
 
 
+def announce(session: str) -> None:
+    """Note that a run of `session` will come, so that it can be stopped while it waits."""
+    _stops[session] = threading.Event()
+
+
 def stop(session: str) -> None:
     """End the run of `session` at its next pass; without one nothing happens."""
     if session in _stops:
         _stops[session].set()
+
+
+def forget(session: str) -> None:
+    """Note that the run of `session` is over."""
+    _stops.pop(session, None)
 
 
 @spaces.GPU(duration=GPU_SECONDS)
@@ -44,10 +54,7 @@ def run_on_device(
         pipe = host.pipeline()
         call = models.call_arguments(host.model, request)
         with host.in_use:
-            try:
-                yield from compare.stages(pipe, call, request.config(), request.seed, meter.on_pass)
-            finally:
-                _stops.pop(session, None)
+            yield from compare.stages(pipe, call, request.config(), request.seed, meter.on_pass)
 
 
 class Meter:

@@ -1,4 +1,4 @@
-"""The model behind the page: which one, why, and whether it is ready; it loads in the background."""
+"""The model behind the page: which one, why, and whether it is ready. It loads in a thread."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Engine:
                 self._thread.start()
 
     def pipeline(self) -> Any:
-        """Return the pipeline, waiting for it if need be; raises CheckpointError if there is none."""
+        """Return the pipeline, waiting for it if need be, or raise the CheckpointError."""
         self.start()
         self._loaded.wait()
         if self._error is not None:

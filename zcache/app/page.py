@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from functools import partial
-from importlib import resources
 from typing import Any
 
 import gradio as gr
@@ -50,35 +49,6 @@ def build_demo(host: engine.Engine | None = None) -> gr.Blocks:
         _wire(inputs, outputs)
         add_endpoints()
     return demo.queue(max_size=20)
-
-
-def launch_options() -> dict[str, Any]:
-    """Return the keyword arguments for `demo.launch`: looks, limits, and nothing that leaves this
-    host."""
-    style = resources.files("zcache.app") / "style.css"
-    return {
-        "theme": _theme(),
-        "css": style.read_text(encoding="utf-8"),
-        "footer_links": ["api"],
-        "max_file_size": "1mb",
-        "show_error": False,
-        "ssr_mode": False,
-    }
-
-
-def _theme() -> gr.themes.Base:
-    """Return the default theme with the system's fonts, and small text dark enough to read."""
-    theme = gr.themes.Default(
-        primary_hue="indigo",
-        font=["system-ui", "sans-serif"],
-        font_mono=["ui-monospace", "monospace"],
-    )
-    return theme.set(
-        body_text_color_subdued="*neutral_600",
-        body_text_color_subdued_dark="*neutral_300",
-        block_info_text_color="*neutral_600",
-        block_info_text_color_dark="*neutral_300",
-    )
 
 
 def _status_line(demo: gr.Blocks) -> None:
@@ -171,7 +141,7 @@ def _wire(inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
     buttons = [go, halt]
     started = gr.on(
         [go.click, inputs["prompt"].submit],
-        _new_seed, [inputs["seed"], inputs["randomise"]], [inputs["seed"], *buttons], **QUICK,
+        _begin, [inputs["seed"], inputs["randomise"]], [inputs["seed"], *buttons], **QUICK,
     )  # fmt: skip
     running = started.then(
         _run_for_page,
@@ -190,7 +160,8 @@ def _preset_of(interval: int) -> str | None:
     return next((name for name, value in PRESETS.items() if value == interval), None)
 
 
-def _new_seed(seed: int, randomise: bool) -> tuple[Any, gr.Button, gr.Button]:
+def _begin(seed: int, randomise: bool, request: gr.Request) -> tuple[Any, gr.Button, gr.Button]:
+    device.announce(request.session_hash or "")
     drawn = random.randint(0, SEED_MAX) if randomise else seed
     return drawn, gr.Button(interactive=False), gr.Button(interactive=True)
 

@@ -13,7 +13,7 @@ from typing import Any
 from .. import files
 from ..compare import Comparison, Generation
 from ..request import APP, checked
-from .device import run_on_device
+from .device import forget, run_on_device
 from .errors import told
 
 KEPT_RUNS = 16  # Gradio copies what it serves; these are only the originals
@@ -38,11 +38,14 @@ def outcomes(session: str = "", **raw: Any) -> Iterator[Outcome]:
     Raises:
         gr.Error: with one sentence that names the value, the limit and the cure.
     """
-    with told():
-        request = checked(APP, **raw)
-        folder = _new_folder()
-        for stage in run_on_device(request, session):
-            yield _written(stage, folder)
+    try:
+        with told():
+            request = checked(APP, **raw)
+            folder = _new_folder()
+            for stage in run_on_device(request, session):
+                yield _written(stage, folder)
+    finally:
+        forget(session)
 
 
 def compare_image(**raw: Any) -> Outcome:

@@ -1,0 +1,37 @@
+"""How the page looks, and the limits it is served with."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import gradio as gr
+
+
+def launch_options() -> dict[str, Any]:
+    """Return the keyword arguments for `demo.launch`: looks, limits, and nothing that leaves this
+    host."""
+    style = resources.files("zcache.app") / "style.css"
+    return {
+        "theme": _theme(),
+        "css": style.read_text(encoding="utf-8"),
+        "footer_links": ["api"],
+        "max_file_size": "1mb",
+        "show_error": False,
+        "ssr_mode": False,
+    }
+
+
+def _theme() -> gr.themes.Base:
+    """Return the default theme with the system's fonts, and small text dark enough to read."""
+    theme = gr.themes.Default(
+        primary_hue="indigo",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    return theme.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+    )
