@@ -1,0 +1,277 @@
+"""Trains mini-hunyuan: rectified flow on the latents of captioned clips, then guidance distillation.
+
+    python examples/training/train_mini_hunyuan.py --vae runs/video_vae/model --out runs/video \
+        --data runs/clips.pt --minutes 60
+    python examples/training/train_mini_hunyuan.py --vae runs/video_vae/model \
+        --out runs/video_guided --data runs/clips.pt --teacher runs/video/checkpoint.pt --minutes 10
+
+Stage 1 learns v(x, sigma, caption) = noise - clip, with one caption in ten emptied. Stage 2
+(`--teacher`) teaches the guidance input g what the teacher does in two calls:
+v(x, "") + g (v(x, caption) - v(x, "")). Both stages resume from `--out`/checkpoint.pt, which holds
+the moving average of the weights as well; a folder for `HunyuanVideoPipeline` stands in
+`--out`/pipeline.
+"""
+
+import argparse
+import copy
+import logging
+import math
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLHunyuanVideo
+from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
+from mini_hunyuan import (
+    SKIPPED_LAYERS,
+    TEXT_LENGTH,
+    clip_tokenizer,
+    llama_tokenizer,
+    save,
+    templated,
+    text_encoder,
+    text_encoder_2,
+    transformer,
+)
+from torch import nn
+
+from zcache.mini import motion
+
+logger = logging.getLogger("train_mini_hunyuan")
+
+CUT = DEFAULT_PROMPT_TEMPLATE["crop_start"]
+SHORT_LENGTH = 20  # tokens; the state at the end token does not see the padding to 77
+
+
+class Flow(nn.Module):
+    """The trained modules, and the velocity that they give together, as in the pipeline."""
+
+    def __init__(self, latent_channels: int, heads: int, double: int, single: int) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder(llama_tokenizer())
+        self.text_encoder_2 = text_encoder_2(clip_tokenizer())
+        self.transformer = transformer(latent_channels, heads, double, single)
+
+    def forward(
+        self,
+        noisy: torch.Tensor,  # (B, C, T, H, W)
+        sigma: torch.Tensor,  # (B,)
+        guidance: torch.Tensor,  # (B,)
+        short: torch.Tensor,  # (B, SHORT_LENGTH)
+        long: torch.Tensor,  # (B, CUT + TEXT_LENGTH)
+        seen: torch.Tensor,  # (B, CUT + TEXT_LENGTH), 0 where there is padding
+    ) -> torch.Tensor:
+        pooled = self.text_encoder_2(short).pooler_output
+        states = self.text_encoder(long, attention_mask=seen, output_hidden_states=True)
+        return self.transformer(
+            hidden_states=noisy,
+            timestep=1000 * sigma,
+            guidance=1000 * guidance,
+            pooled_projections=pooled,
+            encoder_hidden_states=states.hidden_states[-(SKIPPED_LAYERS + 1)][:, CUT:],
+            encoder_attention_mask=seen[:, CUT:].to(noisy.dtype),
+            return_dict=False,
+        )[0]
+
+    def parts(self) -> dict[str, nn.Module]:
+        return dict(self.named_children())
+
+
+class Captions:
+    """Token ids of all captions, as the pipeline makes them; the last row is the empty caption."""
+
+    def __init__(self, captions: list[str], device: str) -> None:
+        spoken = [_vary(text, random.Random(index)) for index, text in enumerate(captions)] + [""]
+        short = _pad(clip_tokenizer(), spoken, SHORT_LENGTH)
+        long = _pad(llama_tokenizer(), [templated(text) for text in spoken], CUT + TEXT_LENGTH)
+        self.short = short.input_ids.to(device)
+        self.long = long.input_ids.to(device)
+        self.seen = long.attention_mask.to(device)
+
+    def __getitem__(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.short[rows], self.long[rows], self.seen[rows]
+
+
+def _vary(text: str, rng: random.Random) -> str:
+    return f"{text.capitalize()}." if rng.random() < 0.1 else text
+
+
+def _pad(tokenizer: object, texts: list[str], length: int) -> dict:
+    return tokenizer(
+        texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    )
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKLHunyuanVideo, count: int, seed: int, device: str) -> dict:
+    """Paints training clips and keeps their latents in half precision."""
+    rng = random.Random(seed)
+    chosen = motion.samples(count, "train", seed)
+    vae = vae.to(device, memory_format=torch.channels_last_3d)
+    vae.use_framewise_encoding = False  # the same latents, in fewer passes
+    latents = []
+    for start in range(0, count, 16):
+        clips = [[np.asarray(f) for f in motion.draw(a, rng)] for a in chosen[start : start + 16]]
+        pixels = torch.from_numpy(np.array(clips)).to(device).permute(0, 4, 1, 2, 3)
+        with torch.autocast(device, torch.bfloat16):
+            distribution = vae.encode(pixels.float() / 127.5 - 1).latent_dist
+        latents.append((distribution.mode().float() * vae.config.scaling_factor).half().cpu())
+        if start % 1600 == 0:
+            logger.info("encoded %d of %d", start, count)
+    return {"latents": torch.cat(latents), "captions": [motion.caption(a) for a in chosen]}
+
+
+def dataset(vae: AutoencoderKLHunyuanVideo, path: Path, count: int, device: str) -> dict:
+    """Reads the encoded clips, encoding first those that are missing."""
+    stored = torch.load(path) if path.exists() else {"latents": torch.empty(0), "captions": []}
+    missing = count - len(stored["captions"])
+    if missing > 0:
+        more = encode(vae, missing, 1000 + len(stored["captions"]), device)
+        if stored["captions"]:
+            more["latents"] = torch.cat([stored["latents"], more["latents"]])
+        stored = {"latents": more["latents"], "captions": stored["captions"] + more["captions"]}
+        torch.save(stored, path)
+    return stored
+
+
+def optimizers(flow: Flow, rate: float) -> list[torch.optim.Optimizer]:
+    """Gives the matrices of the blocks to Muon and the rest to AdamW."""
+    trained = [pair for pair in flow.named_parameters() if pair[1].requires_grad]
+    matrices, others = [], []
+    for name, weight in trained:
+        within = "transformer_blocks" in name and weight.ndim == 2 and "norm" not in name
+        (matrices if within else others).append(weight)
+    steppers = [
+        torch.optim.Muon(matrices, lr=2 * rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=rate, weight_decay=0.0, betas=(0.9, 0.98)),
+    ]
+    for stepper in steppers:
+        for group in stepper.param_groups:
+            group["initial_lr"] = group["lr"]
+    return steppers
+
+
+def draw_sigma(count: int, device: str) -> torch.Tensor:
+    """Draws noise levels from a logit-normal law; the sampler's shift of 7 favours high ones."""
+    return torch.sigmoid(0.9 + 1.3 * torch.randn(count, device=device))
+
+
+def average(target: nn.Module, source: nn.Module, decay: float) -> None:
+    """target <- decay target + (1 - decay) source."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), 1 - decay)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--vae", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and model")
+    parser.add_argument("--data", type=Path, required=True, help="file of the encoded clips")
+    parser.add_argument("--teacher", type=Path, help="checkpoint of stage 1; starts stage 2")
+    parser.add_argument("--minutes", type=float, default=60, help="training time, resumed included")
+    parser.add_argument("--clips", type=int, default=12_000)
+    parser.add_argument("--heads", type=int, default=6, help="of width 32")
+    parser.add_argument("--double", type=int, default=2, help="double blocks")
+    parser.add_argument("--single", type=int, default=6, help="single blocks")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--decay-from", type=float, default=0.5, help="part of the time")
+    parser.add_argument("--save-minutes", type=float, default=4)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(time.time_ns() % 2**31)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    args.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = args.out / "checkpoint.pt"
+
+    vae = AutoencoderKLHunyuanVideo.from_pretrained(args.vae).eval()
+    stored = dataset(vae, args.data, args.clips, device)
+    latents, captions = stored["latents"].to(device), Captions(stored["captions"], device)
+    vae = vae.to("cpu", memory_format=torch.contiguous_format)
+    empty = len(stored["captions"])
+
+    flow = Flow(vae.config.latent_channels, args.heads, args.double, args.single).to(device)
+    # Nothing reads the Llama's last layers: they stay as they were drawn.
+    flow.text_encoder.layers[-SKIPPED_LAYERS:].requires_grad_(False)
+    flow.text_encoder.norm.requires_grad_(False)
+    teacher = None
+    if args.teacher:
+        flow.load_state_dict(torch.load(args.teacher, map_location=device)["average"])
+        teacher = copy.deepcopy(flow).requires_grad_(False)
+        teacher.transformer.compile()
+    smooth = copy.deepcopy(flow).requires_grad_(False)
+    steppers = optimizers(flow, args.rate)
+    step, seen, spent_s = 0, 0, 0.0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=device)
+        flow.load_state_dict(saved["flow"])
+        smooth.load_state_dict(saved["average"])
+        for stepper, state in zip(steppers, saved["steppers"], strict=True):
+            stepper.load_state_dict(state)
+        step, seen, spent_s = saved["step"], saved["seen"], saved["spent_s"]
+    for name, part in flow.parts().items():
+        logger.info("%s: %.2f M parameters", name, sum(p.numel() for p in part.parameters()) / 1e6)
+    flow.transformer.compile()
+
+    def store() -> None:
+        state = {"flow": flow.state_dict(), "average": smooth.state_dict()}
+        state |= {"steppers": [stepper.state_dict() for stepper in steppers]}
+        state |= {"step": step, "seen": seen, "spent_s": spent_s}
+        torch.save(state, checkpoint.with_suffix(".new"))
+        checkpoint.with_suffix(".new").replace(checkpoint)
+        save(args.out / "pipeline", vae, smooth.parts())
+
+    budget_s, started = args.minutes * 60, time.monotonic() - spent_s
+    stored_s, losses = spent_s, []
+    while (spent_s := time.monotonic() - started) < budget_s:
+        progress = spent_s / budget_s
+        falling = 0.5 + 0.5 * math.cos(
+            math.pi * (progress - args.decay_from) / (1 - args.decay_from)
+        )
+        pace = min(1.0, (step + 1) / 60, falling if progress > args.decay_from else 1.0)
+        for stepper in steppers:
+            for group in stepper.param_groups:
+                group["lr"] = group["initial_lr"] * pace
+        rows = torch.randint(empty, (args.batch,), device=device)
+        clip = latents[rows].float()
+        rows[torch.rand(args.batch, device=device) < 0.1] = empty
+        noise = torch.randn_like(clip)
+        sigma = draw_sigma(args.batch, device)
+        level = sigma[:, None, None, None, None]
+        noisy = (1 - level) * clip + level * noise
+        guidance = torch.ones_like(sigma)
+        target = noise - clip
+        with torch.autocast(device, torch.bfloat16):
+            if teacher is not None:
+                with torch.no_grad():
+                    bare = teacher(noisy, sigma, guidance, *captions[torch.full_like(rows, empty)])
+                    said = teacher(noisy, sigma, guidance, *captions[rows])
+                guidance = 1 + 6 * torch.rand_like(sigma)
+                scale = guidance[:, None, None, None, None]
+                target = bare.float() + scale * (said.float() - bare.float())
+            velocity = flow(noisy, sigma, guidance, *captions[rows])
+        loss = (velocity.float() - target).square().mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
+        for stepper in steppers:
+            stepper.step()
+            stepper.zero_grad()
+        step, seen = step + 1, seen + args.batch
+        average(smooth, flow, min(0.998, step / (step + 20)))
+        losses.append(loss.item())
+        if step % 20 == 0:
+            recent = np.mean(losses[-20:])
+            logger.info("step %d  %.0f s  loss %.4f  pace %.2f", step, spent_s, recent, pace)
+        if spent_s - stored_s > args.save_minutes * 60:
+            stored_s = spent_s
+            store()
+    store()
+    logger.info("done: %d steps, %d samples, %.0f s", step, seen, spent_s)
+
+
+if __name__ == "__main__":
+    main()
