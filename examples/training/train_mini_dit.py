@@ -10,7 +10,6 @@ of the weights as well; a folder for `DiTPipeline` stands in `--out`/pipeline.
 import argparse
 import copy
 import logging
-import math
 import random
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 from mini_dit import NULL_CLASS, autoencoder, save, scheduler, transformer
+from optimization import average, falling, optimizers, set_pace
 
 from zcache.mini import classes
 
@@ -65,22 +65,6 @@ def dataset(
     return latents, ids
 
 
-def optimizers(model: DiTTransformer2DModel, rate: float) -> list[torch.optim.Optimizer]:
-    """Gives the matrices of the blocks to Muon and the rest to AdamW."""
-    matrices, others = [], []
-    for name, weight in model.named_parameters():
-        within = "transformer_blocks" in name and weight.ndim == 2 and "norm1" not in name
-        (matrices if within else others).append(weight)
-    steppers = [
-        torch.optim.Muon(matrices, lr=2 * rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=rate, weight_decay=0.0, betas=(0.9, 0.98)),
-    ]
-    for stepper in steppers:
-        for group in stepper.param_groups:
-            group["initial_lr"] = group["lr"]
-    return steppers
-
-
 def draw_timestep(count: int, device: str) -> torch.Tensor:
     """Draws timesteps, most of them where a picture's layout is decided."""
     middle = torch.sigmoid(0.2 + 1.1 * torch.randn(count, device=device))
@@ -99,12 +83,6 @@ def objective(
         predicted = model(noisy, timestep, ids, return_dict=False)[0]
     error = predicted[:, : clean.shape[1]].float() - noise
     return (error.square() / share.clamp(min=LEAST_SIGNAL)).mean()
-
-
-def average(target: torch.nn.Module, source: torch.nn.Module, decay: float) -> None:
-    """target <- decay target + (1 - decay) source."""
-    with torch.no_grad():
-        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), 1 - decay)
 
 
 def main() -> None:
@@ -158,14 +136,8 @@ def main() -> None:
     budget_s, started = args.minutes * 60, time.monotonic() - spent_s
     stored_s, losses = spent_s, []
     while (spent_s := time.monotonic() - started) < budget_s:
-        progress = spent_s / budget_s
-        falling = 0.5 + 0.5 * math.cos(
-            math.pi * (progress - args.decay_from) / (1 - args.decay_from)
-        )
-        pace = min(1.0, (step + 1) / 60, falling if progress > args.decay_from else 1.0)
-        for stepper in steppers:
-            for group in stepper.param_groups:
-                group["lr"] = group["initial_lr"] * pace
+        pace = min((step + 1) / 60, falling(spent_s / budget_s, args.decay_from))
+        set_pace(steppers, pace)
         rows = torch.randint(len(ids), (args.batch,), device=device)
         dropped = torch.rand(args.batch, device=device) < 0.1
         loss = objective(model, latents[rows], ids[rows].masked_fill(dropped, NULL_CLASS), signal)

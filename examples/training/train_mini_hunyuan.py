@@ -15,7 +15,6 @@ the moving average of the weights as well; a folder for `HunyuanVideoPipeline` s
 import argparse
 import copy
 import logging
-import math
 import random
 import time
 from pathlib import Path
@@ -35,6 +34,7 @@ from mini_hunyuan import (
     text_encoder_2,
     transformer,
 )
+from optimization import average, falling, optimizers, set_pace
 from torch import nn
 
 from zcache.mini import motion
@@ -136,32 +136,9 @@ def dataset(vae: AutoencoderKLHunyuanVideo, path: Path, count: int, device: str)
     return stored
 
 
-def optimizers(flow: Flow, rate: float) -> list[torch.optim.Optimizer]:
-    """Gives the matrices of the blocks to Muon and the rest to AdamW."""
-    trained = [pair for pair in flow.named_parameters() if pair[1].requires_grad]
-    matrices, others = [], []
-    for name, weight in trained:
-        within = "transformer_blocks" in name and weight.ndim == 2 and "norm" not in name
-        (matrices if within else others).append(weight)
-    steppers = [
-        torch.optim.Muon(matrices, lr=2 * rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=rate, weight_decay=0.0, betas=(0.9, 0.98)),
-    ]
-    for stepper in steppers:
-        for group in stepper.param_groups:
-            group["initial_lr"] = group["lr"]
-    return steppers
-
-
 def draw_sigma(count: int, device: str) -> torch.Tensor:
     """Draws noise levels from a logit-normal law; the sampler's shift of 7 favours high ones."""
     return torch.sigmoid(0.9 + 1.3 * torch.randn(count, device=device))
-
-
-def average(target: nn.Module, source: nn.Module, decay: float) -> None:
-    """target <- decay target + (1 - decay) source."""
-    with torch.no_grad():
-        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), 1 - decay)
 
 
 def main() -> None:
@@ -228,14 +205,8 @@ def main() -> None:
     budget_s, started = args.minutes * 60, time.monotonic() - spent_s
     stored_s, losses = spent_s, []
     while (spent_s := time.monotonic() - started) < budget_s:
-        progress = spent_s / budget_s
-        falling = 0.5 + 0.5 * math.cos(
-            math.pi * (progress - args.decay_from) / (1 - args.decay_from)
-        )
-        pace = min(1.0, (step + 1) / 60, falling if progress > args.decay_from else 1.0)
-        for stepper in steppers:
-            for group in stepper.param_groups:
-                group["lr"] = group["initial_lr"] * pace
+        pace = min((step + 1) / 60, falling(spent_s / budget_s, args.decay_from))
+        set_pace(steppers, pace)
         rows = torch.randint(empty, (args.batch,), device=device)
         clip = latents[rows].float()
         rows[torch.rand(args.batch, device=device) < 0.1] = empty
