@@ -7,6 +7,9 @@ from typing import Any
 
 import gradio as gr
 
+# Gradio confines `css` to the inside of the page; the page's own margins are set from the head.
+MARGINS = "<style>@media (max-width: 560px) { .main.app { padding: 12px !important; } }</style>"
+
 
 def launch_options() -> dict[str, Any]:
     """Return the keyword arguments for `demo.launch`: looks, limits, and nothing that leaves this
@@ -15,6 +18,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "theme": _theme(),
         "css": style.read_text(encoding="utf-8"),
+        "head": MARGINS,
         "footer_links": ["api"],
         "max_file_size": "1mb",
         "show_error": False,

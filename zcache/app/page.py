@@ -70,8 +70,8 @@ def _inputs() -> dict[str, Any]:
         EXAMPLES[0], label="Prompt", lines=2, max_length=PROMPT_LENGTH, elem_id="prompt"
     )
     with gr.Row():
-        go = gr.Button("Run", variant="primary", elem_id="run")
-        halt = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
+        go = gr.Button("Run", variant="primary", min_width=120, elem_id="run")
+        halt = gr.Button("Stop", variant="stop", interactive=False, min_width=120, elem_id="stop")
     preset = gr.Radio(list(PRESETS), value="Balanced", label="Preset", elem_id="preset")
     interval = gr.Slider(
         *APP.interval, Request.interval, step=1, label="Interval N", elem_id="interval",
