@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from diffusers import FluxPipeline
 
 from tests.pipelines import STEPS, dit, flux, flux_arguments
@@ -15,14 +14,9 @@ from zcache.quality import Method, Outcome
 
 
 def call() -> dict:
-    arguments = flux_arguments(STEPS)
+    arguments = flux_arguments(STEPS, output_type="np")
     del arguments["generator"]
     return arguments
-
-
-def decode(latents: torch.Tensor) -> np.ndarray:
-    """Latents taken for a grey picture, so that a metric has something to say."""
-    return latents.reshape(1, 16, 16, 1).repeat(1, 1, 1, 3).sigmoid().numpy()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +29,7 @@ def result() -> dict:
         Method("diffusers lite", lambda pipe: peers.diffusers_taylorseer(pipe, 4, lite=True)),
         Method("broken", lambda pipe: 1 / 0),
     ]
-    return bench.bench(flux(), call(), methods, repeats=2, decode=decode)
+    return bench.bench(flux(), call(), methods, repeats=2)
 
 
 def row(result: dict, name: str) -> dict:
@@ -92,6 +86,12 @@ def test_a_peer_that_cannot_run_says_so() -> None:
         pass
 
 
+def test_latents_are_timed_and_not_judged() -> None:
+    latents = {**call(), "output_type": "latent"}
+    result = bench.bench(flux(), latents, rivals.ours(4, modules=False), repeats=1)
+    assert all("psnr_mean" not in row and row["seconds"] > 0 for row in result["methods"])
+
+
 def test_the_scheduler_comes_back() -> None:
     pipe = flux(FluxPipeline)
     own = pipe.scheduler
@@ -117,7 +117,7 @@ def test_interval_of_a_mean() -> None:
 def test_measure_skips_what_is_done() -> None:
     pipe = flux()
     batch = call()
-    batch.pop("output_type")
+    del batch["output_type"]
     methods = [Method("a"), Method.zcache("b", ZCacheConfig(interval=4))]
     calls = [{**batch, "seeds": [0]}]
     assert [name for name, _ in quality.measure(pipe, calls, methods, {"a": {}})] == ["b"]

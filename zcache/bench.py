@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,7 +21,6 @@ from .clock import LoopClock
 from .quality import Method
 
 UNCACHED = "uncached"
-Decode = Callable[[torch.Tensor], Any]  # latents to pictures (P, H, W, 3) in [0, 1]
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Record:
 
     method: Method
     seconds: list[float] = field(default_factory=list)
-    latents: torch.Tensor | None = None
+    output: np.ndarray | None = None
     flops: int = 0
     report: dict[str, Any] = field(default_factory=dict)
     peak_bytes: int | None = None
@@ -42,15 +42,15 @@ def bench(
     call: dict[str, Any],
     methods: Sequence[Method],
     repeats: int = 3,
-    decode: Decode | None = None,
     told: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Time every method on `pipe(**call)`, which must return latents.
+    """Time every method on `pipe(**call)`.
 
     Args:
-        call: the pipeline's arguments, with `generator_seed` in place of a generator.
-        decode: turns latents into pictures for PSNR and SSIM; None where weights are random and
-        these say nothing. told: called with a line of progress.
+        call: the pipeline's arguments, with `generator_seed` in place of a generator. With output
+            type "latent" nothing is decoded and nothing is said of quality (right for random
+            weights); with "np" PSNR and SSIM to the uncached pictures are given.
+        told: called with a line of progress.
 
     Returns:
         A dictionary for JSON: `environment`, `call`, and a row per method in `methods`. A method
@@ -67,36 +67,42 @@ def bench(
             if record.error is None:
                 _time(pipe, call, record)
         told(f"repeat {repeat + 1} of {repeats}")
-    pictures = decode(records[0].latents) if decode else None
+    scored = call.get("output_type") != "latent"
     return {
         "environment": environment.describe(pipe),
         "call": {key: value for key, value in call.items() if isinstance(value, str | int | float)},
         "repeats": repeats,
-        "methods": [_row(record, records[0], pictures, decode) for record in records],
+        "methods": [_row(record, records[0], scored) for record in records],
     }
 
 
-def _once(pipe: Any, call: dict[str, Any], method: Method) -> tuple[torch.Tensor, float, Any]:
-    """Latents, seconds of the denoising loop, and the report if the method has one."""
+def _once(pipe: Any, call: dict[str, Any], method: Method) -> tuple[np.ndarray, float, Any]:
+    """The output, seconds of the denoising loop, and the report if the method has one."""
     arguments = {**call, **method.call}
     seed = arguments.pop("generator_seed", 0)
     generator = torch.Generator("cpu").manual_seed(seed)
     with method.apply(pipe) as handle, LoopClock(pipe) as clock:
-        latents = pipe(**arguments, generator=generator, return_dict=False)[0]
+        output = pipe(**arguments, generator=generator, return_dict=False)[0]
     report = handle.report().to_dict() if hasattr(handle, "report") else {}
-    return latents, clock.denoising, report
+    return _array(output), clock.denoising, report
 
 
-def _count(pipe: Any, call: dict[str, Any], record: Record, plain: torch.Tensor) -> None:
+def _array(output: Any) -> np.ndarray:
+    """Pictures or frames (P, H, W, 3), or latents, as numbers."""
+    array = output.float().cpu().numpy() if torch.is_tensor(output) else np.asarray(output)
+    return array.reshape(-1, *array.shape[-3:]) if array.shape[-1] == 3 else array
+
+
+def _count(pipe: Any, call: dict[str, Any], record: Record, plain: np.ndarray) -> None:
     name = type(getattr(pipe.transformer, "_orig_mod", pipe.transformer)).__name__
     try:
         with FlopCounterMode(display=False) as counter:
-            record.latents, _, record.report = _once(pipe, call, record.method)
+            record.output, _, record.report = _once(pipe, call, record.method)
     except Exception as error:
         record.error = f"{type(error).__name__}: {error}".splitlines()[0]
     else:
         record.flops = sum(counter.get_flop_counts().get(name, {}).values())
-    record.restores = torch.equal(plain, _once(pipe, call, Method(UNCACHED))[0])
+    record.restores = np.array_equal(plain, _once(pipe, call, Method(UNCACHED))[0])
 
 
 def _time(pipe: Any, call: dict[str, Any], record: Record) -> None:
@@ -109,7 +115,7 @@ def _time(pipe: Any, call: dict[str, Any], record: Record) -> None:
         record.peak_bytes = torch.cuda.max_memory_allocated()
 
 
-def _row(record: Record, plain: Record, pictures: Any, decode: Decode | None) -> dict[str, Any]:
+def _row(record: Record, plain: Record, scored: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"name": record.method.name, "restores_bit_exactly": record.restores}
     if record.error is not None:
         return {**row, "error": record.error}
@@ -137,10 +143,8 @@ def _row(record: Record, plain: Record, pictures: Any, decode: Decode | None) ->
                 if report[f"{kind}_passes"]
             },
         }
-    if decode is not None and record is not plain and record.latents.shape == plain.latents.shape:
-        drawn = decode(record.latents)
-        pairs = list(zip(pictures, drawn, strict=True))
-        row["psnr"] = metrics.finite(min(metrics.psnr(a, b, peak=1.0) for a, b in pairs))
+    if scored and record is not plain:
+        pairs = list(zip(plain.output, record.output, strict=True))
         row["psnr_mean"] = statistics.mean(
             min(metrics.psnr(a, b, peak=1.0), 99.0) for a, b in pairs
         )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import ZCacheError, bases, weights
+from . import ZCacheError, bases, cost_commands, weights
 from .config import GRANULARITIES
 from .quiet import quieten
 from .request import Request, checked
@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_cache_options(sub)
         if command is not plan:
             _add_run_options(sub)
+    cost_commands.add_commands(commands)
     return parser
 
 

@@ -49,6 +49,7 @@ class Report:
         values = asdict(self)
         for name in ("full_steps", "kinds", "fallbacks"):
             values[name] = list(values[name])
+        values["relaxation"] = {str(step): kept for step, kept in self.relaxation.items()}
         return values
 
 
