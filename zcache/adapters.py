@@ -1,6 +1,6 @@
 """Where the features live in each supported transformer. A model is described here, never copied.
 
-To add one: one `register` line, one row in tests/conftest.py, one row in the README.
+To add one: one `register` line, one row in tests/pipelines.py, one row in the README.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Blocks:
     Args:
         name: attribute of the transformer that holds the ModuleList.
         features: submodules of each block whose output is a feature h^l: gated and added to the
-        residual
-            after they return, so replacing the output replaces exactly the feature before the gate.
+            residual after they return, so replacing the output replaces exactly the feature before
+            the gate.
         bypass: submodules whose output only feeds a feature, and need not run once it is known.
     """
 
@@ -40,13 +40,15 @@ class Adapter:
     Args:
         blocks: its block lists in the order of the forward.
         head: the first module after the last block; gets the hidden states as first positional
-        argument. conditioning: modules between the inputs and the blocks whose result nothing but
-        the blocks uses. signal: TeaCache's signal from (first block, embedded hidden states, the
-        head's other arguments, the
-            call's keyword arguments); None where nothing is published and nothing fits.
+            argument.
+        conditioning: modules between the inputs and the blocks whose result nothing but the blocks
+            uses.
+        per_step: modules that see the timestep and the prompt, never the latent.
+        signal: TeaCache's signal from (first block, embedded hidden states, the head's other
+            arguments, the call's keyword arguments); None where nothing is published and nothing
+            fits.
         constant_guidance: whether its pipelines combine the calls of a step with factors that stay
-        the same
-            along a run.
+            the same along a run.
     """
 
     blocks: tuple[Blocks, ...]

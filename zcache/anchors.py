@@ -17,7 +17,7 @@ class Anchors:
         base: the strategy that forecasts from them.
         order: its order O.
         gate: the first step that may take part in differences (TaylorSeer skips early warm-up
-        steps).
+            steps).
     """
 
     def __init__(self, base: Base, order: int, gate: int) -> None:

@@ -1,5 +1,4 @@
-"""The paper's three transformers at full size, without weights, and the arguments of one call of
-each."""
+"""The paper's three transformers at full size without weights, and the arguments of a call."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ from .errors import ConfigError
 
 @dataclass(frozen=True)
 class Shape:
-    """What one run makes: pixels, frames, and tokens of text. `batch` counts pictures, not
-    guidance's copies."""
+    """What a run makes: pixels, frames, tokens of text; `batch` counts pictures."""
 
     height: int
     width: int
@@ -37,8 +35,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A full-size model: its default shape, and what its pipeline hands to the transformer in one
-    call."""
+    """A full-size model: its default shape, and what its transformer is called with."""
 
     name: str
     shape: Shape

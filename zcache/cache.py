@@ -31,9 +31,8 @@ class ZCache:
     Attributes:
         config: its settings.
         on_pass: called as on_pass(step, kind, num_steps) when a pass begins, kind being `full`,
-        `forecast` or
-            `reflect`; for progress displays. An exception raised in it ends the run, and the next
-            run is clean.
+            `forecast` or `reflect`; for progress displays. An exception raised in it ends the run,
+            and the next run is clean.
     """
 
     def __init__(self, pipe: Any, config: ZCacheConfig) -> None:

@@ -20,37 +20,33 @@ class ZCacheConfig:
 
     Args:
         interval: N, the distance between neighbouring full steps: N - 1 cached steps between two
-        full ones.
-            1 computes everything and is bit-identical to no cache. Larger is faster and less exact.
+            full ones. 1 computes everything and is bit-identical to no cache. Larger is faster and
+            less exact.
         base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
-        or one
-            you registered in `zcache.bases`.
+            or one you registered in `zcache.bases`.
         weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
-        `cosine`,
-            `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`, or a
-            callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps.
+            `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
+            or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps.
         reflect: go back over each window once its newer anchor is computed (the paper's
-        reflection). Off
-            leaves the bare base strategy.
+            reflection). Off leaves the bare base strategy.
         order: O, the highest derivative of `taylorseer`; 0 is reuse. 1 is what its authors
-        recommend. placement: where full steps stand: `even` (from step 0 to a full last step) or
-        `warmup` (the paper's
-            and TaylorSeer's), or one you registered in `zcache.schedule`.
+            recommend.
+        placement: where full steps stand: `even` (from step 0 to a full last step) or `warmup` (the
+            paper's and TaylorSeer's), or one you registered in `zcache.schedule`.
         warmup: full steps at the beginning; None is 1 for `even` and 3 for `warmup`.
         last_full: whether the last step is always full.
         full_steps: explicit list of full steps; then interval, placement, warmup and last_full play
-        no part. first_window: whether the first window is reflected too. last_window: whether a
-        window that the very last step closes is reflected too. granularity: what is cached: `stack`
-        (one residual of the whole block stack), `module` (features of
-            every layer before the gate, as in the paper; gigabytes on large models) or `output`
-            (the model's output; works for every denoiser).
+            no part.
+        first_window: whether the first window is reflected too.
+        last_window: whether a window that the very last step closes is reflected too.
+        granularity: what is cached: `stack` (one residual of the whole block stack), `module`
+            (features of every layer before the gate, as in the paper; gigabytes on large models) or
+            `output` (the model's output; works for every denoiser).
         relax: how far reflection may move the latent at the newer anchor: `sigma` (relaxed
-        reflection,
-            2 sigma_stop / (sigma_start + sigma_stop)), a factor in [0, 1], or None (the paper: all
-            the way).
+            reflection, 2 sigma_stop / (sigma_start + sigma_stop)), a factor in [0, 1], or None (the
+            paper: all the way).
         threshold: TeaCache's threshold on the accumulated distance; None derives it from `interval`
-        during
-            the run (see `zcache.teacache`).
+            during the run (see `zcache.teacache`).
 
     Raises:
         ConfigError: a value is outside its limits; the message names value, limit and cure.

@@ -1,5 +1,4 @@
-"""What is cached of one denoiser: a binding runs a pass in full and hands out its feature, or runs
-it from one.
+"""What is cached of one denoiser: a binding runs passes in full, or from a feature.
 
 `stack`: r = (hidden states after the last block) - (hidden states before the first), image tokens
 only; a cached pass is head(embed(latent) + r) and walks no block. `module`: the outputs of every
@@ -39,14 +38,12 @@ Call = Callable[[], Any]  # runs the denoiser with the arguments of one call
 
 
 class Binding(Protocol):
-    """One granularity on one denoiser. `ignores_arguments`: a cached pass does not call the
-    denoiser."""
+    """One granularity on one denoiser; `ignores_arguments`: a cached pass does not call it."""
 
     ignores_arguments: bool
 
     def full(self, call: Call, memo: Memo) -> tuple[Any, Feature]:
-        """Run in full. Returns the denoiser's output and the feature, or None where there was
-        none."""
+        """Run in full. Returns the denoiser's output and the feature, None if there is none."""
 
     def cached(self, call: Call, feature: Feature, like: Any, memo: Memo) -> Any:
         """Run from a feature. `like` is an output of the same call, for its container type."""
@@ -238,8 +235,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Denoiser:
-    """One denoiser of a pipeline, what is cached of it, and TeaCache's signal where that
-    decides."""
+    """One denoiser, what is cached of it, and TeaCache's signal where that decides."""
 
     module: nn.Module
     binding: Binding

@@ -34,8 +34,7 @@ class Combination:
         return self.misfit <= LIMIT
 
     def apply(self, model_output: Tensor, old: Outputs, new: Outputs) -> Tensor:
-        """The model_output that `new` outputs would have led to, where `old` ones led to
-        `model_output`.
+        """The model_output that `new` outputs lead to, where `old` ones led to `model_output`.
 
         Exact for linear guidance, first order otherwise.
         """
@@ -76,8 +75,7 @@ def solve(outputs: Outputs, model_output: Tensor) -> Combination | None:
 
 
 def _terms(outputs: Outputs, like: Tensor) -> Iterator[Tensor]:
-    """What guidance may add up, each in the shape of `like`: outputs, chunks of a batch, halves
-    repeated."""
+    """What guidance may add up, in the shape of `like`: outputs, chunks, halves repeated."""
     for leaves in outputs:
         for leaf in leaves:
             yield from _terms_of(leaf, like)

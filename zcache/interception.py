@@ -20,8 +20,7 @@ _armed: dict[tuple[type, str], weakref.WeakKeyDictionary[object, Handler]] = {}
 
 
 def arm(instance: object, method: str, handler: Handler) -> None:
-    """From now on `instance.method(*args)` calls `handler(original, *args)`; `original` is
-    bound."""
+    """From now on `instance.method(*args)` calls `handler(original, *args)`; it is bound."""
     cls = type(instance)
     with _lock:
         if (cls, method) not in _armed:

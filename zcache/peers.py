@@ -1,5 +1,4 @@
-"""Other caches on the same pipeline, for comparison. Each is a context manager that takes its cache
-off again.
+"""Other caches on the same pipeline: context managers that take their cache off again.
 
 diffusers' own come with diffusers; cache-dit is an optional extra and is imported on use.
 """
@@ -68,8 +67,7 @@ def diffusers_taylorseer(pipe: Any, interval: int, lite: bool = False) -> Iterat
 
 @contextmanager
 def cache_dit_mask(pipe: Any, full_steps: tuple[int, ...], num_steps: int) -> Iterator[None]:
-    """cache-dit with TaylorSeer at order 1 and a given list of full steps; it always computes the
-    first block.
+    """cache-dit, TaylorSeer at order 1, given full steps; always computes the first block.
 
     Raises:
         ConfigError: cache-dit is not installed.

@@ -1,5 +1,4 @@
-"""How near accelerated pictures come to the uncached ones, method by method, with the FLOPs each
-one took.
+"""How near accelerated pictures come to the uncached ones, with the FLOPs each method took.
 
 Every method draws the same prompts from the same seeds. PSNR is per picture, in floating point,
 against the uncached picture; FLOPs are counted around the very runs."""
@@ -25,8 +24,7 @@ Calls = Sequence[dict[str, Any]]  # pipeline arguments, one dictionary per batch
 
 @dataclass(frozen=True)
 class Method:
-    """A name, how it is put on a pipeline, and what it changes in the call (fewer steps, for
-    example)."""
+    """A name, how it is put on a pipeline, and what it changes in the call."""
 
     name: str
     apply: Apply = field(default=lambda pipe: nullcontext())
@@ -67,8 +65,7 @@ def draw(pipe: Any, calls: Calls, method: Method) -> Outcome:
 
 
 def score(plain: Outcome, outcome: Outcome) -> dict[str, Any]:
-    """PSNR in dB of every picture, their mean with its 95 % interval, mean SSIM, and the FLOPs
-    speedup."""
+    """PSNR in dB of every picture, mean and 95 % interval, mean SSIM, FLOPs speedup."""
     pairs = list(zip(plain.pictures, outcome.pictures, strict=True))
     values = [metrics.psnr(a, b, peak=1.0) for a, b in pairs]
     finite = [min(value, 99.0) for value in values]
@@ -92,8 +89,7 @@ def interval95(values: Sequence[float]) -> float:
 def measure(
     pipe: Any, calls: Calls, methods: Sequence[Method], done: dict[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (name, score) of each method that is not among `done` yet; the uncached pictures are
-    drawn once."""
+    """Yield (name, score) of each method not among `done`; draws the uncached once."""
     todo = [method for method in methods if method.name not in done]
     if not todo:
         return

@@ -28,8 +28,7 @@ class CannotReflectError(Exception):
 
 
 def reflect(run: Run, step: Original, stop: Visit) -> Any | None:
-    """Replay the open window and take the step at `stop`. None if the window has to stay as it
-    is."""
+    """Replay the open window and take the step at `stop`; None if the window must stay."""
     try:
         check_window(run, stop)
     except CannotReflectError as reason:
@@ -72,8 +71,7 @@ def check_window(run: Run, stop: Visit) -> None:
 
 
 def evaluate(run: Run, visit: Visit, sample: Tensor, weight: float) -> Tensor:
-    """The model_output of a step at another latent, from blended features; no denoiser call is a
-    full one."""
+    """The model_output of a step at another latent, from blended features only."""
     old = [branch.leaves for branch in visit.branches]
     new = [list(leaves(_again(run, visit, branch, sample, weight))) for branch in visit.branches]
     return combination(run, visit).apply(visit.model_output, old, new)
@@ -92,8 +90,7 @@ def _again(run: Run, visit: Visit, branch: Branch, sample: Tensor, weight: float
 
 
 def _ignores_latent(visit: Visit) -> bool:
-    """At output granularity a cached pass does not call the denoiser, so its arguments play no
-    part."""
+    """At output granularity a cached pass does not call the denoiser."""
     return all(branch.denoiser.binding.ignores_arguments for branch in visit.branches)
 
 
@@ -109,8 +106,7 @@ def places(run: Run, visit: Visit) -> None:
 
 
 def combination(run: Run, visit: Visit) -> Combination:
-    """How the calls' outputs make the model_output; found once per run where guidance is known to
-    be constant."""
+    """How the calls' outputs make the model_output; found once per run if it is constant."""
     key = ("guidance", tuple(branch.key for branch in visit.branches))
     if not _constant_guidance(visit):
         key = (*key, visit.step)
@@ -134,8 +130,7 @@ def _constant_guidance(visit: Visit) -> bool:
 
 
 def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
-    """Add what the pipeline or a callback did to the latent between two steps (inpainting, for
-    example)."""
+    """Add what the pipeline or a callback did to the latent between two steps."""
     if following.sample is visit.returned:
         return sample
     return sample + (following.sample - visit.returned)

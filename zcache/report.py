@@ -21,13 +21,18 @@ class Report:
         num_steps: steps of the run (0 before the first).
         full_steps: the steps computed in full.
         kinds: for each step `full`, `forecast`, or `reflected` (forecast first, then re-run with
-        the blend). full_passes, forecast_passes, reflect_passes: steps visited that way.
-        full_computations: denoiser calls computed in full; two per full step with true CFG. walk:
-        every pass in order, as text. cache_bytes: the most bytes the cache held: anchors' features,
-        and the latents of the open window. seconds: time in full, forecast and reflect passes; on
-        CUDA by events, without waiting during the run. relaxation: for each reflected full step,
-        the share of the correction kept (1.0 is all of it). fallbacks: everything that was not done
-        as configured, and why. finished: whether the last step was taken.
+            the blend).
+        full_passes, forecast_passes, reflect_passes: steps visited that way.
+        full_computations: denoiser calls computed in full; two per full step with true CFG.
+        walk: every pass in order, as text.
+        cache_bytes: the most bytes the cache held: anchors' features, and the latents of the open
+            window.
+        seconds: time in full, forecast and reflect passes; on CUDA by events, without waiting
+            during the run.
+        relaxation: for each reflected full step, the share of the correction kept (1.0 is all of
+            it).
+        fallbacks: everything that was not done as configured, and why.
+        finished: whether the last step was taken.
     """
 
     num_steps: int = 0

@@ -1,5 +1,4 @@
-"""One run of a pipeline: from `set_timesteps` to the last `step`. The scheduler's `step` is its
-only clock.
+"""One run, from `set_timesteps` to the last `step`. The scheduler's `step` is its only clock.
 
 A step is every denoiser call between two `step` calls; the k-th call since the last `step` is the
 k-th branch of guidance, whatever the pipeline calls it. Cached steps are remembered until the next
@@ -157,8 +156,7 @@ class Run:
         return Kind.FORECAST
 
     def _decide_adaptively(self, signal: Signal, original: Original, arguments: Any) -> Kind:
-        """TeaCache: the mean relative change of the signal between neighbouring steps, rescaled,
-        added up."""
+        """TeaCache: relative change of the signal from step to step, rescaled and added up."""
         args, kwargs = arguments
         now = signal(lambda: original(*copied(args), **copied(kwargs)), kwargs)
         before, self.last_signal = self.last_signal, now
@@ -222,8 +220,7 @@ class Run:
         return result
 
     def _make_plan(self, timestep: Any) -> None:
-        """After the first step the scheduler knows where it began (image-to-image begins in the
-        middle)."""
+        """After one step the scheduler knows where it began: image-to-image in the middle."""
         begin = sampler.position(self.scheduler, timestep)
         num_steps = len(self.scheduler.timesteps) - begin
         config = self.config

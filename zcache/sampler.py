@@ -1,5 +1,4 @@
-"""What zcache needs of a diffusers scheduler: its small state, its noise levels, and whether it can
-go back."""
+"""What zcache needs of a scheduler: its small state, its noise levels, whether it can go back."""
 
 from __future__ import annotations
 
@@ -114,8 +113,7 @@ def position(scheduler: Any, timestep: Any) -> int:
 
 
 def noise_levels(scheduler: Any) -> list[float] | None:
-    """sigma at every timestep: the flow's sigma, or sigma/alpha (variance exploding) for DDIM-like
-    schedules.
+    """sigma at every timestep: the flow's, or sigma/alpha for DDIM-like schedules.
 
     None where the scheduler has neither.
     """
@@ -136,8 +134,7 @@ def noise_levels(scheduler: Any) -> list[float] | None:
 
 
 def relaxation(sigma_start: float, sigma_stop: float) -> float:
-    """gamma = 2 sigma_stop / (sigma_start + sigma_stop), the share of the correction that relaxed
-    reflection keeps.
+    """gamma = 2 sigma_stop / (sigma_start + sigma_stop): the share of a correction to keep.
 
     The features at `stop` were computed on a latent that is off by e. The denoised prediction
     hardly moves with e, so the velocity already answers it by e / sigma_stop, and replaying the

@@ -104,8 +104,7 @@ class NoBlocks(StandIn):
 
 
 class Remembered(StandIn):
-    """Runs the original once per memo; what depends on the step but not on the latent is the same
-    in a replay."""
+    """Runs the original once per memo: in a replay, what ignores the latent is the same."""
 
     memo: Memo | None = None
 
@@ -142,8 +141,7 @@ class PassThrough(StandIn):
 
 
 class Nothing(StandIn):
-    """Zero-width results in the shapes of the inputs: what a replaced feature would have been made
-    from."""
+    """Zero-width results in the shapes of the inputs, for what only feeds a replaced feature."""
 
     def forward(
         self, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **_: Any

@@ -46,9 +46,8 @@ class Accumulator:
     Args:
         coefficients: rescaling polynomial, highest power first.
         threshold: full once the sum reaches it (the published rule); None scales it to the run
-        itself:
-            `interval` times the mean rescaled distance seen so far, so that N keeps its meaning for
-            models without a published threshold (ours).
+            itself: `interval` times the mean rescaled distance seen so far, so that N keeps its
+            meaning for models without a published threshold (ours).
         interval: N, used only without a threshold.
     """
 
