@@ -26,7 +26,7 @@ COLOURS = {
 }
 KINDS = ("circle", "square", "triangle", "star")
 COUNTS = ("one", "two", "three")
-RELATIONS = ("left of", "right of", "above", "below")
+RELATIONS = ("left of", "above")  # the first group named stands first in reading order
 TEXTURES = ("plain", "striped", "dotted")
 # Background tone: its ground, and the pattern drawn upon it.
 TONES = {
@@ -131,9 +131,7 @@ def _layout(scene: Scene) -> tuple[list[tuple[float, float]], list[tuple[int, in
     return {
         None: ([(middle, middle)], [row]),
         "left of": ([(near, middle), (far, middle)], [column, column]),
-        "right of": ([(far, middle), (near, middle)], [column, column]),
         "above": ([(middle, near), (middle, far)], [row, row]),
-        "below": ([(middle, far), (middle, near)], [row, row]),
     }[scene.relation]
 
 

@@ -1,0 +1,180 @@
+"""The parts of mini-flux: FLUX.1-dev's classes at toy width, and a folder in its Hub format."""
+
+import copy
+import json
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+)
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
+
+from zcache.mini import scenes
+
+TEXT_LENGTH = 20  # tokens of the long text, `max_sequence_length` in the pipeline's call
+POOLED_LENGTH = 24  # tokens of the pooled text
+TEXT_WIDTH = 128
+WEIGHTS_BYTES = "9MB"
+
+
+def words() -> list[str]:
+    """Lists every word that a caption can have."""
+    plain = [*scenes.COUNTS, *scenes.COLOURS, *scenes.TONES, "small", "large", "striped", "dotted"]
+    plain += [*scenes.KINDS, *(f"{kind}s" for kind in scenes.KINDS)]
+    plain += [*" ".join(scenes.RELATIONS).split(), "right", "below"]
+    plain += ["a", "an", "on", "background"]
+    return sorted(set(plain))
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """Builds a byte-level BPE that knows the words whole and spells all others."""
+    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=10_000, end_of_word_suffix="</w>", min_frequency=1, show_progress=False
+    )
+    bpe.train_from_iterator(words(), trainer)
+    merges = [tuple(pair) for pair in _merges(bpe)]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters)]
+    pieces += [left + right for left, right in merges]
+    pieces = list(dict.fromkeys([*pieces, "<|startoftext|>", "<|endoftext|>"]))
+    vocab = {piece: index for index, piece in enumerate(pieces)}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=POOLED_LENGTH)
+
+
+def t5_tokenizer() -> T5TokenizerFast:
+    """Builds a unigram vocabulary of whole words, lower case and capitalised, and letters."""
+    whole = [f"\u2581{word}" for word in words()]
+    whole += [f"\u2581{word.capitalize()}" for word in words()]
+    letters = [chr(code) for code in range(33, 127)]
+    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -4.0)]
+    vocab += [(word, -2.0) for word in whole] + [(letter, -8.0) for letter in letters]
+    return T5TokenizerFast(vocab=vocab, extra_ids=0, model_max_length=TEXT_LENGTH)
+
+
+def text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Builds the encoder whose state at the end token is the pooled text."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=2 * TEXT_WIDTH,
+        projection_dim=TEXT_WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=POOLED_LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def text_encoder_2(tokenizer: T5TokenizerFast) -> T5EncoderModel:
+    """Builds the encoder of the long text."""
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=TEXT_WIDTH,
+        d_kv=32,
+        d_ff=2 * TEXT_WIDTH,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+        dropout_rate=0.0,
+        use_cache=False,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    encoder = T5EncoderModel(config)
+    # The heads start out leaning to the last words, the next, all before and all after, so that
+    # order is felt from the first step: which colour belongs to which group hangs on it.
+    lean = encoder.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.data
+    after = config.relative_attention_num_buckets // 2
+    lean.zero_()
+    lean[1:3, 0] = lean[after + 1 : after + 3, 1] = 3.0
+    lean[1:after, 2] = lean[after + 1 :, 3] = 3.0
+    return encoder
+
+
+def transformer(latent_channels: int, double: int, single: int) -> FluxTransformer2DModel:
+    """Builds the transformer with half-open gates and a zero output: it starts as a calm map."""
+    model = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=4 * latent_channels,
+        num_layers=double,
+        num_single_layers=single,
+        attention_head_dim=64,
+        num_attention_heads=4,
+        joint_attention_dim=TEXT_WIDTH,
+        pooled_projection_dim=TEXT_WIDTH,
+        guidance_embeds=True,
+        axes_dims_rope=(8, 28, 28),
+    )
+    for name, module in model.named_modules():
+        if name.endswith(("norm.linear", "norm1.linear", "norm1_context.linear")):
+            torch.nn.init.zeros_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+            for gate in module.bias.data.view(-1, model.inner_dim)[2::3]:
+                gate.fill_(0.5)
+    torch.nn.init.zeros_(model.proj_out.weight)
+    torch.nn.init.zeros_(model.proj_out.bias)
+    return model
+
+
+def scheduler() -> FlowMatchEulerDiscreteScheduler:
+    """Builds FLUX.1-dev's scheduler."""
+    return FlowMatchEulerDiscreteScheduler(
+        num_train_timesteps=1000,
+        shift=3.0,
+        use_dynamic_shifting=True,
+        base_shift=0.5,
+        max_shift=1.15,
+        base_image_seq_len=256,
+        max_image_seq_len=4096,
+    )
+
+
+def pack(latents: torch.Tensor) -> torch.Tensor:
+    """Folds 2x2 latent pixels into tokens, as `FluxPipeline` does: (N, C, H, W) -> (N, L, 4C)."""
+    count, channels, height, width = latents.shape
+    return FluxPipeline._pack_latents(latents, count, channels, height, width)
+
+
+def image_ids(side: int) -> torch.Tensor:
+    """Gives each image token its place, as `FluxPipeline` does."""
+    return FluxPipeline._prepare_latent_image_ids(None, side, side, "cpu", torch.float32)
+
+
+def save(folder: Path, vae: AutoencoderKL, models: dict[str, torch.nn.Module]) -> None:
+    """Writes the pipeline in half precision, to be loaded in single precision."""
+    half = {name: copy.deepcopy(model).half() for name, model in models.items()}
+    pipe = FluxPipeline(
+        scheduler=scheduler(),
+        vae=copy.deepcopy(vae).half(),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=t5_tokenizer(),
+        **half,
+    )
+    pipe.save_pretrained(folder, max_shard_size=WEIGHTS_BYTES)
+    for path in folder.glob("*/config.json"):
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)
+        if "dtype" in config:  # transformers loads in the type named here
+            config["dtype"] = "float32"
+        path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _merges(bpe: Tokenizer) -> list[list[str]]:
+    return json.loads(bpe.to_str())["model"]["merges"]
