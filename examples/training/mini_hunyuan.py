@@ -95,6 +95,7 @@ def text_encoder(tokenizer: LlamaTokenizerFast) -> LlamaModel:
         num_hidden_layers=2 + SKIPPED_LAYERS,
         num_attention_heads=4,
         max_position_embeddings=512,
+        attention_bias=True,
         use_cache=False,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -103,6 +104,8 @@ def text_encoder(tokenizer: LlamaTokenizerFast) -> LlamaModel:
     model = LlamaModel(config)
     # The transformer reads the states without a norm: the words must be audible from the start.
     torch.nn.init.normal_(model.embed_tokens.weight, std=0.3)
+    for layer in model.layers[:-SKIPPED_LAYERS]:
+        _hear_before(layer.self_attn, model.rotary_emb.inv_freq)
     return model
 
 
@@ -177,6 +180,22 @@ def save(folder: Path, vae: AutoencoderKLHunyuanVideo, models: dict[str, torch.n
         path = folder / name / "config.json"
         config = json.loads(path.read_text()) | {"dtype": "float32"}
         path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+@torch.no_grad()
+def _hear_before(attention: torch.nn.Module, frequencies: torch.Tensor) -> None:
+    """Starts head h listening to the word h + 1 places before, so that word order counts.
+
+    A constant key (a, 0) and query (a cos(d f), -a sin(d f)) for each rotary frequency f give the
+    logit a^2 sum cos((m - n - d) f), which is largest where the distance m - n is d.
+    """
+    loudness = 5.0
+    for bias, turned in ((attention.k_proj.bias, 0.0), (attention.q_proj.bias, 1.0)):
+        heads = bias.view(-1, 2, len(frequencies))
+        angle = turned * torch.arange(1, len(heads) + 1)[:, None] * frequencies
+        heads[:, 0], heads[:, 1] = loudness * angle.cos(), -loudness * angle.sin()
+    for projection in (attention.v_proj, attention.o_proj):
+        torch.nn.init.normal_(projection.weight, std=0.06)
 
 
 def _chains(words: list[str], ending: str = "") -> list[tuple[str, str]]:

@@ -29,6 +29,7 @@ from mini_hunyuan import (
     clip_tokenizer,
     llama_tokenizer,
     save,
+    scheduler,
     templated,
     text_encoder,
     text_encoder_2,
@@ -42,6 +43,7 @@ from zcache.mini import motion
 logger = logging.getLogger("train_mini_hunyuan")
 
 CUT = DEFAULT_PROMPT_TEMPLATE["crop_start"]
+SHIFT = scheduler().config.shift
 SHORT_LENGTH = 20  # tokens; the state at the end token does not see the padding to 77
 
 
@@ -137,8 +139,9 @@ def dataset(vae: AutoencoderKLHunyuanVideo, path: Path, count: int, device: str)
 
 
 def draw_sigma(count: int, device: str) -> torch.Tensor:
-    """Draws noise levels from a logit-normal law; the sampler's shift of 7 favours high ones."""
-    return torch.sigmoid(0.9 + 1.3 * torch.randn(count, device=device))
+    """Draws noise levels as the sampler visits them: most lie near 1, where the layout is decided."""
+    part = torch.rand(count, device=device)
+    return SHIFT * part / (1 + (SHIFT - 1) * part)
 
 
 def main() -> None:
