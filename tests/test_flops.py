@@ -50,7 +50,7 @@ def test_the_adapter_finds_every_block_and_feature(model: str, blocks: int, feat
     transformer = ARCHITECTURES[model].build("meta")
     adapter = adapters.find(transformer)
     assert sum(len(getattr(transformer, b.name)) for b in adapter.blocks) == blocks
-    assert len(bind("module", transformer)._recording) == features
+    assert len(bind("module", transformer)._recorders) == features
 
 
 @pytest.mark.parametrize(

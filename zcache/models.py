@@ -63,14 +63,14 @@ KNOWN = {
             licence="apache-2.0",
             terms="Trained for this repository; free to use under Apache-2.0.",
             knows="It draws one to three circles, squares, triangles or stars in six colours, "
-            "left of, right of, above or below others, and nothing else.",
-            nbytes=30_000_000,
+            "left of or above others, and nothing else.",
+            nbytes=50_000_000,
             call={
                 "num_inference_steps": 50,
                 "height": 128,
                 "width": 128,
-                "guidance_scale": 3.5,
-                "max_sequence_length": 32,
+                "guidance_scale": 1.0,
+                "max_sequence_length": 20,
             },
         ),
         Model(
