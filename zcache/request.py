@@ -20,7 +20,7 @@ SEED_MAX = 2**31 - 1
 SIZE_MULTIPLE = 16  # FLUX packs 2x2 latents of a VAE that shrinks by 8
 EXAMPLES = (
     "two red circles left of a blue square on a light background",
-    "three small yellow stars on a dark striped background",
+    "three yellow stars on a dark striped background",
     "a large green triangle above two purple circles on a grey dotted background",
 )
 

@@ -21,9 +21,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from grounding import Grounding
 from mini_flux import (
     POOLED_LENGTH,
     TEXT_LENGTH,
+    TEXT_WIDTH,
     clip_tokenizer,
     image_ids,
     pack,
@@ -61,10 +63,10 @@ class Flow(nn.Module):
         guidance: torch.Tensor,  # (B,)
         short: torch.Tensor,  # (B, POOLED_LENGTH)
         long: torch.Tensor,  # (B, TEXT_LENGTH)
-    ) -> torch.Tensor:
-        pooled = self.text_encoder(short, return_dict=False)[1]
-        states = self.text_encoder_2(long, return_dict=False)[0]
-        return self.transformer(
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The velocity (B, L, C), and what the encoders made of the caption."""
+        pooled, states = self.read(short, long)
+        velocity = self.transformer(
             hidden_states=noisy,
             timestep=sigma,
             guidance=guidance,
@@ -74,6 +76,12 @@ class Flow(nn.Module):
             img_ids=self.image_ids,
             return_dict=False,
         )[0]
+        return velocity, pooled, states
+
+    def read(self, short: torch.Tensor, long: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pooled text (B, D) and the states of its tokens (B, TEXT_LENGTH, D)."""
+        pooled = self.text_encoder(short, return_dict=False)[1]
+        return pooled, self.text_encoder_2(long, return_dict=False)[0]
 
     def parts(self) -> dict[str, nn.Module]:
         return dict(self.named_children())
@@ -93,7 +101,11 @@ class Captions:
 
 
 def _vary(text: str, rng: random.Random) -> str:
-    return f"{text.capitalize()}." if rng.random() < 0.1 else text
+    """Says one caption in ten with a capital and a full stop, one in ten without its background."""
+    manner = rng.random()
+    if manner < 0.1:
+        return f"{text.capitalize()}."
+    return text.split(" on a ")[0] if manner < 0.2 else text
 
 
 def _ids(tokenizer: object, texts: list[str], length: int) -> torch.Tensor:
@@ -150,6 +162,28 @@ def optimizers(flow: Flow, rate: float) -> list[torch.optim.Optimizer]:
     return steppers
 
 
+def learn_to_read(
+    flow: Flow, grounding: Grounding, captions: Captions, count: int, steps: int
+) -> None:
+    """Trains both encoders on text alone; what they said before is kept as near as can be."""
+    encoders = [*flow.text_encoder.parameters(), *flow.text_encoder_2.parameters()]
+    stepper = torch.optim.AdamW([*encoders, *grounding.parameters()], lr=2e-3, betas=(0.9, 0.98))
+    before = copy.deepcopy(flow).requires_grad_(False)
+    for step in range(steps):
+        stepper.param_groups[0]["lr"] = 2e-3 * min(1.0, (step + 1) / 50, 4 * (1 - step / steps))
+        rows = torch.randint(count, (64,))
+        pooled, states = flow.read(*captions[rows])
+        with torch.no_grad():
+            old_pooled, old_states = before.read(*captions[rows])
+        drift = (pooled - old_pooled).square().mean() + (states - old_states).square().mean()
+        loss = grounding(pooled, states, rows)
+        (loss + 0.1 * drift).backward()
+        stepper.step()
+        stepper.zero_grad()
+        if step % 100 == 0 or step == steps - 1:
+            logger.info("reading %d  loss %.4f  drift %.4f", step, loss.item(), drift.item())
+
+
 def draw_sigma(count: int, device: str) -> torch.Tensor:
     """Draws noise levels, two in three near pure noise, where the caption alone decides."""
     centre = torch.where(torch.rand(count, device=device) < 0.65, 2.0, SHIFT)
@@ -168,10 +202,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="file of the encoded scenes")
     parser.add_argument("--teacher", type=Path, help="checkpoint of stage 1; starts stage 2")
+    parser.add_argument("--start", type=Path, help="pipeline folder whose weights to begin with")
     parser.add_argument("--minutes", type=float, default=50, help="training time, resumed included")
     parser.add_argument("--scenes", type=int, default=24_000)
     parser.add_argument("--double", type=int, default=2)
     parser.add_argument("--single", type=int, default=5)
+    parser.add_argument("--read-steps", type=int, default=0, help="steps on text alone, first")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--decay-from", type=float, default=0.5, help="part of the time")
@@ -192,6 +228,9 @@ def main() -> None:
     empty = len(stored["captions"])
 
     flow = Flow(vae.config.latent_channels, args.double, args.single).to(device)
+    if args.start:
+        for name, part in flow.parts().items():
+            part.load_state_dict(type(part).from_pretrained(args.start / name).state_dict())
     teacher = None
     if args.teacher:
         flow.load_state_dict(torch.load(args.teacher, map_location=device)["average"])
@@ -209,11 +248,18 @@ def main() -> None:
         step, seen, spent_s = saved["step"], saved["seen"], saved["spent_s"]
     for name, part in flow.parts().items():
         logger.info("%s: %.2f M parameters", name, sum(p.numel() for p in part.parameters()) / 1e6)
+    grounding = Grounding(TEXT_WIDTH, t5_tokenizer(), stored["captions"], captions.long).to(device)
+    steppers.append(torch.optim.AdamW(grounding.parameters(), lr=args.rate))
+    steppers[-1].param_groups[0]["initial_lr"] = args.rate
+    if args.read_steps:
+        learn_to_read(flow, grounding, captions, empty, args.read_steps)
+        smooth.text_encoder.load_state_dict(flow.text_encoder.state_dict())
+        smooth.text_encoder_2.load_state_dict(flow.text_encoder_2.state_dict())
     flow.transformer.compile()
 
     def store() -> None:
         state = {"flow": flow.state_dict(), "average": smooth.state_dict()}
-        state |= {"steppers": [stepper.state_dict() for stepper in steppers]}
+        state |= {"steppers": [stepper.state_dict() for stepper in steppers[:2]]}
         state |= {"step": step, "seen": seen, "spent_s": spent_s}
         torch.save(state, checkpoint.with_suffix(".new"))
         checkpoint.with_suffix(".new").replace(checkpoint)
@@ -239,13 +285,15 @@ def main() -> None:
         with torch.autocast(device, torch.bfloat16):
             if teacher is not None:
                 with torch.no_grad():
-                    bare = teacher(noisy, sigma, guidance, *captions[torch.full_like(rows, empty)])
-                    said = teacher(noisy, sigma, guidance, *captions[rows])
+                    bare = teacher(noisy, sigma, guidance, *captions[torch.full_like(rows, empty)])[
+                        0
+                    ]
+                    said = teacher(noisy, sigma, guidance, *captions[rows])[0]
                 guidance = 1 + 4 * torch.rand_like(sigma)
                 target = bare.float() + guidance[:, None, None] * (said.float() - bare.float())
-            velocity = flow(noisy, sigma, guidance, *captions[rows])
+            velocity, pooled, states = flow(noisy, sigma, guidance, *captions[rows])
         loss = (velocity.float() - target).square().mean()
-        loss.backward()
+        (loss + 0.02 * grounding(pooled.float(), states.float(), rows)).backward()
         torch.nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
         for stepper in steppers:
             stepper.step()

@@ -62,7 +62,7 @@ def sample(rng: random.Random) -> Scene:
     """Draws a scene at random: three in four have two groups, always of different colours."""
     colours = rng.sample(tuple(COLOURS), 2)
     groups = tuple(
-        Group(rng.choice((1, 2, 3)), rng.choice(("small", None, "large")), colour, kind)
+        Group(rng.choice((1, 2, 3)), rng.choice((None, "large")), colour, kind)
         for colour, kind in zip(colours, rng.choices(KINDS, k=2), strict=True)
     )
     tone, texture = rng.choice(tuple(TONES)), rng.choice(TEXTURES)
