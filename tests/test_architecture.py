@@ -64,7 +64,9 @@ def test_the_core_imports_only_lower_levels(name: str) -> None:
     for module in imports(PACKAGE / f"{name}.py"):
         if module.startswith("."):
             # `from . import enabled` takes a public name of the package itself.
-            assert LEVEL.get(module[1:], LEVEL["__init__"]) < LEVEL[name], f"{name} imports {module}"
+            assert LEVEL.get(module[1:], LEVEL["__init__"]) < LEVEL[name], (
+                f"{name} imports {module}"
+            )
 
 
 def test_every_module_has_its_level() -> None:
