@@ -37,9 +37,9 @@ def main_methods(interval: int) -> list[Method]:
     return [
         z("paper schedule, TaylorSeer", interval, reflect=False, **PAPER),
         z("paper schedule, Z-Cache (paper)", interval, **PAPER),
-        z("paper schedule, Z-Cache relaxed", interval, placement="warmup"),
+        z("paper schedule, Z-Cache relaxed", interval, placement="warmup", relax="sigma"),
         z("even schedule, TaylorSeer", interval, reflect=False),
-        z("even schedule, Z-Cache unrelaxed", interval, relax=None),
+        z("even schedule, Z-Cache relaxed", interval, relax="sigma"),
         z("even schedule, Z-Cache (default)", interval),
     ]
 
@@ -71,7 +71,7 @@ def more_methods(interval: int) -> list[Method]:
     for granularity in ("module", "output"):
         methods += [
             z(f"even, {granularity}, TaylorSeer", interval, granularity=granularity, reflect=False),
-            z(f"even, {granularity}, unrelaxed", interval, granularity=granularity, relax=None),
+            z(f"even, {granularity}, relaxed", interval, granularity=granularity, relax="sigma"),
             z(f"even, {granularity}, default", interval, granularity=granularity),
         ]
     methods.append(z("even, order 2", interval, order=2))

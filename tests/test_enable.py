@@ -293,7 +293,7 @@ def test_model_cpu_offload_hooks_stay_in_force() -> None:
 
 def test_relaxation_is_reported_per_window() -> None:
     pipe = flux()
-    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+    with zcache.enabled(pipe, ZCacheConfig(interval=4, relax="sigma")) as handle:
         FLUX.run(pipe)
     sigmas = pipe.scheduler.sigmas.tolist()
     report = handle.report()
@@ -304,7 +304,7 @@ def test_relaxation_is_reported_per_window() -> None:
 
 def test_a_scheduler_without_noise_levels_is_reported() -> None:
     pipe = flux()
-    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+    with zcache.enabled(pipe, ZCacheConfig(interval=4, relax="sigma")) as handle:
         pipe.scheduler.register_to_config(invert_sigmas=True)
         del pipe.scheduler.sigmas
         pipe.scheduler.register_to_config(invert_sigmas=True)

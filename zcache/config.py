@@ -64,7 +64,7 @@ class ZCacheConfig:
     first_window: bool = True
     last_window: bool = True
     granularity: str = "stack"
-    relax: str | float | None = "sigma"
+    relax: str | float | None = None
     threshold: float | None = None
 
     def __post_init__(self) -> None:
