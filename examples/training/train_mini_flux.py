@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from grounding import Grounding
+from grounding import learn_to_read, of_scenes
 from mini_flux import (
     POOLED_LENGTH,
     TEXT_LENGTH,
@@ -162,28 +162,6 @@ def optimizers(flow: Flow, rate: float) -> list[torch.optim.Optimizer]:
     return steppers
 
 
-def learn_to_read(
-    flow: Flow, grounding: Grounding, captions: Captions, count: int, steps: int
-) -> None:
-    """Trains both encoders on text alone; what they said before is kept as near as can be."""
-    encoders = [*flow.text_encoder.parameters(), *flow.text_encoder_2.parameters()]
-    stepper = torch.optim.AdamW([*encoders, *grounding.parameters()], lr=2e-3, betas=(0.9, 0.98))
-    before = copy.deepcopy(flow).requires_grad_(False)
-    for step in range(steps):
-        stepper.param_groups[0]["lr"] = 2e-3 * min(1.0, (step + 1) / 50, 4 * (1 - step / steps))
-        rows = torch.randint(count, (64,))
-        pooled, states = flow.read(*captions[rows])
-        with torch.no_grad():
-            old_pooled, old_states = before.read(*captions[rows])
-        drift = (pooled - old_pooled).square().mean() + (states - old_states).square().mean()
-        loss = grounding(pooled, states, rows)
-        (loss + 0.1 * drift).backward()
-        stepper.step()
-        stepper.zero_grad()
-        if step % 100 == 0 or step == steps - 1:
-            logger.info("reading %d  loss %.4f  drift %.4f", step, loss.item(), drift.item())
-
-
 def draw_sigma(count: int, device: str) -> torch.Tensor:
     """Draws noise levels, two in three near pure noise, where the caption alone decides."""
     centre = torch.where(torch.rand(count, device=device) < 0.65, 2.0, SHIFT)
@@ -248,7 +226,7 @@ def main() -> None:
         step, seen, spent_s = saved["step"], saved["seen"], saved["spent_s"]
     for name, part in flow.parts().items():
         logger.info("%s: %.2f M parameters", name, sum(p.numel() for p in part.parameters()) / 1e6)
-    grounding = Grounding(TEXT_WIDTH, t5_tokenizer(), stored["captions"], captions.long).to(device)
+    grounding = of_scenes(TEXT_WIDTH, t5_tokenizer(), stored["captions"], captions.long).to(device)
     steppers.append(torch.optim.AdamW(grounding.parameters(), lr=args.rate))
     steppers[-1].param_groups[0]["initial_lr"] = args.rate
     if args.read_steps:

@@ -23,9 +23,11 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLHunyuanVideo
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
+from grounding import learn_to_read
 from mini_hunyuan import (
     SKIPPED_LAYERS,
     TEXT_LENGTH,
+    TEXT_WIDTH,
     clip_tokenizer,
     llama_tokenizer,
     save,
@@ -35,6 +37,7 @@ from mini_hunyuan import (
     text_encoder_2,
     transformer,
 )
+from motion_grounding import of_clips
 from optimization import average, falling, optimizers, set_pace
 from torch import nn
 
@@ -64,18 +67,32 @@ class Flow(nn.Module):
         short: torch.Tensor,  # (B, SHORT_LENGTH)
         long: torch.Tensor,  # (B, CUT + TEXT_LENGTH)
         seen: torch.Tensor,  # (B, CUT + TEXT_LENGTH), 0 where there is padding
-    ) -> torch.Tensor:
-        pooled = self.text_encoder_2(short).pooler_output
-        states = self.text_encoder(long, attention_mask=seen, output_hidden_states=True)
-        return self.transformer(
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The velocity (B, C, T, H, W), and what the encoders made of the caption."""
+        pooled, states = self.read(short, long, seen)
+        velocity = self.transformer(
             hidden_states=noisy,
             timestep=1000 * sigma,
             guidance=1000 * guidance,
             pooled_projections=pooled,
-            encoder_hidden_states=states.hidden_states[-(SKIPPED_LAYERS + 1)][:, CUT:],
+            encoder_hidden_states=states,
             encoder_attention_mask=seen[:, CUT:].to(noisy.dtype),
             return_dict=False,
         )[0]
+        return velocity, pooled, states
+
+    def read(
+        self, short: torch.Tensor, long: torch.Tensor, seen: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pooled text (B, D) and the states of the prompt's tokens (B, TEXT_LENGTH, D)."""
+        pooled = self.text_encoder_2(short).pooler_output
+        # The template before the prompt is the same for all: it is read once.
+        template = self.text_encoder(long[:1, :CUT], use_cache=True).past_key_values
+        template.batch_repeat_interleave(len(long))
+        states = self.text_encoder(
+            long[:, CUT:], attention_mask=seen, past_key_values=template, output_hidden_states=True
+        )
+        return pooled, states.hidden_states[-(SKIPPED_LAYERS + 1)]
 
     def parts(self) -> dict[str, nn.Module]:
         return dict(self.named_children())
@@ -155,6 +172,7 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=6, help="of width 32")
     parser.add_argument("--double", type=int, default=2, help="double blocks")
     parser.add_argument("--single", type=int, default=6, help="single blocks")
+    parser.add_argument("--read-steps", type=int, default=500, help="steps on text alone, first")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--decay-from", type=float, default=0.5, help="part of the time")
@@ -195,11 +213,17 @@ def main() -> None:
         step, seen, spent_s = saved["step"], saved["seen"], saved["spent_s"]
     for name, part in flow.parts().items():
         logger.info("%s: %.2f M parameters", name, sum(p.numel() for p in part.parameters()) / 1e6)
+    tokens = captions.long[:, CUT:]
+    grounding = of_clips(TEXT_WIDTH, llama_tokenizer(), stored["captions"], tokens).to(device)
+    steppers.append(torch.optim.AdamW(grounding.parameters(), lr=args.rate))
+    steppers[-1].param_groups[0]["initial_lr"] = args.rate
+    if step == 0 and not args.teacher:
+        learn_to_read(flow, grounding, captions, empty, args.read_steps)
     flow.transformer.compile()
 
     def store() -> None:
         state = {"flow": flow.state_dict(), "average": smooth.state_dict()}
-        state |= {"steppers": [stepper.state_dict() for stepper in steppers]}
+        state |= {"steppers": [stepper.state_dict() for stepper in steppers[:2]]}
         state |= {"step": step, "seen": seen, "spent_s": spent_s}
         torch.save(state, checkpoint.with_suffix(".new"))
         checkpoint.with_suffix(".new").replace(checkpoint)
@@ -222,14 +246,15 @@ def main() -> None:
         with torch.autocast(device, torch.bfloat16):
             if teacher is not None:
                 with torch.no_grad():
-                    bare = teacher(noisy, sigma, guidance, *captions[torch.full_like(rows, empty)])
-                    said = teacher(noisy, sigma, guidance, *captions[rows])
+                    nothing = captions[torch.full_like(rows, empty)]
+                    bare = teacher(noisy, sigma, guidance, *nothing)[0]
+                    said = teacher(noisy, sigma, guidance, *captions[rows])[0]
                 guidance = 1 + 6 * torch.rand_like(sigma)
                 scale = guidance[:, None, None, None, None]
                 target = bare.float() + scale * (said.float() - bare.float())
-            velocity = flow(noisy, sigma, guidance, *captions[rows])
+            velocity, pooled, states = flow(noisy, sigma, guidance, *captions[rows])
         loss = (velocity.float() - target).square().mean()
-        loss.backward()
+        (loss + 0.02 * grounding(pooled.float(), states.float(), rows)).backward()
         torch.nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
         for stepper in steppers:
             stepper.step()
