@@ -20,6 +20,7 @@ from diffusers import (
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    HunyuanVideoImageToVideoPipeline,
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
 )
@@ -182,10 +183,11 @@ def dit_arguments(
     }
 
 
-def hunyuan() -> HunyuanVideoPipeline:
+def hunyuan(condition: str | None = None) -> Any:
+    """Text to video, or image to video with the first frame as `condition` says."""
     torch.manual_seed(0)
     transformer = HunyuanVideoTransformer3DModel(
-        in_channels=4,
+        in_channels=2 * 4 + 1 if condition == "latent_concat" else 4,
         out_channels=4,
         num_attention_heads=2,
         attention_head_dim=10,
@@ -194,10 +196,11 @@ def hunyuan() -> HunyuanVideoPipeline:
         num_refiner_layers=1,
         patch_size=1,
         patch_size_t=1,
-        guidance_embeds=True,
+        guidance_embeds=condition != "latent_concat",
         text_embed_dim=16,
         pooled_projection_dim=8,
         rope_axes_dim=(2, 4, 4),
+        image_condition_type=condition,
     ).eval()
     vae = AutoencoderKLHunyuanVideo(
         latent_channels=4,
@@ -205,20 +208,21 @@ def hunyuan() -> HunyuanVideoPipeline:
         layers_per_block=1,
         norm_num_groups=4,
     ).eval()
-    return quiet(
-        HunyuanVideoPipeline(
-            transformer=transformer,
-            vae=vae,
-            scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
-            text_encoder=None,
-            text_encoder_2=None,
-            tokenizer=None,
-            tokenizer_2=None,
-        )
-    )
+    parts = {
+        "transformer": transformer,
+        "vae": vae,
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=7.0),
+        "text_encoder": None,
+        "text_encoder_2": None,
+        "tokenizer": None,
+        "tokenizer_2": None,
+    }
+    if condition is None:
+        return quiet(HunyuanVideoPipeline(**parts))
+    return quiet(HunyuanVideoImageToVideoPipeline(**parts, image_processor=None))
 
 
-def hunyuan_arguments(steps: int, guided: bool = False) -> dict[str, Any]:
+def hunyuan_arguments(steps: int, guided: bool = False, **more: Any) -> dict[str, Any]:
     generator = seeded(3)
     arguments = {
         "prompt_embeds": torch.randn(1, 5, 16, generator=generator),
@@ -231,6 +235,7 @@ def hunyuan_arguments(steps: int, guided: bool = False) -> dict[str, Any]:
         "guidance_scale": 4.5,
         "generator": seeded(),
         "output_type": "latent",
+        **more,
     }
     if guided:
         arguments |= {
@@ -280,5 +285,20 @@ OTHER_CASES = (
     Case("dit-two-labels", dit, lambda steps: dit_arguments(steps, labels=(0, 1))),
     Case("hunyuan", hunyuan, hunyuan_arguments),
     Case("hunyuan-true-cfg", hunyuan, lambda steps: hunyuan_arguments(steps, guided=True)),
+    Case(
+        "i2v-replace",
+        lambda: hunyuan("token_replace"),
+        lambda steps: hunyuan_arguments(steps, image=picture()),
+    ),
+    Case(
+        "i2v-replace-true-cfg",
+        lambda: hunyuan("token_replace"),
+        lambda steps: hunyuan_arguments(steps, image=picture(), guided=True),
+    ),
+    Case(
+        "i2v-concat",
+        lambda: hunyuan("latent_concat"),
+        lambda steps: hunyuan_arguments(steps, image=picture()),
+    ),
 )
 CASES = FLUX_CASES + OTHER_CASES

@@ -88,15 +88,32 @@ def flux_by_hand(arguments: dict[str, Any]) -> Any:
 @torch.no_grad()
 def hunyuan_by_hand(arguments: dict[str, Any]) -> Any:
     def sampled(pipe: Any, full: tuple[int, ...], module_level: bool, relax: Any) -> Tensor:
-        latent = pipe.prepare_latents(1, 4, 16, 16, 5, torch.float32, "cpu", seeded())
+        condition = pipe.transformer.config.image_condition_type
+        if condition is None:
+            latent = pipe.prepare_latents(1, 4, 16, 16, 5, torch.float32, "cpu", seeded())
+        else:
+            image = pipe.video_processor.preprocess(arguments["image"], 16, 16)
+            latent, given = pipe.prepare_latents(
+                image, 1, 4, 16, 16, 5, torch.float32, "cpu", seeded(), None, condition
+            )
+        if condition == "token_replace":
+            latent = latent[:, :, 1:]  # the first frame is given, and never denoised
+        if condition == "latent_concat":
+            first = torch.zeros(1, 1, *given.shape[2:])
+            first[:, :, 0] = 1
+            beside = torch.cat([given * first, first], dim=1)
         scheduler = pipe.scheduler
         scheduler.set_timesteps(sigmas=torch.linspace(1, 0, STEPS + 1)[:-1].numpy())
 
         def calls(step: int, x: Tensor) -> list[dict[str, Any]]:
+            if condition == "token_replace":
+                x = torch.cat([given, x], dim=2)
+            elif condition == "latent_concat":
+                x = torch.cat([x, beside], dim=1)
             shared = {
                 "hidden_states": x,
                 "timestep": scheduler.timesteps[step].expand(1),
-                "guidance": torch.tensor([4.5]) * 1000.0,
+                "guidance": None if condition == "latent_concat" else torch.tensor([4500.0]),
             }
             prefixes = ["", "negative_"] if "true_cfg_scale" in arguments else [""]
             return [
@@ -110,6 +127,8 @@ def hunyuan_by_hand(arguments: dict[str, Any]) -> Any:
             ]
 
         def combine(outputs: list[Tensor]) -> Tensor:
+            if condition == "token_replace":
+                outputs = [output[:, :, 1:] for output in outputs]
             if len(outputs) == 1:
                 return outputs[0]
             return outputs[1] + arguments["true_cfg_scale"] * (outputs[0] - outputs[1])
@@ -117,10 +136,13 @@ def hunyuan_by_hand(arguments: dict[str, Any]) -> Any:
         def advance(step: int, velocity: Tensor, x: Tensor) -> Tensor:
             return x + (scheduler.sigmas[step + 1] - scheduler.sigmas[step]) * velocity
 
-        return oracle.sample(
+        latent = oracle.sample(
             pipe.transformer, calls, combine, advance, latent, STEPS, full, module_level,
             relaxing(scheduler, relax),
         )  # fmt: skip
+        if condition == "token_replace":
+            return torch.cat([given, latent], dim=2)
+        return latent[:, :, 1:] if condition == "latent_concat" else latent
 
     return torch.no_grad()(sampled)
 
@@ -168,13 +190,21 @@ def dit_by_hand(arguments: dict[str, Any]) -> Any:
     return torch.no_grad()(sampled)
 
 
-BY_HAND = {"flux": flux_by_hand, "hunyuan": hunyuan_by_hand, "dit": dit_by_hand}
+BY_HAND = {
+    "flux": flux_by_hand,
+    "hunyuan": hunyuan_by_hand,
+    "i2v": hunyuan_by_hand,
+    "dit": dit_by_hand,
+}
 NAMES = (
     "flux",
     "flux-true-cfg",
     "flux-batch",
     "hunyuan",
     "hunyuan-true-cfg",
+    "i2v-replace",
+    "i2v-replace-true-cfg",
+    "i2v-concat",
     "dit",
     "dit-two-labels",
 )

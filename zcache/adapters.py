@@ -104,6 +104,16 @@ def _first_norm(
     return block.norm1(hidden, emb=head[0])[0]
 
 
+def _first_norm_hunyuan(
+    block: nn.Module, hidden: Tensor, head: tuple[Any, ...], call: Mapping[str, Any]
+) -> Tensor:
+    """As `_first_norm`. In image-to-video the given frame's modulation never changes; it is left out
+    by letting the other frames' stand for it."""
+    if type(block.norm1).__name__.startswith("HunyuanVideoTokenReplace"):
+        return block.norm1(hidden, head[0], head[0], 0)[0]
+    return _first_norm(block, hidden, head, call)
+
+
 def _first_norm_dit(
     block: nn.Module, hidden: Tensor, head: tuple[Any, ...], call: Mapping[str, Any]
 ) -> Tensor:
@@ -128,7 +138,7 @@ register(
         (_DOUBLE, _SINGLE),
         conditioning=("context_embedder", "rope"),
         per_step=("time_text_embed",),
-        signal=_first_norm,
+        signal=_first_norm_hunyuan,
     ),
 )
 register(

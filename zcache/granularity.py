@@ -213,7 +213,9 @@ class Signal:
             raise UnsupportedPipelineError(
                 f"base 'teacache' has no signal for {type(transformer).__name__}; use base 'taylorseer' or 'fora'"
             )
-        self.transformer_class = type(transformer).__name__
+        # Coefficients are fitted to a task, too: text-to-video's are not image-to-video's.
+        task = getattr(transformer.config, "image_condition_type", None)
+        self.model = type(transformer).__name__ + (f" ({task})" if task else "")
         self._measure = adapter.signal
         self._block = _first_block(transformer, adapter)[2]
         self._probe = HeadProbe(getattr(transformer, adapter.head))

@@ -87,8 +87,11 @@ def _terms_of(leaf: Tensor, like: Tensor) -> Iterator[Tensor]:
     if leaf.ndim != like.ndim:
         return
     for dim in range(1, like.ndim):
-        if leaf.shape[dim] > like.shape[dim]:
-            leaf = leaf.narrow(dim, 0, like.shape[dim])
+        surplus = leaf.shape[dim] - like.shape[dim]
+        if surplus > 0:  # conditioning joined before the sample or behind it
+            for start in (0, surplus):
+                yield from _terms_of(leaf.narrow(dim, start, like.shape[dim]), like)
+            return
     batch, wanted = leaf.shape[0], like.shape[0]
     if leaf.shape[1:] != like.shape[1:] or batch % wanted:
         return

@@ -161,10 +161,10 @@ class Run:
         now = signal(lambda: original(*copied(args), **copied(kwargs)), kwargs)
         before, self.last_signal = self.last_signal, now
         if self.accumulator is None:
-            coefficients = COEFFICIENTS.get(signal.transformer_class, IDENTITY)
+            coefficients = COEFFICIENTS.get(signal.model, IDENTITY)
             if coefficients is IDENTITY:
                 self.log.fall_back(
-                    f"no TeaCache coefficients are published for {signal.transformer_class}; identity is used"
+                    f"no TeaCache coefficients are published for {signal.model}; identity is used"
                 )
             self.accumulator = Accumulator(
                 coefficients, self.config.threshold, self.config.interval
