@@ -11,6 +11,8 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLHunyuanVideo,
+    AutoencoderKLHunyuanVideo15,
+    ClassifierFreeGuidance,
     DDIMScheduler,
     DiTPipeline,
     DiTTransformer2DModel,
@@ -20,6 +22,8 @@ from diffusers import (
     FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    HunyuanVideo15Pipeline,
+    HunyuanVideo15Transformer3DModel,
     HunyuanVideoImageToVideoPipeline,
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
@@ -247,6 +251,58 @@ def hunyuan_arguments(steps: int, guided: bool = False, **more: Any) -> dict[str
     return arguments
 
 
+def hunyuan15(guidance: float) -> HunyuanVideo15Pipeline:
+    torch.manual_seed(0)
+    transformer = HunyuanVideo15Transformer3DModel(
+        in_channels=9,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=10,
+        num_layers=2,
+        num_refiner_layers=1,
+        text_embed_dim=16,
+        text_embed_2_dim=16,
+        image_embed_dim=8,
+        rope_axes_dim=(2, 4, 4),
+        target_size=16,
+        task_type="t2v",
+    ).eval()
+    vae = AutoencoderKLHunyuanVideo15(
+        latent_channels=4, block_out_channels=(8, 8, 8, 8, 8), layers_per_block=1
+    ).eval()
+    return quiet(
+        HunyuanVideo15Pipeline(
+            transformer=transformer,
+            vae=vae,
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+            guider=ClassifierFreeGuidance(guidance_scale=guidance),
+            text_encoder=None,
+            text_encoder_2=None,
+            tokenizer=None,
+            tokenizer_2=None,
+        )
+    )
+
+
+def hunyuan15_arguments(steps: int) -> dict[str, Any]:
+    generator = seeded(3)
+    arguments: dict[str, Any] = {
+        "height": 32,
+        "width": 32,
+        "num_frames": 5,
+        "num_inference_steps": steps,
+        "generator": seeded(),
+        "output_type": "latent",
+    }
+    for prefix in ("", "negative_"):
+        for suffix, tokens in (("", 5), ("_2", 3)):
+            arguments[f"{prefix}prompt_embeds{suffix}"] = torch.randn(
+                1, tokens, 16, generator=generator
+            )
+            arguments[f"{prefix}prompt_embeds_mask{suffix}"] = torch.ones(1, tokens)
+    return arguments
+
+
 FLUX_CASES = (
     Case("flux", flux, flux_arguments),
     Case("flux-true-cfg", flux, lambda steps: flux_arguments(steps, guided=True)),
@@ -300,5 +356,7 @@ OTHER_CASES = (
         lambda: hunyuan("latent_concat"),
         lambda steps: hunyuan_arguments(steps, image=picture()),
     ),
+    Case("hunyuan15", lambda: hunyuan15(1.0), hunyuan15_arguments),
+    Case("hunyuan15-guided", lambda: hunyuan15(6.0), hunyuan15_arguments),
 )
 CASES = FLUX_CASES + OTHER_CASES

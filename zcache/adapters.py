@@ -142,6 +142,15 @@ register(
     ),
 )
 register(
+    "HunyuanVideo15Transformer3DModel",
+    Adapter(
+        (_DOUBLE,),
+        conditioning=("rope",),
+        per_step=("time_embed", "context_embedder", "context_embedder_2", "image_embedder"),
+        signal=_first_norm,
+    ),
+)
+register(
     "DiTTransformer2DModel",
     Adapter((Blocks("transformer_blocks", ("attn1", "ff")),), signal=_first_norm_dit),
 )
