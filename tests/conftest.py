@@ -9,10 +9,14 @@ from .serving import (  # noqa: F401  fixtures
     CHROMIUM,
     browser,
     flux_folder,
+    folders,
     served,
+    tinies,
     tiny,
     tiny_call,
+    tiny_calls,
     tiny_pipe,
+    tiny_pipes,
 )
 
 torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Fixtures of the tools and the app: a tiny model by name, the app on a port, a browser page."""
+"""Fixtures of the tools and the app: tiny models by name, the app on a port, a browser page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 
 from zcache import models
 
-from .folders import as_model, write_flux
+from .folders import as_model, write_dit, write_flux, write_hunyuan
+from .pipelines import quiet
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -27,30 +28,70 @@ CHROMIUM_FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random FLUX checkpoint; copy it before you damage it."""
-    return write_flux(tmp_path_factory.mktemp("checkpoints") / "tiny-flux")
+TINY = {
+    "image": ("tiny-flux", write_flux, "FluxPipeline"),
+    "video": ("tiny-hunyuan", write_hunyuan, "HunyuanVideoPipeline"),
+    "class": ("tiny-dit", write_dit, "DiTPipeline"),
+}
 
 
 @pytest.fixture(scope="session")
-def tiny(flux_folder: Path) -> Iterator[str]:
-    """The name under which the tiny checkpoint is known for the length of the session."""
-    models.KNOWN["tiny-flux"] = as_model(flux_folder)
-    yield "tiny-flux"
-    del models.KNOWN["tiny-flux"]
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny random checkpoint of each kind; copy one before you damage it."""
+    place = tmp_path_factory.mktemp("checkpoints")
+    return {kind: write(place / name) for kind, (name, write, _) in TINY.items()}
+
+
+@pytest.fixture(scope="session")
+def flux_folder(folders: dict[str, Path]) -> Path:
+    return folders["image"]
+
+
+@pytest.fixture(scope="session")
+def tinies(folders: dict[str, Path]) -> Iterator[dict[str, str]]:
+    """The names, by kind, under which the tiny checkpoints are known for the whole session."""
+    for kind, (name, _, pipeline) in TINY.items():
+        models.KNOWN[name] = as_model(folders[kind], name, pipeline)
+    yield {kind: name for kind, (name, _, _) in TINY.items()}
+    for name, _, _ in TINY.values():
+        del models.KNOWN[name]
+
+
+@pytest.fixture(scope="session")
+def tiny(tinies: dict[str, str]) -> str:
+    """The name of the tiny model of images."""
+    return tinies["image"]
 
 
 @pytest.fixture(scope="session")
 def tiny_pipe(tiny: str) -> Any:
-    pipe = models.load(tiny)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return quiet(models.load(tiny))
+
+
+@pytest.fixture(scope="session")
+def tiny_pipes(tinies: dict[str, str], tiny_pipe: Any) -> dict[str, Any]:
+    """The loaded tiny pipelines by kind."""
+    others = {kind: quiet(models.load(tinies[kind])) for kind in ("video", "class")}
+    return {"image": tiny_pipe, **others}
 
 
 @pytest.fixture
-def tiny_call(tiny: str) -> dict[str, Any]:
-    return {**models.KNOWN[tiny].call, "prompt": "a red circle", "num_inference_steps": 10}
+def tiny_calls(tinies: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """What to call the tiny pipelines with, by kind."""
+    subjects: dict[str, dict[str, Any]] = {
+        "image": {"prompt": "a red circle"},
+        "video": {"prompt": "a red circle moves left"},
+        "class": {"class_labels": [1]},
+    }
+    return {
+        kind: {**models.KNOWN[name].call, **subjects[kind], "num_inference_steps": 10}
+        for kind, name in tinies.items()
+    }
+
+
+@pytest.fixture
+def tiny_call(tiny_calls: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return tiny_calls["image"]
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,14 @@
+import dataclasses
 import json
 import shlex
 import subprocess
 import sys
 
+import imageio.v2 as imageio
 import pytest
 from PIL import Image
 
+from zcache import models
 from zcache.cli import main
 
 
@@ -106,7 +109,7 @@ def test_plan_as_json(capsys):
         (["plan", "--unknown"], "unrecognized arguments"),
         (["fly"], "invalid choice"),
         ([], "required: command"),
-        (["compare"], "required: --prompt"),
+        (["compare"], "prompt is missing"),
         (["compare", "--prompt", " "], "prompt is empty"),
         (["compare", "--prompt", "x", "--height", "130"], "divisible by 16"),
         (["compare", "--prompt", "x", "--model", "nope"], "model 'nope'"),
@@ -115,6 +118,125 @@ def test_plan_as_json(capsys):
 )
 def test_a_refusal_is_one_line_and_code_2(capsys, arguments, message):
     assert message in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        (
+            "image",
+            ["--class", "red circle"],
+            "class is 'red circle', but a model of the kind 'image'",
+        ),
+        ("image", ["--frames", "5"], "frames is 5, but a model of the kind 'image' has none"),
+        ("image", ["--out", "clip.mp4"], "out is clip.mp4, but this model makes a picture"),
+        ("video", ["--frames", "6"], "frames is 6; it must be 4k + 1, such as 17: choose 5 or 9"),
+        ("video", ["--fps", "0"], "fps is 0; it must be a whole number from 1 to 60"),
+        (
+            "video",
+            ["--out", "x.png"],
+            "out is x.png, but this model makes a clip: end the name in .mp4",
+        ),
+        ("class", [], "prompt is 'x', but a model of the kind 'class' has none"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused(capsys, tinies, kind, arguments, message):
+    command = ["generate", "--model", tinies[kind], "--prompt", "x", *arguments]
+
+    assert message in refused(capsys, *command)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "class is missing; a model of the kind 'class' needs one"),
+        (
+            ["--class", "dog"],
+            "it must be one of red circle, red square, blue circle, azure circle, ",
+        ),
+        (["--class", "3"], "class is '3'; it must be one of red circle"),
+    ],
+)
+def test_a_class_is_checked_against_those_that_exist(capsys, tinies, given, message):
+    assert message in refused(capsys, "compare", "--model", tinies["class"], *given)
+
+
+def test_a_class_is_compared_by_name_or_number(capsys, tinies, tmp_path):
+    common = ["compare", "--model", tinies["class"], "--steps", "6", "--interval", "3", "--json"]
+
+    reports = []
+    for name in ("azure circle", "2"):
+        assert main([*common, "--class", name, "--out", str(tmp_path / name)]) == 0
+        reports.append(json.loads(capsys.readouterr().out))
+
+    assert reports[0]["call"]["class_labels"] == reports[1]["call"]["class_labels"] == [2]
+    assert reports[0]["psnr"] == reports[1]["psnr"]
+    assert Image.open(tmp_path / "2" / "side_by_side.png").size == (136, 64)
+
+
+def decoded(path):
+    with imageio.get_reader(path) as reader:
+        return reader.get_meta_data(), list(reader.iter_data())
+
+
+def test_a_video_is_compared_as_clips_that_play(capsys, tinies, tmp_path):
+    code = main(
+        shlex.split(
+            f"compare --model {tinies['video']} --prompt 'a red circle' --steps 6 --interval 3 "
+            f"--frames 9 --fps 5 --frames-png --json --out {tmp_path}"
+        )
+    )
+
+    report = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert report["call"]["num_frames"] == 9
+    assert report["psnr_worst_frame"] <= report["psnr"]
+    assert report["ssim_worst_frame"] <= report["ssim"]
+    for name, width in (("baseline", 64), ("accelerated", 64), ("side_by_side", 136)):
+        facts, frames = decoded(tmp_path / f"{name}.mp4")
+        assert [frame.shape for frame in frames] == [(64, width, 3)] * 9
+        assert (facts["codec"], facts["pix_fmt"][:7], facts["fps"]) == ("h264", "yuv420p", 5)
+    for side in ("baseline", "accelerated"):
+        assert len(list((tmp_path / side).glob("*.png"))) == 9
+
+
+def test_a_video_is_generated_into_a_file_of_ones_own_name(tinies, tmp_path):
+    out = tmp_path / "mine.mp4"
+
+    main(
+        shlex.split(
+            f"generate --model {tinies['video']} --prompt x --steps 4 --frames-png --interval 2 --out {out}"
+        )
+    )
+
+    assert len(decoded(out)[1]) == 5
+    assert out.with_suffix(".json").is_file()
+    assert Image.open(tmp_path / "mine" / "0004.png").size == (64, 64)
+
+
+@pytest.mark.parametrize("pipeline", ["HunyuanVideoPipeline", "DiTPipeline"])
+def test_a_folder_of_any_supported_class_needs_no_entry(capsys, folders, tmp_path, pipeline):
+    kind = {"HunyuanVideoPipeline": "video", "DiTPipeline": "class"}[pipeline]
+    subject = {"video": "--prompt x --frames 1 --height 64 --width 64", "class": "--class 0"}[kind]
+
+    assert main(
+        shlex.split(
+            f"compare --model {folders[kind]} {subject} --steps 2 --interval 1 --out {tmp_path}"
+        )
+    ) == 0  # fmt: skip
+    assert "identical" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [("mini-hunyuan", ["--prompt", "x"]), ("mini-dit", ["--class", "red circle"])],
+)
+def test_an_absent_embedded_checkpoint_is_one_line(capsys, monkeypatch, tmp_path, name, subject):
+    gone = dataclasses.replace(models.KNOWN[name], source=str(tmp_path / name))
+    monkeypatch.setitem(models.KNOWN, name, gone)
+
+    said = refused(capsys, "compare", "--model", name, *subject, "--out", str(tmp_path))
+    assert f"the checkpoint folder {tmp_path / name} is missing" in said
 
 
 def test_a_folder_that_is_no_checkpoint_is_one_line(capsys, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from zcache import ConfigError, UnsupportedPipelineError, ZCacheConfig, compare, enable
+from zcache import ConfigError, UnsupportedPipelineError, ZCacheConfig, compare, enable, metrics
 from zcache.clock import LoopClock
 from zcache.request import RequestError
 
@@ -27,6 +27,44 @@ def test_the_plain_side_is_the_users_own_call(tiny_pipe, tiny_call):
 
     assert np.array_equal(np.asarray(direct), ours.frames[0])
     assert ours.report is None
+
+
+@pytest.mark.parametrize("kind", ["video", "class"])
+def test_every_kind_tells_its_plain_steps_and_is_its_own_call(tiny_pipes, tiny_calls, kind):
+    told = []
+    pipe, call = tiny_pipes[kind], tiny_calls[kind]
+    output = pipe(**call, generator=torch.Generator("cpu").manual_seed(5))
+    direct = output.frames[0] if kind == "video" else output.images
+
+    ours = compare.generate(pipe, call, seed=5, on_pass=lambda *passed: told.append(passed))
+
+    assert np.array_equal(np.stack([np.asarray(frame) for frame in direct]), ours.frames)
+    assert told == [(step, "plain", 10) for step in range(10)]
+    assert "step" not in vars(pipe.scheduler)
+
+
+@pytest.mark.parametrize("kind", ["video", "class"])
+def test_every_kind_is_identical_at_interval_one(tiny_pipes, tiny_calls, kind):
+    config = ZCacheConfig(interval=1)
+
+    report = compare.compare(tiny_pipes[kind], tiny_calls[kind], config, seed=1).report
+
+    assert report["identical"] and report["psnr"] is None
+    assert report.get("psnr_worst_frame") is None
+    assert ("psnr_worst_frame" in report) == (kind == "video")
+
+
+def test_the_likeness_of_a_clip_is_the_mean_over_its_frames_and_the_worst(tiny_pipes, tiny_calls):
+    comparison = compare.compare(
+        tiny_pipes["video"], tiny_calls["video"], ZCacheConfig(interval=4), seed=1
+    )
+    pairs = list(zip(comparison.baseline.frames, comparison.accelerated.frames, strict=True))
+
+    values = [metrics.psnr(*pair) for pair in pairs]
+    assert len(values) == 5 and len(set(values)) > 1
+    assert comparison.report["psnr"] == pytest.approx(np.mean(values))
+    assert comparison.report["psnr_worst_frame"] == min(values)
+    assert comparison.report["ssim_worst_frame"] == min(metrics.ssim(*pair) for pair in pairs)
 
 
 def test_the_report_is_json_and_adds_up(tiny_pipe, tiny_call):
@@ -85,6 +123,7 @@ def test_a_batch_is_compared_picture_by_picture():
         ({}, 11, ConfigError),
         ({"height": 130}, 3, RequestError),
         ({"width": 72}, 3, RequestError),
+        ({"num_frames": 16}, 3, RequestError),
     ],
 )
 def test_the_impossible_is_refused_before_anything_runs(
@@ -155,15 +194,21 @@ def test_the_warm_up_runs_once_a_shape_and_leaves_the_global_generator_alone(tin
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_the_clock_leaves_no_trace_and_stops_before_decoding(tiny_pipe, tiny_call):
-    before = (set(vars(tiny_pipe)), set(vars(tiny_pipe.vae)))
+@pytest.mark.parametrize("kind", ["image", "video", "class"])
+def test_the_clock_leaves_no_trace_and_stops_before_decoding(tiny_pipes, tiny_calls, kind):
+    pipe = tiny_pipes[kind]
+    before = (set(vars(pipe)), set(vars(pipe.vae)))
+    decoding = []
+    hook = pipe.vae.decoder.register_forward_pre_hook(lambda *_: decoding.append(clock.denoising))
 
-    with LoopClock(tiny_pipe) as clock:
-        tiny_pipe(**tiny_call)
+    with LoopClock(pipe) as clock:
+        pipe(**tiny_calls[kind])
+    hook.remove()
 
-    assert (set(vars(tiny_pipe)), set(vars(tiny_pipe.vae))) == before
-    assert not tiny_pipe.transformer._forward_pre_hooks
+    assert (set(vars(pipe)), set(vars(pipe.vae))) == before
+    assert not pipe.transformer._forward_pre_hooks
     assert 0 < clock.denoising < clock.total
+    assert decoding and set(decoding) == {clock.denoising}  # it stood still before the decoder ran
 
 
 def test_the_clock_is_taken_off_after_an_exception(tiny_pipe):

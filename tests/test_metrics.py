@@ -18,9 +18,23 @@ def test_a_picture_is_identical_to_itself():
     assert metrics.ssim(picture, picture) == pytest.approx(1.0, abs=1e-12)
 
 
-def test_infinity_becomes_none_for_json():
-    assert metrics.finite(math.inf) is None
-    assert metrics.finite(40.5) == 40.5
+def test_a_clip_counts_each_frame_and_an_equal_one_a_hundred_decibels():
+    clip = np.concatenate([random_picture(seed) for seed in (0, 1)])
+    other = clip.copy()
+    other[1] = np.clip(clip[1].astype(int) + 20, 0, 255)
+
+    scores = metrics.over_frames(clip, other)
+
+    worst = metrics.psnr(clip[1], other[1])
+    assert scores["psnr_worst_frame"] == worst
+    assert scores["psnr"] == pytest.approx((100 + worst) / 2)
+    assert scores["ssim_worst_frame"] == metrics.ssim(clip[1], other[1])
+    assert scores["ssim"] == pytest.approx((1 + scores["ssim_worst_frame"]) / 2)
+
+
+def test_clips_of_two_lengths_are_refused():
+    with pytest.raises(ValueError):
+        metrics.over_frames(np.zeros((2, 16, 16, 3)), np.zeros((3, 16, 16, 3)))
 
 
 def test_psnr_of_a_constant_difference_of_ten():

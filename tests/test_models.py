@@ -10,7 +10,8 @@ import pytest
 import torch
 from huggingface_hub.utils import _http
 
-from zcache import CheckpointError, folder, hub, models
+from zcache import CheckpointError, compare, folder, hub, models
+from zcache.request import WIDE, checked
 
 MEBI = 2**20
 
@@ -29,13 +30,79 @@ def test_a_folder_loads_as_its_own_pipeline_class(flux_folder):
     assert pipe.device.type == "cpu"
 
 
-def test_known_models_say_where_they_are_and_on_what_terms():
-    for name in ("mini-flux", "flux-dev"):
-        model = models.KNOWN[name]
-        assert model.name == name
-        assert model.licence and model.terms and model.nbytes
-        assert model.call["num_inference_steps"] == 50
-        assert model.call["height"] % 16 == model.call["width"] % 16 == 0
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("mini-flux", "image"),
+        ("mini-hunyuan", "video"),
+        ("mini-dit", "class"),
+        ("flux-dev", "image"),
+        ("hunyuan-video", "video"),
+        ("dit-xl-2", "class"),
+    ],
+)
+def test_known_models_say_what_they_make_and_on_what_terms(name, kind):
+    model = models.find(name)
+
+    assert (model.name, model.kind) == (name, kind)
+    assert model.licence != "unknown" and model.terms and model.nbytes
+    assert model.call["num_inference_steps"] == 50
+    subject = {"label": 0} if kind == "class" else {"prompt": "a cat"}
+    request = checked(WIDE, kind, {"cat": 0}, **subject)
+    compare.check(models.call_arguments(model, request), request.config())
+
+
+def test_a_known_repository_is_found_by_its_id_too():
+    assert models.find("facebook/DiT-XL-2-256") is models.KNOWN["dit-xl-2"]
+
+
+@pytest.mark.parametrize("kind", ["image", "video", "class"])
+def test_a_folder_says_its_kind(folders, kind):
+    assert models.find(str(folders[kind])).kind == kind
+
+
+def test_labels_are_those_of_the_pipeline(folders, tinies, tiny_pipes):
+    assert models.labels(models.find(tinies["class"])) == tiny_pipes["class"].labels
+    assert models.labels(models.find(tinies["image"])) == {}
+
+
+def test_a_pipeline_without_classes_is_named(folders, tmp_path):
+    copied = shutil.copytree(folders["class"], tmp_path / "copy")
+    index = json.loads((copied / "model_index.json").read_text(encoding="utf-8"))
+    del index["id2label"]
+    (copied / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+
+    with pytest.raises(CheckpointError, match="names no classes"):
+        models.labels(models.find(str(copied)))
+
+
+def test_a_pipeline_of_another_class_is_refused_with_those_that_fit(copy):
+    unknown_class(copy)
+
+    with pytest.raises(CheckpointError, match=r"is a NoSuchPipeline, .* FluxPipeline, Hunyuan"):
+        models.find(str(copy))
+
+
+def test_what_is_asked_for_reaches_the_call(tinies):
+    film, drawing = models.find(tinies["video"]), models.find(tinies["class"])
+    clip = models.asked(film, prompt="a cat", frames=9, height=96)
+
+    call = models.call_arguments(film, clip)
+    assert (call["prompt"], call["num_frames"], call["height"], call["width"]) == (
+        "a cat",
+        9,
+        96,
+        64,
+    )
+    assert (models.fps(film, clip), models.fps(drawing, models.asked(drawing, label=0))) == (
+        8,
+        None,
+    )
+    assert models.call_arguments(drawing, models.asked(drawing, label="red square")) == {
+        "guidance_scale": 1.5,
+        "class_labels": [1],
+        "num_inference_steps": 50,
+    }
 
 
 def test_models_on_the_hub_are_pinned_to_a_commit():
@@ -131,7 +198,6 @@ def only_a_pickle(path):
         (empty_weights, "is damaged"),
         (break_config, "config.json is not readable JSON"),
         (change_shape, "cannot be loaded"),
-        (unknown_class, "cannot be loaded"),
         (lose_a_shard, "part-1.safetensors is missing"),
     ],
 )
@@ -217,6 +283,7 @@ WRONG_TOKEN = (401, {"X-Error-Message": "Invalid credentials in Authorization he
         ("ConnectTimeout", "ConnectError", "cannot be reached: connect to the network"),
         ((200, {}), (404, {"X-Error-Code": "RevisionNotFound"}), "no such revision"),
         ((200, {}), GATED, "is gated"),
+        ((200, {}), (404, {"X-Error-Code": "EntryNotFound"}), "is no diffusers pipeline"),
     ],
 )
 def test_what_the_hub_refuses_is_one_sentence_with_the_cure(answer, auth, rest, message):
@@ -226,6 +293,12 @@ def test_what_the_hub_refuses_is_one_sentence_with_the_cure(answer, auth, rest, 
         models.load("owner/name")
 
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_not_safetensors_are_named_with_the_cure():
+    error = OSError("Could not find the necessary `safetensors` weights in {'vae/x.bin'}")
+
+    assert "not safetensors" in str(hub.explained("owner/name", error))
 
 
 def test_a_full_disk_is_said():

@@ -11,15 +11,19 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import ZCacheError, bases, cost_commands, weights
 from .config import GRANULARITIES
 from .quiet import quieten
-from .request import Request, checked
+from .request import Request, RequestError, checked
+
+if TYPE_CHECKING:
+    from .known import Model
 
 PROGRAM = "python -m zcache"
 REFUSED, INTERRUPTED = 2, 130
+NAMES = {".png": "picture", ".mp4": "clip"}  # what a file of an ending holds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,17 +43,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def generate(options: argparse.Namespace) -> None:
-    """Draw one picture with Z-Cache (with --interval 1: without any cached step)."""
-    from . import compare, environment, files
+    """Draw one picture or clip with Z-Cache (with --interval 1: without any cached step)."""
+    from . import compare, environment, files, models
 
-    request, pipe, call = _prepared(options)
+    model, request = _asked(options)
+    fps = models.fps(model, request)
+    path = _output_path(options.out, files.suffix(fps))
+    pipe, call = _prepared(model, request, options)
     result = compare.generate(pipe, call, request.config(), request.seed)
-    path = _picture_path(options.out)
-    files.picture(result.frames).save(path)
+    files.write(result.frames, path, fps)
+    if options.frames_png:
+        files.write_each(result.frames, path.with_suffix(""))
     report = {
         "denoise_seconds": result.denoise_seconds,
         "end_to_end_seconds": result.seconds,
-        "picture": str(path),
+        "output": str(path),
         "seed": request.seed,
         **(result.report or {}),
         **environment.describe(pipe),
@@ -59,12 +67,17 @@ def generate(options: argparse.Namespace) -> None:
 
 
 def compare_both(options: argparse.Namespace) -> None:
-    """Draw one picture plainly and with Z-Cache, and measure the difference."""
-    from . import compare, files
+    """Draw one picture or clip plainly and with Z-Cache, and measure the difference."""
+    from . import compare, files, models
 
-    request, pipe, call = _prepared(options)
+    model, request = _asked(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    pipe, call = _prepared(model, request, options)
     comparison = compare.compare(pipe, call, request.config(), request.seed)
-    files.write_comparison(comparison, options.out)
+    files.write_comparison(comparison, options.out, models.fps(model, request))
+    if options.frames_png:
+        for side in compare.SIDES:
+            files.write_each(getattr(comparison, side).frames, options.out / side)
     report = comparison.report
     psnr = "identical" if report["identical"] else f"PSNR {report['psnr']:.1f} dB"
     _say(
@@ -92,7 +105,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=PROGRAM, description="Training-free feature caching for FLUX and kin.")
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Training-free feature caching for FLUX, HunyuanVideo, DiT and kin.",
+    )
     commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
     for name, command in (("generate", generate), ("compare", compare_both), ("plan", plan)):
         sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
@@ -116,26 +132,38 @@ def _add_cache_options(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_run_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--prompt", required=True, help="what to draw, 1 to 500 characters")
     sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
+    sub.add_argument("--prompt", help="what to draw or film, 1 to 500 characters")
+    sub.add_argument("--class", dest="label", help="what a class model draws: a name or number")
     sub.add_argument("--device", help="cuda, cpu, ... (default: CUDA where there is any)")
     sub.add_argument("--seed", type=_number, help="seed of the noise (default 0)")
     sub.add_argument("--height", type=_number, help="pixels, divisible by 16")
     sub.add_argument("--width", type=_number, help="pixels, divisible by 16")
+    sub.add_argument("--frames", type=_number, help="frames of a clip, 4k + 1")
+    sub.add_argument("--fps", type=_number, help="frames of a clip per second")
+    sub.add_argument("--frames-png", action="store_true", help="write every frame as PNG as well")
     sub.add_argument("--out", type=Path, default=Path("out"), help="folder (default: out)")
 
 
-def _prepared(options: argparse.Namespace) -> tuple[Request, Any, dict[str, Any]]:
-    """Check the request, then load the model; return request, pipeline and its call."""
+def _asked(options: argparse.Namespace) -> tuple[Model, Request]:
+    """Return the model and the checked request, before anything large is loaded."""
     from . import models
 
-    request = checked(**_given(options))
-    _picture_path(options.out)
+    model = models.find(options.model)
+    return model, models.asked(model, **_given(options))
+
+
+def _prepared(
+    model: Model, request: Request, options: argparse.Namespace
+) -> tuple[Any, dict[str, Any]]:
+    """Load the model; return its pipeline and the arguments of its call."""
+    from . import models
+
     if not sys.stderr.isatty():
         quieten()
-    pipe = models.load(options.model, options.device)
+    pipe = models.load(model, options.device)
     pipe.set_progress_bar_config(disable=not sys.stderr.isatty())
-    return request, pipe, models.call_arguments(models.find(options.model), request)
+    return pipe, models.call_arguments(model, request)
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -155,9 +183,18 @@ def _number(text: str) -> int | float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
-def _picture_path(out: Path) -> Path:
-    """Return `out` itself if it names a PNG file, else picture.png in the folder `out`."""
-    path = out if out.suffix.lower() == ".png" else out / "picture.png"
+def _output_path(out: Path, suffix: str) -> Path:
+    """Return `out` itself if it names a file of this kind, else a new name in the folder `out`.
+
+    Raises RequestError when `out` names a file of the other kind.
+    """
+    ending = out.suffix.lower()
+    if ending != suffix and ending in NAMES:
+        raise RequestError(
+            f"out is {out}, but this model makes a {NAMES[suffix]}: "
+            f"end the name in {suffix}, or give a folder"
+        )
+    path = out if ending == suffix else out / f"{NAMES[suffix]}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from typing import Any
 
 from .errors import UnsupportedPipelineError
@@ -38,9 +39,9 @@ class LoopClock:
             handle = denoiser.register_forward_pre_hook(self._on_denoiser)
             self._stack.callback(handle.remove)
         if getattr(self._pipe, "vae", None) is not None:
-            self._stack.enter_context(_before(self._pipe.vae, "decode", self._on_end))
+            self._stack.enter_context(before(self._pipe.vae, "decode", self._on_end))
         if hasattr(self._pipe, "maybe_free_model_hooks"):
-            self._stack.enter_context(_before(self._pipe, "maybe_free_model_hooks", self._on_end))
+            self._stack.enter_context(before(self._pipe, "maybe_free_model_hooks", self._on_end))
         self._entered = self._now()
         return self
 
@@ -95,10 +96,11 @@ def synchronize(pipe: Any) -> None:
 
 
 @contextmanager
-def _before(owner: Any, name: str, call: Callable[[], None]) -> Iterator[None]:
+def before(owner: Any, name: str, call: Callable[[], None]) -> Iterator[None]:
     """Run `call` before each call of the method `owner.name`, on this instance only."""
     original, shadowed = getattr(owner, name), name in vars(owner)
 
+    @wraps(original)  # pipelines look at the signature
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         call()
         return original(*args, **kwargs)

@@ -5,7 +5,8 @@ Timing: the speedup is that of the denoising loop (`clock.py`), measured in the 
 pictures are shown; the end-to-end times, with text encoding and decoding, stand beside it.
 Before the first timed run of a pipeline at a shape, two untimed steps are run so that neither
 side pays for a cold start. The accelerated run comes first, so that there is something to show
-early.
+early. The steps of the plain run are counted at the scheduler, which every pipeline calls once a
+step.
 
 Both pipeline calls are the user's own: decoding is the pipeline's, and nothing is drawn
 differently.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from . import ZCacheConfig, enabled, environment, metrics
-from .clock import LoopClock
-from .request import side
+from .clock import LoopClock, before
+from .request import frame_count, side
 
 Call = Mapping[str, Any]
 OnPass = Callable[[int, str, int], None]  # (step, kind of pass, number of steps)
@@ -120,7 +122,7 @@ def stages(
     report = summary(accelerated, baseline) | {
         "seed": seed,
         "config": config.to_dict(),
-        "call": {k: v for k, v in call.items() if isinstance(v, str | int | float | bool)},
+        "call": {k: v for k, v in call.items() if _is_plain(v)},
         **environment.describe(pipe),
     }
     yield Comparison(accelerated, baseline, _plain(report))
@@ -128,8 +130,18 @@ def stages(
 
 def summary(accelerated: Generation, baseline: Generation) -> dict[str, Any]:
     """Return the figures of two runs: times in seconds, PSNR in dB (None: identical), SSIM, the
-    walk."""
+    walk.
+
+    PSNR and SSIM are means over the frames; where there are several, those of the worst frame
+    stand beside them.
+    """
     ran = accelerated.report or {}
+    identical = bool(np.array_equal(baseline.frames, accelerated.frames))
+    likeness: dict[str, Any] = metrics.over_frames(baseline.frames, accelerated.frames)
+    if identical:
+        likeness |= {"psnr": None, "psnr_worst_frame": None}
+    if len(baseline.frames) == 1:
+        likeness = {name: likeness[name] for name in ("psnr", "ssim")}
     return {
         "speedup": baseline.denoise_seconds / accelerated.denoise_seconds,
         "speedup_end_to_end": baseline.seconds / accelerated.seconds,
@@ -137,11 +149,16 @@ def summary(accelerated: Generation, baseline: Generation) -> dict[str, Any]:
         "accelerated_seconds": accelerated.denoise_seconds,
         "baseline_seconds_end_to_end": baseline.seconds,
         "accelerated_seconds_end_to_end": accelerated.seconds,
-        "psnr": metrics.finite(metrics.psnr(baseline.frames, accelerated.frames)),
-        "ssim": metrics.ssim(baseline.frames, accelerated.frames),
-        "identical": bool(np.array_equal(baseline.frames, accelerated.frames)),
+        **likeness,
+        "identical": identical,
         **ran,
     }
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return isinstance(value, str | int | float | bool)
 
 
 def _plain(report: dict[str, Any]) -> dict[str, Any]:
@@ -153,6 +170,7 @@ def check(call: Call, config: ZCacheConfig | None) -> None:
     """Raise RequestError or ConfigError if this call or its schedule cannot be run."""
     for name in ("height", "width"):
         side(name, call.get(name), 16, 8192)
+    frame_count(call.get("num_frames"), 1, 10_000)
     if config is not None:
         config.plan(call["num_inference_steps"])
 
@@ -177,24 +195,27 @@ def warm_up(pipe: Any, call: Call) -> None:
 def _timed(pipe: Any, call: Call, seed: int, on_pass: OnPass | None = None) -> Generation:
     import torch
 
-    extra: dict[str, Any] = {"generator": torch.Generator("cpu").manual_seed(seed)}
-    if on_pass is not None:
-        on_pass(0, PLAIN, call["num_inference_steps"])
-        extra["callback_on_step_end"] = _step_callback(on_pass, call["num_inference_steps"])
-    with LoopClock(pipe) as clock:
-        output = pipe(**call, **extra)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    with ExitStack() as stack:
+        if on_pass is not None:
+            counted = _counter(on_pass, call["num_inference_steps"])
+            counted()
+            stack.enter_context(before(pipe.scheduler, "step", counted))
+        clock = stack.enter_context(LoopClock(pipe))
+        output = pipe(**call, generator=generator)
     return Generation(_frames(output), clock.total, clock.denoising)
 
 
-def _step_callback(on_pass: OnPass, num_steps: int) -> Callable[..., dict[str, Any]]:
-    """Return a diffusers step callback that reports the step that follows the finished one."""
+def _counter(on_pass: OnPass, num_steps: int) -> Callable[[], None]:
+    """Return a function that tells, at its k-th call, that plain step k begins."""
+    steps = iter(range(num_steps))
 
-    def callback(_pipe: Any, step: int, _timestep: Any, _tensors: dict[str, Any]) -> dict[str, Any]:
-        if step + 1 < num_steps:
-            on_pass(step + 1, PLAIN, num_steps)
-        return {}
+    def count() -> None:
+        step = next(steps, None)
+        if step is not None:
+            on_pass(step, PLAIN, num_steps)
 
-    return callback
+    return count
 
 
 def _frames(output: Any) -> np.ndarray:

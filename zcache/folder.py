@@ -23,18 +23,26 @@ HEADROOM = 1.15  # activations and the loader's own copies
 
 def pipeline_class(path: Path) -> str:
     """Return the pipeline's class name as written in the folder's index."""
-    name = _json(path / INDEX).get("_class_name")
+    name = _index(path).get("_class_name")
     if not isinstance(name, str):
         raise CheckpointError(f"{path / INDEX} names no pipeline class: {CURE}")
     return name
 
 
+def labels(path: Path) -> dict[str, int]:
+    """Return the names of a class-conditional pipeline's classes with their ids, by id.
+
+    As in diffusers, a comma separates several names of one class.
+    """
+    named = _index(path).get("id2label")
+    if not isinstance(named, dict) or not named:
+        raise CheckpointError(f"{path / INDEX} names no classes (id2label): {CURE}")
+    pairs = [(name.strip(), int(key)) for key, names in named.items() for name in names.split(",")]
+    return dict(sorted(pairs, key=lambda pair: pair[1]))
+
+
 def check(path: Path) -> None:
     """Raise CheckpointError unless every component has its configuration and readable weights."""
-    if not path.is_dir():
-        raise CheckpointError(
-            f"the checkpoint folder {path} is missing: install zcache again, or {CURE}"
-        )
     pipeline_class(path)
     for component in _components(path):
         place = path / component
@@ -102,8 +110,16 @@ def read(path: Path, dtype: torch.dtype) -> DiffusionPipeline:
         ) from error
 
 
+def _index(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise CheckpointError(
+            f"the checkpoint folder {path} is missing: install zcache again, or {CURE}"
+        )
+    return _json(path / INDEX)
+
+
 def _components(path: Path) -> list[str]:
-    index = _json(path / INDEX)
+    index = _index(path)
     named = {k: v for k, v in index.items() if isinstance(v, list) and len(v) == 2 and v[0]}
     if not named:
         raise CheckpointError(f"{path / INDEX} lists no components: {CURE}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from .errors import CheckpointError
 
@@ -36,6 +37,24 @@ def fetch(repo: str, revision: str | None = None) -> Path:
     """
     from diffusers import DiffusionPipeline
 
+    return Path(_fetched(repo, DiffusionPipeline.download, revision, use_safetensors=True))
+
+
+def fetch_index(repo: str, revision: str | None = None) -> Path:
+    """Return a local folder that holds at least the pipeline's index, model_index.json.
+
+    Raises:
+        CheckpointError: as `fetch` does.
+    """
+    from huggingface_hub import hf_hub_download
+
+    return Path(_fetched(repo, hf_hub_download, revision, filename="model_index.json")).parent
+
+
+def _fetched(
+    repo: str, download: Callable[..., str], revision: str | None, **arguments: Any
+) -> str:
+    """Return what `download` returns; without a network it is asked for what is on this machine."""
     offline = False
     try:
         check_access(repo)
@@ -44,11 +63,7 @@ def fetch(repo: str, revision: str | None = None) -> Path:
             raise
         offline = True
     try:
-        return Path(
-            DiffusionPipeline.download(
-                repo, revision=revision, use_safetensors=True, local_files_only=offline
-            )
-        )
+        return download(repo, revision=revision, local_files_only=offline, **arguments)
     except Exception as error:
         if offline:
             raise _no_network(repo) from error
@@ -72,12 +87,22 @@ def explained(repo: str, error: BaseException) -> CheckpointError:
                 f"the Hub has no repository {repo} that this token may see: check the name, "
                 "or set HF_TOKEN if it is private"
             )
+        if isinstance(cause, errors.RemoteEntryNotFoundError):
+            return CheckpointError(
+                f"{repo} is no diffusers pipeline (a file of one is missing): give a repository "
+                "with a model_index.json and its components"
+            )
         if isinstance(cause, errors.HfHubHTTPError) and cause.response is not None:
             return _by_status(repo, cause.response.status_code)
         if getattr(cause, "errno", None) == errno.ENOSPC:
             return CheckpointError(f"the disk is full while fetching {repo}: free some space")
     if is_network_failure(error):
         return _no_network(repo)
+    if "`safetensors` weights" in str(error):
+        return CheckpointError(
+            f"{repo} has weights that are not safetensors, the only kind read here: convert them "
+            "with `save_pretrained` and give that folder, or choose another repository"
+        )
     reason = (
         str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
     )

@@ -1,4 +1,5 @@
-"""PSNR and SSIM between two pictures, in float64, so that two runs can be told apart by number.
+"""PSNR and SSIM between two pictures or clips, in float64, so that two runs can be told apart by
+number.
 
 PSNR is 10 log10(peak^2 / MSE). SSIM follows Wang et al. (2004), "Image Quality Assessment: From
 Error Visibility to Structural Similarity": an 11x11 Gaussian window with sigma 1.5, K1 = 0.01,
@@ -15,6 +16,7 @@ import numpy as np
 WINDOW = 11
 SIGMA = 1.5
 K1, K2 = 0.01, 0.03
+MOST = 100.0  # dB that one frame of a clip counts at most, so that an equal frame leaves a mean
 
 
 def psnr(reference: np.ndarray, picture: np.ndarray, peak: float = 255.0) -> float:
@@ -50,9 +52,22 @@ def ssim(reference: np.ndarray, picture: np.ndarray, peak: float = 255.0) -> flo
     return float(np.mean(luminance * structure))
 
 
-def finite(value: float) -> float | None:
-    """Return the value, or None where JSON has no number for it (infinity, not a number)."""
-    return value if math.isfinite(value) else None
+def over_frames(reference: np.ndarray, clip: np.ndarray) -> dict[str, float]:
+    """Return `psnr` and `ssim` as means over the frames, and those of the worst frame.
+
+    Both arrays are (F, H, W, 3) with values in 0..255. The worst frame's are called
+    `psnr_worst_frame` and `ssim_worst_frame`; a frame's PSNR counts 100 dB at most.
+    Raises ValueError when the shapes differ or a frame is smaller than the window of SSIM.
+    """
+    pairs = list(zip(reference, clip, strict=True))
+    psnrs = [min(psnr(*pair), MOST) for pair in pairs]
+    ssims = [ssim(*pair) for pair in pairs]
+    return {
+        "psnr": float(np.mean(psnrs)),
+        "ssim": float(np.mean(ssims)),
+        "psnr_worst_frame": min(psnrs),
+        "ssim_worst_frame": min(ssims),
+    }
 
 
 def gaussian_window() -> np.ndarray:

@@ -1,121 +1,78 @@
-"""The models zcache knows by name, and one `load` for them, for any pipeline folder and any Hub
-repository."""
+"""One `load` for the models zcache knows by name, any pipeline folder and any Hub repository, and the
+way from a request to the pipeline's call."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import folder, hub
 from .errors import CheckpointError
+from .known import KINDS, KNOWN, Model
+from .request import WIDE, Limits, Request, checked
 
 if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
 
-    from .request import Request
-
-
-@dataclass(frozen=True)
-class Model:
-    """One model: where its weights are, on what terms, and how its pipeline is called.
-
-    `source` is a Hub repository id, or the path of a local folder. `knows` says what a small
-    model can draw. `nbytes` is what the weights take in memory in the precision of the source.
-    `call` holds the pipeline's default arguments.
-    """
-
-    name: str
-    title: str
-    kind: str
-    source: str
-    pipeline: str
-    revision: str | None = None
-    licence: str = "unknown"
-    terms: str = "The terms of this checkpoint are its author's; read them before use."
-    knows: str = ""
-    gated: bool = False
-    nbytes: int = 0
-    call: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def local(self) -> Path | None:
-        """The folder of a local model, or None for one on the Hub."""
-        return Path(self.source) if Path(self.source).is_absolute() else None
-
-
-def packaged(name: str) -> str:
-    """Return the path of a checkpoint folder that ships inside this package."""
-    return str(resources.files("zcache") / "checkpoints" / name)
-
-
-KNOWN = {
-    model.name: model
-    for model in (
-        Model(
-            name="mini-flux",
-            title="mini-flux (embedded)",
-            kind="image",
-            source=packaged("mini-flux"),
-            pipeline="FluxPipeline",
-            licence="apache-2.0",
-            terms="Trained for this repository; free to use under Apache-2.0.",
-            knows="It draws one to three circles, squares, triangles or stars in six colours, "
-            "left of or above others, and nothing else.",
-            nbytes=50_000_000,
-            call={
-                "num_inference_steps": 50,
-                "height": 128,
-                "width": 128,
-                "guidance_scale": 1.0,
-                "max_sequence_length": 20,
-            },
-        ),
-        Model(
-            name="flux-dev",
-            title="FLUX.1-dev",
-            kind="image",
-            source="black-forest-labs/FLUX.1-dev",
-            pipeline="FluxPipeline",
-            revision="3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
-            licence="flux-1-dev-non-commercial-license",
-            terms="FLUX.1 [dev] Non-Commercial License; accept it on the model's page first.",
-            gated=True,
-            nbytes=33_700_000_000,
-            call={
-                "num_inference_steps": 50,
-                "height": 1024,
-                "width": 1024,
-                "guidance_scale": 3.5,
-                "max_sequence_length": 512,
-            },
-        ),
-    )
-}
-
 
 def find(name: str) -> Model:
     """Return the model called `name`, or describe the folder or Hub repository of that name.
 
+    Of a repository that is not known here, the index is fetched: it says what the pipeline is.
+
     Raises:
-        CheckpointError: `name` is none of these.
+        CheckpointError: `name` is none of these, or a pipeline of a kind that is not supported.
     """
     if name in KNOWN:
         return KNOWN[name]
+    for model in KNOWN.values():
+        if name == model.source:
+            return model
     path = Path(name).expanduser()
     if name and path.is_dir():
-        return Model(name, path.name, "image", str(path.resolve()), folder.pipeline_class(path))
-    if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
-        return Model(name, name, "image", name, "DiffusionPipeline")
+        return Model(name, path.name, str(path.resolve()), _supported(name, path))
+    if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~", "/")):
+        return Model(name, name, name, _supported(name, hub.fetch_index(name)))
     raise CheckpointError(
         f"model {name!r} is neither known ({', '.join(KNOWN)}) nor a folder here: "
         "give one of these names, a pipeline folder, or a Hub repository as owner/name"
     )
 
 
-def load(name: str, device: str | torch.device | None = None) -> DiffusionPipeline:
+def _supported(name: str, path: Path) -> str:
+    """Return the pipeline class of a folder if requests can be made of it."""
+    pipeline = folder.pipeline_class(path)
+    if pipeline not in KINDS:
+        raise CheckpointError(
+            f"{name} is a {pipeline}, which cannot be asked for by prompt or class here: "
+            f"give one of the classes {', '.join(KINDS)}"
+        )
+    return pipeline
+
+
+def labels(model: Model) -> dict[str, int]:
+    """Return the names of the classes a model draws with their ids; empty for one with a prompt.
+
+    Raises:
+        CheckpointError: the model's index cannot be had, or names no classes.
+    """
+    if model.kind != "class":
+        return {}
+    return folder.labels(model.local or hub.fetch_index(model.source, model.revision))
+
+
+def asked(model: Model, limits: Limits = WIDE, **raw: Any) -> Request:
+    """Return the checked request of `raw` to a model.
+
+    Raises:
+        RequestError, ConfigError: the first bad value.
+        CheckpointError: the names of its classes cannot be had.
+    """
+    return checked(limits, model.kind, labels(model), **raw)
+
+
+def load(name: str | Model, device: str | torch.device | None = None) -> DiffusionPipeline:
     """Load a pipeline by known name, local folder or Hub repository, on the device that is there.
 
     Weights are read from safetensors only, in bfloat16 on CUDA and float32 on the CPU (bfloat16
@@ -128,7 +85,7 @@ def load(name: str, device: str | torch.device | None = None) -> DiffusionPipeli
     """
     import torch
 
-    model = find(name)
+    model = name if isinstance(name, Model) else find(name)
     target = torch.device(device) if device else default_device()
     if model.local is None:
         folder.check_memory(model.title, model.nbytes, target)
@@ -137,19 +94,30 @@ def load(name: str, device: str | torch.device | None = None) -> DiffusionPipeli
     dtype = _dtype(target, folder.count_parameters(path))
     sizes = folder.component_bytes(path, dtype.itemsize)
     placement = folder.check_memory(model.title, sum(sizes.values()), target, max(sizes.values()))
-    return _placed(folder.read(path, dtype), placement, target)
+    pipe = _placed(folder.read(path, dtype), placement, target)
+    if model.kind == "video":
+        pipe.vae.enable_tiling()  # only clips larger than a tile are cut: a whole one is too much
+    return pipe
 
 
 def call_arguments(model: Model, request: Request) -> dict[str, Any]:
     """Return the keyword arguments of the pipeline call for a request: the model's defaults, then
     the request's."""
-    asked = {"height": request.height, "width": request.width}
+    subject: dict[str, Any] = {"prompt": request.prompt}
+    if request.kind == "class":
+        subject = {"class_labels": [request.label]}
+    sizes = {"height": request.height, "width": request.width, "num_frames": request.frames}
     return {
         **model.call,
-        "prompt": request.prompt,
+        **subject,
         "num_inference_steps": request.steps,
-        **{name: pixels for name, pixels in asked.items() if pixels is not None},
+        **{name: size for name, size in sizes.items() if size is not None},
     }
+
+
+def fps(model: Model, request: Request) -> int | None:
+    """Return the frames per second of what a request makes; None for a picture."""
+    return request.fps or model.fps if model.kind == "video" else None
 
 
 def default_device() -> torch.device:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from . import bases, weights
@@ -17,12 +19,27 @@ from .errors import ZCacheError
 
 PROMPT_LENGTH = 500
 SEED_MAX = 2**31 - 1
-SIZE_MULTIPLE = 16  # FLUX packs 2x2 latents of a VAE that shrinks by 8
-EXAMPLES = (
-    "two red circles left of a blue square on a light background",
-    "three yellow stars on a dark striped background",
-    "a large green triangle above two purple circles on a grey dotted background",
-)
+SIZE_MULTIPLE = 16  # the transformers pack 2x2 latents of a VAE that shrinks by 8
+FRAME_MULTIPLE = 4  # HunyuanVideo's VAE makes one latent frame of four, after the first
+LABELS_SHOWN = 30
+EXAMPLES = {
+    "image": (
+        "two red circles left of a blue square on a light background",
+        "three yellow stars on a dark striped background",
+        "a large green triangle above two purple circles on a grey dotted background",
+    ),
+    "video": (
+        "a red circle moves left while a blue square grows",
+        "an orange triangle moves up",
+        "a green square shrinks while a purple circle moves down",
+    ),
+}
+# What a request of each kind says of its subject; all other settings are everyone's.
+SUBJECTS = {
+    "image": ("prompt", "height", "width"),
+    "video": ("prompt", "height", "width", "frames", "fps"),
+    "class": ("label",),
+}
 
 
 class RequestError(ZCacheError, ValueError):
@@ -36,20 +53,26 @@ class Limits:
     steps: tuple[int, int] = (1, 1000)
     interval: tuple[int, int] = (1, 1000)
     side: tuple[int, int] = (64, 2048)  # pixels
+    frames: tuple[int, int] = (1, 257)
+    fps: tuple[int, int] = (1, 60)
 
 
 WIDE = Limits()
-APP = Limits(steps=(10, 50), interval=(1, 10))
+APP = Limits(steps=(10, 50), interval=(1, 10), frames=(5, 65))
 
 
 @dataclass(frozen=True)
 class Request:
     """One checked comparison: what to draw, and how to cache.
 
-    Build it with `checked`. Height and width are in pixels; None leaves the model's default.
+    Build it with `checked`. `kind` is "image", "video" or "class"; the first two have a prompt, the
+    last has the id of a class as its `label`. Height and width are in pixels, `fps` in frames per
+    second; None leaves the model's default.
     """
 
-    prompt: str
+    prompt: str = ""
+    kind: str = "image"
+    label: int | None = None
     interval: int = 5
     base: str = "taylorseer"
     weight: str = "logarithmic"
@@ -60,6 +83,8 @@ class Request:
     granularity: str = "stack"
     height: int | None = None
     width: int | None = None
+    frames: int | None = None
+    fps: int | None = None
 
     def config(self) -> ZCacheConfig:
         """Return the cache configuration this request stands for."""
@@ -77,19 +102,31 @@ class Request:
         return asdict(self)
 
 
-def checked(limits: Limits = WIDE, **raw: Any) -> Request:
-    """Return a Request made of `raw`; the first bad value raises RequestError or ConfigError."""
-    unknown = set(raw) - set(Request.__dataclass_fields__)
+def checked(
+    limits: Limits = WIDE,
+    kind: str = "image",
+    labels: Mapping[str, int] | None = None,
+    **raw: Any,
+) -> Request:
+    """Return a Request made of `raw`; the first bad value raises RequestError or ConfigError.
+
+    `labels` are the names and ids of the model's classes, for a request of the kind "class".
+    """
+    fields = Request.__dataclass_fields__
+    allowed = [name for name in fields if name != "kind"]
+    unknown = set(raw) - set(allowed)
     if unknown:
         raise RequestError(
-            f"unknown setting {_shown(sorted(unknown)[0])}: "
-            f"use {', '.join(Request.__dataclass_fields__)}"
+            f"unknown setting {_shown(sorted(unknown)[0])}: use {', '.join(allowed)}"
         )
-    values = {f.name: f.default for f in Request.__dataclass_fields__.values()} | raw
+    _check_subject(kind, raw)
+    values = {name: fields[name].default for name in allowed} | raw
     steps = whole("steps", values["steps"], *limits.steps)
     low, high = limits.interval
     request = Request(
-        prompt=text(values["prompt"]),
+        kind=kind,
+        prompt="" if kind == "class" else text(values["prompt"]),
+        label=label(values["label"], labels or {}) if kind == "class" else None,
         steps=steps,
         interval=whole("interval", values["interval"], low, min(high, steps)),
         base=choice("base", values["base"], bases.names()),
@@ -100,9 +137,32 @@ def checked(limits: Limits = WIDE, **raw: Any) -> Request:
         granularity=choice("granularity", values["granularity"], GRANULARITIES),
         height=side("height", values["height"], *limits.side),
         width=side("width", values["width"], *limits.side),
+        frames=frame_count(values["frames"], *limits.frames),
+        fps=None if values["fps"] is None else whole("fps", values["fps"], *limits.fps),
     )
     request.config().plan(request.steps)
     return request
+
+
+def _check_subject(kind: str, raw: Mapping[str, Any]) -> None:
+    """Raise RequestError unless the settings of the subject are those of this kind."""
+    for name in {name for names in SUBJECTS.values() for name in names} - set(SUBJECTS[kind]):
+        if raw.get(name) is not None:
+            raise RequestError(
+                f"{_spoken(name)} is {_shown(raw[name])}, but a model of the kind {kind!r} has none: "
+                "leave it out, or choose another model"
+            )
+    needed = SUBJECTS[kind][0]
+    if needed not in raw:
+        raise RequestError(
+            f"{_spoken(needed)} is missing; a model of the kind {kind!r} needs one: "
+            f"say which {_spoken(needed)} to draw"
+        )
+
+
+def _spoken(name: str) -> str:
+    """Return a setting's name as users write it; `class` is no name in Python."""
+    return "class" if name == "label" else name
 
 
 def text(value: Any) -> str:
@@ -138,16 +198,49 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
 
 def side(name: str, value: Any, low: int, high: int) -> int | None:
     """Return a picture side in pixels, a multiple of 16, or None for the model's default."""
+    return _on_grid(name, value, low, high, SIZE_MULTIPLE, 0, f"divisible by {SIZE_MULTIPLE}")
+
+
+def frame_count(value: Any, low: int, high: int) -> int | None:
+    """Return a number of frames, a multiple of 4 and one more, or None for the model's default."""
+    return _on_grid("frames", value, low, high, FRAME_MULTIPLE, 1, "4k + 1, such as 17")
+
+
+def _on_grid(
+    name: str, value: Any, low: int, high: int, multiple: int, rest: int, rule: str
+) -> int | None:
     if value is None:
         return None
-    pixels = whole(name, value, low, high)
-    if pixels % SIZE_MULTIPLE:
-        below = pixels - pixels % SIZE_MULTIPLE
+    number = whole(name, value, low, high)
+    off = (number - rest) % multiple
+    if off:
+        below = number - off
         raise RequestError(
-            f"{name} is {pixels}; it must be divisible by {SIZE_MULTIPLE}: "
-            f"choose {max(below, low)} or {below + SIZE_MULTIPLE}"
+            f"{name} is {number}; it must be {rule}: choose {max(below, low)} or {below + multiple}"
         )
-    return pixels
+    return number
+
+
+def label(value: Any, labels: Mapping[str, int]) -> int:
+    """Return the id of the class that `value` names; the id itself will do, also as text."""
+    if isinstance(value, str) and value.strip() in labels:
+        return labels[value.strip()]
+    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    if isinstance(number, int) and not isinstance(number, bool) and number in labels.values():
+        return number
+    raise RequestError(
+        f"class is {_shown(value)}; it must be {_known_labels(str(value), labels)}: choose one"
+    )
+
+
+def _known_labels(value: str, labels: Mapping[str, int]) -> str:
+    """Say which classes exist: all of a few, of many those whose names are near `value`."""
+    names = list(labels)
+    ids = f"a number from {min(labels.values())} to {max(labels.values())}"
+    if len(names) > LABELS_SHOWN:
+        near = get_close_matches(value, names, n=5, cutoff=0.5) or names[:5]
+        return f"one of {len(names)} names, such as {'; '.join(near)}, or {ids}"
+    return f"one of {', '.join(names)}, or {ids}"
 
 
 def choice(name: str, value: Any, names: tuple[str, ...]) -> str:

@@ -48,7 +48,7 @@ def add_endpoints() -> None:
     hidden: dict[str, Any] = {"visible": False}
     whole = "{}, a whole number from {} to {}".format
     inputs = [
-        gr.Textbox(EXAMPLES[0], label=f"Prompt, 1 to {PROMPT_LENGTH} characters", **hidden),
+        gr.Textbox(EXAMPLES["image"][0], label=f"Prompt, 1 to {PROMPT_LENGTH} characters", **hidden),
         gr.Number(Request.interval, label=whole("Interval", *APP.interval), **hidden),
         gr.Textbox(Request.base, label=_one_of("Base strategy", bases.names()), **hidden),
         gr.Textbox(Request.weight, label=_one_of("Weight function", weights.names()), **hidden),

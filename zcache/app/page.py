@@ -67,7 +67,7 @@ def _chip() -> str:
 
 def _inputs() -> dict[str, Any]:
     prompt = gr.Textbox(
-        EXAMPLES[0], label="Prompt", lines=2, max_length=PROMPT_LENGTH, elem_id="prompt"
+        EXAMPLES["image"][0], label="Prompt", lines=2, max_length=PROMPT_LENGTH, elem_id="prompt"
     )
     with gr.Row():
         go = gr.Button("Run", variant="primary", min_width=120, elem_id="run")
@@ -87,7 +87,7 @@ def _inputs() -> dict[str, Any]:
         seed = gr.Number(Request.seed, label="Seed", precision=0, minimum=0, maximum=SEED_MAX)
         randomise = gr.Checkbox(False, label="New seed for each run")
     gr.Examples(
-        [[example] for example in EXAMPLES], [prompt], label="Examples", api_visibility="private"
+        [[example] for example in EXAMPLES["image"]], [prompt], label="Examples", api_visibility="private"
     )
     return {
         "prompt": prompt, "interval": interval, "base": base, "weight": weight, "reflect": reflect,

@@ -59,7 +59,7 @@ def _written(stage: Generation | Comparison, folder: Path) -> Outcome:
         paths = {name: str(path) for name, path in files.write_comparison(stage, folder).items()}
         return Outcome(paths, stage.report, stage.accelerated.denoise_seconds, done=True)
     path = folder / "accelerated.png"
-    files.picture(stage.frames).save(path)
+    files.write(stage.frames, path)
     return Outcome({"accelerated": str(path)}, accelerated_seconds=stage.denoise_seconds)
 
 
