@@ -1,29 +1,34 @@
-"""Write the quality table: every base, weight, schedule and granularity, with and without
-reflection.
+"""Write the quality table of an embedded model: every base, weight, schedule and granularity, with
+and without reflection, and the caches of others.
 
     python examples/quality_table.py --model mini-flux --prompts 32 --out examples/quality
 
-Writes <out>/<model>.json after every method (a stopped run goes on where it was) and
-<out>/<model>.md at the end."""
+Writes <out>/<model>.json after every method (a stopped run goes on where it was), and at the end
+<out>/<model>.md and the part of README.md between the two marks of the model."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 
 from zcache import ZCacheConfig, bases, models, weights
-from zcache.mini import scenes
+from zcache.errors import UnsupportedPipelineError
+from zcache.mini import classes, motion, scenes
 from zcache.peers import cache_dit_mask, diffusers_taylorseer
 from zcache.quality import Method, measure
 
 STEPS = 50
 INTERVALS = range(4, 11)
-PAPER = {"placement": "warmup", "relax": None}
+PAPER = {"weight": "logarithmic", "relax": None}  # of reflection; the schedule is named beside it
+MAIN = ("paper schedule", "even schedule", "diffusers", "cache-dit", "fewer")
 
 
 def z(name: str, interval: int, **settings: Any) -> Method:
@@ -32,30 +37,24 @@ def z(name: str, interval: int, **settings: Any) -> Method:
 
 
 def main_methods(interval: int) -> list[Method]:
-    """The claims: reflection against none, ours against the paper's, on the same full steps
-    each."""
-    return [
-        z("paper schedule, TaylorSeer", interval, reflect=False, **PAPER),
-        z("paper schedule, Z-Cache (paper)", interval, **PAPER),
-        z("paper schedule, Z-Cache relaxed", interval, placement="warmup", relax="sigma"),
-        z("even schedule, TaylorSeer", interval, reflect=False),
-        z("even schedule, Z-Cache relaxed", interval, relax="sigma"),
-        z("even schedule, Z-Cache (default)", interval),
-    ]
+    """The claims: with reflection and without, ours and the paper's, on the same full steps each."""
+    methods = []
+    for name, placement in (("paper schedule", "warmup"), ("even schedule", "even")):
+        methods += [
+            z(f"{name}, TaylorSeer", interval, placement=placement, reflect=False),
+            z(f"{name}, Z-Cache as in the paper", interval, placement=placement, **PAPER),
+            z(f"{name}, Z-Cache, our defaults", interval, placement=placement),
+        ]
+    return methods
 
 
 def more_methods(interval: int) -> list[Method]:
     """One setting moved at a time."""
     methods = [
-        z(
-            f"even, {weight}, {'relaxed' if relax else 'unrelaxed'}",
-            interval,
-            weight=weight,
-            relax=relax,
-        )
+        z(f"even, {weight}, {manner}", interval, weight=weight, relax=relax)
         for weight in weights.names()
-        if weight != "logarithmic"
-        for relax in ("sigma", None)
+        for manner, relax in (("unrelaxed", None), ("relaxed by sigma", "sigma"))
+        if (weight, relax) != ("logarithmic", None)
     ]
     for base in bases.names():
         if base != "taylorseer":
@@ -71,15 +70,13 @@ def more_methods(interval: int) -> list[Method]:
     for granularity in ("module", "output"):
         methods += [
             z(f"even, {granularity}, TaylorSeer", interval, granularity=granularity, reflect=False),
-            z(f"even, {granularity}, relaxed", interval, granularity=granularity, relax="sigma"),
-            z(f"even, {granularity}, default", interval, granularity=granularity),
+            z(f"even, {granularity}, as in the paper", interval, granularity=granularity, **PAPER),
+            z(f"even, {granularity}, our defaults", interval, granularity=granularity),
         ]
     methods.append(z("even, order 2", interval, order=2))
     methods.append(z("even, order 0", interval, order=0))
     full = len(ZCacheConfig(interval=interval).plan(STEPS).full_steps)
-    methods.append(
-        Method(f"fewer Euler steps ({full}) | N={interval}", call={"num_inference_steps": full})
-    )
+    methods.append(Method(f"fewer steps | N={interval}", call={"num_inference_steps": full}))
     return methods
 
 
@@ -106,14 +103,22 @@ def peer_methods() -> list[Method]:
     return methods
 
 
+def subjects(kind: str, count: int) -> tuple[str, list[Any]]:
+    """The pipeline's argument, and `count` held-out captions (for `class`: classes in turn)."""
+    if kind == "class":
+        return "class_labels", [index % len(classes.LABELS) for index in range(count)]
+    grammar = motion if kind == "video" else scenes
+    return "prompt", [grammar.caption(s) for s in grammar.samples(count, "held-out", seed=0)]
+
+
 def batches(model: models.Model, count: int, size: int) -> list[dict[str, Any]]:
-    """Pipeline calls for `count` held-out captions, `size` pictures each."""
-    captions = [scenes.caption(scene) for scene in scenes.samples(count, "held-out", seed=0)]
+    """Pipeline calls for `count` subjects, `size` each."""
+    argument, asked = subjects(model.kind, count)
     return [
         {
             **model.call,
             "num_inference_steps": STEPS,
-            "prompt": captions[i : i + size],
+            argument: asked[i : i + size],
             "seeds": list(range(i, min(i + size, count))),
         }
         for i in range(0, count, size)
@@ -126,12 +131,13 @@ def write(path: Path, values: dict[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def table(results: dict[str, Any]) -> str:
+def table(results: dict[str, Any], begins: Sequence[str] = ("",)) -> str:
     """Markdown: a row per method, a column per interval, PSNR in dB and FLOPs speedup."""
     rows: dict[str, dict[int, dict[str, Any]]] = {}
     for name, score in results.items():
         method, _, interval = name.rpartition(" | N=")
-        rows.setdefault(method, {})[int(interval)] = score
+        if method.startswith(tuple(begins)):
+            rows.setdefault(method, {})[int(interval)] = score
     columns = sorted({interval for row in rows.values() for interval in row})
     lines = [
         "| method | " + " | ".join(f"N={n}" for n in columns) + " |",
@@ -146,6 +152,23 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def into_readme(path: Path, model: str, stored: dict[str, Any]) -> None:
+    """Put the main rows, and a link to all of them, between the model's two marks."""
+    begin, end = (f"<!-- {model}:{edge} -->" for edge in ("begin", "end"))
+    before, _, rest = path.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    if not after:
+        raise SystemExit(f"{path} lacks the marks {begin} and {end}; write them and run again")
+    what = {"image": "picture", "class": "picture", "video": "clip"}[models.find(model).kind]
+    caption = (
+        f"`{model}`: PSNR in dB to the uncached {what} (FLOPs speedup), mean of {stored['prompts']}, "
+        f"{stored['steps']} steps, {stored['device']}, torch {stored['torch']}, diffusers "
+        f"{stored['diffusers']}.\nAll rows: [{model}.md](examples/quality/{model}.md)."
+    )
+    body = f"{begin}\n{caption}\n\n{table(stored['results'], MAIN)}\n{end}"
+    path.write_text(before + body + after)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="mini-flux")
@@ -155,6 +178,7 @@ def main() -> None:
     parser.add_argument("--more-intervals", type=int, nargs="*", default=list(INTERVALS))
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("examples/quality"))
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
     options = parser.parse_args()
 
     model = models.find(options.model)
@@ -170,16 +194,28 @@ def main() -> None:
         "model": options.model,
         "steps": STEPS,
         "prompts": options.prompts,
+        "device": f"{platform.machine()} CPU" if pipe.device.type == "cpu" else str(pipe.device),
+        "dtype": str(pipe.transformer.dtype),
         "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
     }
     stored = json.loads(path.read_text()) if path.exists() else {}
-    results = stored.get("results", {}) if {k: stored.get(k) for k in header} == header else {}
+    same = {key: stored.get(key) for key in header} == header
+    stored = stored if same else {**header, "results": {}, "unsupported": {}}
     calls = batches(model, options.prompts, options.batch)
-    for name, score in measure(pipe, calls, methods, results):
-        results[name] = score
-        write(path, {**header, "results": results})
-        print(f"{name:48s} {score['psnr_mean']:6.2f} dB  {score['flops_speedup']:.2f}x", flush=True)
-    path.with_suffix(".md").write_text(table(results) + "\n")
+    for name, score in measure(
+        pipe, calls, methods, {**stored["results"], **stored["unsupported"]}
+    ):
+        if isinstance(score, UnsupportedPipelineError):
+            stored["unsupported"][name] = str(score)
+            print(f"{name:48s} {score}", flush=True)
+        else:
+            stored["results"][name] = score
+            speedup = f"{score['flops_speedup']:.2f}x"
+            print(f"{name:48s} {score['psnr_mean']:6.2f} dB  {speedup}", flush=True)
+        write(path, stored)
+    path.with_suffix(".md").write_text(table(stored["results"]) + "\n")
+    into_readme(options.readme, options.model, stored)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from diffusers import FluxPipeline
 
-from tests.pipelines import STEPS, dit, flux, flux_arguments
+from tests.pipelines import STEPS, dit, flux, flux_arguments, seeded
 from zcache import UnsupportedPipelineError, ZCacheConfig, bench, peers, quality, rivals
 from zcache.quality import Method, Outcome
 
@@ -19,6 +19,11 @@ def call() -> dict:
     return arguments
 
 
+def draw(pipe: FluxPipeline) -> None:
+    arguments = call()
+    pipe(**arguments, generator=seeded())
+
+
 @pytest.fixture(scope="module")
 def result() -> dict:
     methods = [
@@ -27,6 +32,7 @@ def result() -> dict:
         *rivals.fewer_steps(4, STEPS, flow=True),
         Method("diffusers", lambda pipe: peers.diffusers_taylorseer(pipe, 4)),
         Method("diffusers lite", lambda pipe: peers.diffusers_taylorseer(pipe, 4, lite=True)),
+        *(m for m in rivals.adaptive(STEPS, draw) if m.name.startswith("diffusers")),
         Method("broken", lambda pipe: 1 / 0),
     ]
     return bench.bench(flux(), call(), methods, repeats=2)
@@ -64,6 +70,13 @@ def test_reflection_takes_no_full_pass_more(result: dict) -> None:
 def test_a_method_that_fails_has_an_error_and_harms_nobody(result: dict) -> None:
     assert row(result, "broken")["error"] == "ZeroDivisionError: division by zero"
     assert "error" not in row(result, "diffusers lite")
+
+
+def test_adaptive_peers_of_diffusers_run_and_bolder_ones_compute_no_more(result: dict) -> None:
+    for family in ("diffusers FirstBlockCache", "diffusers MagCache"):
+        rows = [entry for entry in result["methods"] if entry["name"].startswith(family)]
+        speedups = [entry["flops_speedup"] for entry in rows]
+        assert len(rows) >= 3 and speedups == sorted(speedups) and speedups[0] >= 1.0
 
 
 def test_a_result_is_json_and_a_table(result: dict) -> None:

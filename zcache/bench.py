@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,12 +77,18 @@ def bench(
     }
 
 
-def _once(pipe: Any, call: dict[str, Any], method: Method) -> tuple[np.ndarray, float, Any]:
-    """The output, seconds of the denoising loop, and the report if the method has one."""
+def _once(
+    pipe: Any,
+    call: dict[str, Any],
+    method: Method,
+    around: AbstractContextManager[Any] | None = None,
+) -> tuple[np.ndarray, float, Any]:
+    """The output, seconds of the denoising loop, and the report if the method has one; `around` is
+    entered for the run alone, not while the method is put on."""
     arguments = {**call, **method.call}
     seed = arguments.pop("generator_seed", 0)
     generator = torch.Generator("cpu").manual_seed(seed)
-    with method.apply(pipe) as handle, LoopClock(pipe) as clock:
+    with method.apply(pipe) as handle, around or nullcontext(), LoopClock(pipe) as clock:
         output = pipe(**arguments, generator=generator, return_dict=False)[0]
     report = handle.report().to_dict() if hasattr(handle, "report") else {}
     return _array(output), clock.denoising, report
@@ -96,8 +103,8 @@ def _array(output: Any) -> np.ndarray:
 def _count(pipe: Any, call: dict[str, Any], record: Record, plain: np.ndarray) -> None:
     name = type(getattr(pipe.transformer, "_orig_mod", pipe.transformer)).__name__
     try:
-        with FlopCounterMode(display=False) as counter:
-            record.output, _, record.report = _once(pipe, call, record.method)
+        counter = FlopCounterMode(display=False)
+        record.output, _, record.report = _once(pipe, call, record.method, counter)
     except Exception as error:
         record.error = f"{type(error).__name__}: {error}".splitlines()[0]
     else:

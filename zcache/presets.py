@@ -91,6 +91,7 @@ class Row:
             reflect=self.method == "z-cache",
             first_window=False,
             last_window=False,
+            weight="logarithmic",
             relax=None,
         )
 

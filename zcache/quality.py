@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from . import enabled, metrics
 from .config import ZCacheConfig
+from .errors import UnsupportedPipelineError
 
 Apply = Callable[[Any], AbstractContextManager[Any]]
 Calls = Sequence[dict[str, Any]]  # pipeline arguments, one dictionary per batch
@@ -37,7 +39,8 @@ class Method:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Pictures (P, H, W, 3) in [0, 1] and the FLOPs of the denoiser that drew them."""
+    """Pictures (P, H, W, 3) or clips (P, F, H, W, 3) in [0, 1], and the FLOPs of the denoiser that
+    drew them."""
 
     pictures: np.ndarray
     flops: int
@@ -57,7 +60,7 @@ def draw(pipe: Any, calls: Calls, method: Method) -> Outcome:
                 output = pipe(
                     **{**arguments, **method.call}, generator=generators, output_type="np"
                 )
-            pictures.append(output.images)
+            pictures.append(output.frames if hasattr(output, "frames") else output.images)
             flops += sum(counter.get_flop_counts().get(name, {}).values())
         if hasattr(handle, "report"):
             full_passes = handle.report().full_passes
@@ -65,18 +68,31 @@ def draw(pipe: Any, calls: Calls, method: Method) -> Outcome:
 
 
 def score(plain: Outcome, outcome: Outcome) -> dict[str, Any]:
-    """PSNR in dB of every picture, mean and 95 % interval, mean SSIM, FLOPs speedup."""
+    """PSNR in dB of every picture (of a clip: mean over its frames), mean and 95 % interval, mean
+    SSIM, FLOPs speedup."""
     pairs = list(zip(plain.pictures, outcome.pictures, strict=True))
-    values = [metrics.psnr(a, b, peak=1.0) for a, b in pairs]
-    finite = [min(value, 99.0) for value in values]
+    finite = [_over_frames(_psnr, *pair) for pair in pairs]
+    likeness = [_over_frames(partial(metrics.ssim, peak=1.0), *pair) for pair in pairs]
     return {
         "psnr": [round(value, 3) for value in finite],
         "psnr_mean": round(float(np.mean(finite)), 3),
         "psnr_interval": round(interval95(finite), 3),
-        "ssim_mean": round(float(np.mean([metrics.ssim(a, b, peak=1.0) for a, b in pairs])), 5),
+        "ssim_mean": round(float(np.mean(likeness)), 5),
         "flops_speedup": round(plain.flops / outcome.flops, 3) if outcome.flops else None,
         "full_passes": outcome.full_passes,
     }
+
+
+def _psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return min(metrics.psnr(a, b, peak=1.0), 99.0)
+
+
+def _over_frames(
+    measure: Callable[[np.ndarray, np.ndarray], float], a: np.ndarray, b: np.ndarray
+) -> float:
+    if a.ndim == 3:
+        return measure(a, b)
+    return float(np.mean([measure(*pair) for pair in zip(a, b, strict=True)]))
 
 
 def interval95(values: Sequence[float]) -> float:
@@ -88,11 +104,15 @@ def interval95(values: Sequence[float]) -> float:
 
 def measure(
     pipe: Any, calls: Calls, methods: Sequence[Method], done: dict[str, Any]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (name, score) of each method not among `done`; draws the uncached once."""
+) -> Iterator[tuple[str, dict[str, Any] | UnsupportedPipelineError]]:
+    """Yield (name, score) of each method not among `done`, or the error of one that does not know
+    this pipeline; draws the uncached once."""
     todo = [method for method in methods if method.name not in done]
     if not todo:
         return
     plain = draw(pipe, calls, Method("uncached"))
     for method in todo:
-        yield method.name, score(plain, draw(pipe, calls, method))
+        try:
+            yield method.name, score(plain, draw(pipe, calls, method))
+        except UnsupportedPipelineError as error:
+            yield method.name, error

@@ -3,12 +3,19 @@ steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from .config import ZCacheConfig
-from .peers import cache_dit_mask, diffusers_taylorseer
+from .peers import (
+    cache_dit_dynamic,
+    cache_dit_mask,
+    diffusers_first_block,
+    diffusers_mag,
+    diffusers_taylorseer,
+    mag_ratios,
+)
 from .quality import Method
 
 
@@ -79,6 +86,45 @@ def others(interval: int, num_steps: int) -> list[Method]:
             lambda pipe: cache_dit_mask(pipe, full, num_steps),
         ),
     ]
+
+
+def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
+    """Caches of others that decide for themselves when to compute, from careful to bold.
+
+    Args:
+        draw: one uncached run of a pipeline; MagCache is calibrated on it when it is first used.
+    """
+    known: dict[int, list[float]] = {}
+
+    @contextmanager
+    def mag(pipe: Any, threshold: float, skip: int) -> Iterator[None]:
+        if id(pipe) not in known:
+            known[id(pipe)] = mag_ratios(pipe, lambda: draw(pipe), num_steps)
+        with diffusers_mag(pipe, threshold, skip, known[id(pipe)], num_steps):
+            yield
+
+    methods = [
+        Method(
+            f"diffusers FirstBlockCache {threshold}",
+            lambda pipe, t=threshold: diffusers_first_block(pipe, t),
+        )
+        for threshold in (0.05, 0.1, 0.2, 0.4)
+    ]
+    methods += [
+        Method(
+            f"diffusers MagCache {threshold} K={skip}",
+            lambda pipe, t=threshold, k=skip: mag(pipe, t, k),
+        )
+        for threshold, skip in ((0.06, 3), (0.12, 5), (0.24, 8))
+    ]
+    methods += [
+        Method(
+            f"cache-dit dynamic {threshold}",
+            lambda pipe, t=threshold: cache_dit_dynamic(pipe, t, num_steps),
+        )
+        for threshold in (0.08, 0.16, 0.32)
+    ]
+    return methods
 
 
 def fewer_steps(interval: int, num_steps: int, flow: bool) -> list[Method]:

@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 
-def optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+def optimizers(
+    model: nn.Module, rate: float, adam_decay: float = 0.0
+) -> list[torch.optim.Optimizer]:
     """Gives the matrices of the transformer's blocks to Muon and the rest to AdamW."""
     matrices, others = [], []
     for name, weight in model.named_parameters():
@@ -15,7 +17,7 @@ def optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
             (matrices if within else others).append(weight)
     steppers = [
         torch.optim.Muon(matrices, lr=2 * rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=rate, weight_decay=0.0, betas=(0.9, 0.98)),
+        torch.optim.AdamW(others, lr=rate, weight_decay=adam_decay, betas=(0.9, 0.98)),
     ]
     for stepper in steppers:
         for group in stepper.param_groups:

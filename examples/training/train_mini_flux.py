@@ -35,6 +35,7 @@ from mini_flux import (
     text_encoder_2,
     transformer,
 )
+from optimization import average, optimizers, set_pace
 from torch import nn
 
 from zcache.mini import scenes
@@ -146,32 +147,10 @@ def dataset(vae: AutoencoderKL, path: Path, count: int, device: str) -> dict:
     return stored
 
 
-def optimizers(flow: Flow, rate: float) -> list[torch.optim.Optimizer]:
-    """Gives the matrices of the blocks to Muon and the rest to AdamW."""
-    matrices, others = [], []
-    for name, weight in flow.named_parameters():
-        within = "transformer_blocks" in name and weight.ndim == 2 and "norm" not in name
-        (matrices if within else others).append(weight)
-    steppers = [
-        torch.optim.Muon(matrices, lr=2 * rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=rate, weight_decay=0.01, betas=(0.9, 0.98)),
-    ]
-    for stepper in steppers:
-        for group in stepper.param_groups:
-            group["initial_lr"] = group["lr"]
-    return steppers
-
-
 def draw_sigma(count: int, device: str) -> torch.Tensor:
     """Draws noise levels, two in three near pure noise, where the caption alone decides."""
     centre = torch.where(torch.rand(count, device=device) < 0.65, 2.0, SHIFT)
     return torch.sigmoid(centre + 1.2 * torch.randn(count, device=device))
-
-
-def average(target: nn.Module, source: nn.Module, decay: float) -> None:
-    """target <- decay target + (1 - decay) source."""
-    with torch.no_grad():
-        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), 1 - decay)
 
 
 def main() -> None:
@@ -215,7 +194,7 @@ def main() -> None:
         teacher = copy.deepcopy(flow).eval().requires_grad_(False)
         teacher.transformer.compile()
     smooth = copy.deepcopy(flow).eval().requires_grad_(False)
-    steppers = optimizers(flow, args.rate)
+    steppers = optimizers(flow, args.rate, adam_decay=0.01)
     step, seen, spent_s = 0, 0, 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device)
@@ -248,9 +227,7 @@ def main() -> None:
     while (spent_s := time.monotonic() - started) < budget_s:
         progress = spent_s / budget_s
         pace = min(1.0, (step + 1) / 60, (1 - progress) / (1 - args.decay_from))
-        for stepper in steppers:
-            for group in stepper.param_groups:
-                group["lr"] = group["initial_lr"] * pace
+        set_pace(steppers, pace)
         rows = torch.randint(empty, (args.batch,), device=device)
         image = latents[rows].float()
         rows[torch.rand(args.batch, device=device) < 0.1] = empty
