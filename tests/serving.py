@@ -95,12 +95,12 @@ def tiny_call(tiny_calls: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def served(tiny: str) -> Iterator[str]:
-    """The address of the app, running on the tiny model."""
+def served(tinies: dict[str, str]) -> Iterator[str]:
+    """The address of the app, running on the tiny models."""
     from zcache.app import build_demo, launch_options
     from zcache.app.engine import Engine
 
-    demo = build_demo(Engine(tiny))
+    demo = build_demo({kind: Engine(name) for kind, name in tinies.items()})
     _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options())
     yield url
     demo.close()

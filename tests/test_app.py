@@ -1,11 +1,13 @@
 import ast
 import json
+import pickle
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import gradio as gr
+import imageio.v2 as imageio
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,10 @@ from gradio_client import Client
 from PIL import Image
 
 from zcache import CheckpointError, models
-from zcache.app import device, engine, run, views
+from zcache.app import build_demo, device, engine, run, views
 from zcache.app.errors import told
 from zcache.compare import Generation
+from zcache.request import APP, checked
 
 from .folders import as_model
 
@@ -30,45 +33,58 @@ REPORT_KEYS = {
 }
 
 
+KINDS = ("image", "video", "class")
+
+
 @pytest.fixture
-def engine_in_use(tiny):
-    """An engine on the tiny model, and afterwards the one that was in use before."""
-    before = engine._current
-    engine.use(engine.Engine(tiny))
-    yield engine.current()
-    engine._current = before
+def engines(tinies):
+    """Engines on the tiny models, and afterwards those that were in use before."""
+    before = dict(engine._hosts)
+    hosts = {kind: engine.Engine(name) for kind, name in tinies.items()}
+    engine.use(hosts)
+    yield hosts
+    engine.use(before)
 
 
-def asked(**changes):
-    return {"prompt": "a red circle", "interval": 5, "steps": 10} | changes
+def asked(kind="image", **changes):
+    subject = {"label": "red square"} if kind == "class" else {"prompt": "a red circle"}
+    return subject | {"interval": 5, "steps": 10} | changes
+
+
+def decoded(path):
+    """The frames of a picture or a clip, (F, H, W, 3)."""
+    if path.endswith(".png"):
+        return np.asarray(Image.open(path))[None]
+    with imageio.get_reader(path) as reader:
+        return np.stack(list(reader.iter_data()))
 
 
 # The handler, as a function.
 
 
-def test_the_accelerated_picture_comes_first_then_everything(engine_in_use):
-    first, last = run.outcomes(**asked())
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_accelerated_side_comes_first_then_everything(engines, kind):
+    first, last = run.outcomes(kind, **asked(kind))
 
-    assert (set(first.paths), first.done, first.accelerated_seconds > 0) == (
-        {"accelerated"},
-        False,
-        True,
-    )
+    assert (set(first.paths), first.done, last.done) == ({"accelerated"}, False, True)
     assert set(last.paths) == {"accelerated", "baseline", "side_by_side", "report"}
-    assert last.done
     assert set(last.report) >= REPORT_KEYS
     assert json.loads(Path(last.paths["report"]).read_text(encoding="utf-8")) == last.report
+    frames = 5 if kind == "video" else 1
+    for side, width in (("accelerated", 64), ("baseline", 64), ("side_by_side", 136)):
+        assert decoded(last.paths[side]).shape == (frames, 64, width, 3)
 
 
-def test_the_same_request_gives_the_same_pictures(engine_in_use):
-    one, two = (run.compare_image(**asked(seed=4)).paths for _ in range(2))
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_request_gives_the_same_frames(engines, kind):
+    one, two = (run.last(kind, **asked(kind, seed=4)).paths for _ in range(2))
 
     assert one["baseline"] != two["baseline"]
     for side in ("baseline", "accelerated"):
-        assert np.array_equal(np.asarray(Image.open(one[side])), np.asarray(Image.open(two[side])))
+        assert np.array_equal(decoded(one[side]), decoded(two[side]))
 
 
-def test_old_runs_are_dropped(engine_in_use):
+def test_old_runs_are_dropped():
     for _ in range(run.KEPT_RUNS + 3):
         run._new_folder()
 
@@ -76,19 +92,21 @@ def test_old_runs_are_dropped(engine_in_use):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("kind", "change", "message"),
     [
-        ({"interval": 2.5}, "Interval is 2.5; it must be a whole number from 1 to 10"),
-        ({"prompt": ""}, "Prompt is empty"),
-        ({"base": "<img src=x>"}, "&lt;img src=x&gt;"),
+        ("image", {"interval": 2.5}, "Interval is 2.5; it must be a whole number from 1 to 10"),
+        ("image", {"prompt": ""}, "Prompt is empty"),
+        ("image", {"base": "<img src=x>"}, "&lt;img src=x&gt;"),
+        ("video", {"frames": 69}, "Frames is 69; it must be a whole number from 5 to 65"),
+        ("class", {"label": "<b>"}, "Class is '&lt;b&gt;'; it must be one of red circle"),
     ],
 )
-def test_a_refusal_is_an_escaped_sentence_before_anything_runs(engine_in_use, change, message):
+def test_a_refusal_is_an_escaped_sentence_before_anything_runs(engines, kind, change, message):
     with pytest.raises(gr.Error) as caught:
-        run.compare_image(**asked(**change))
+        run.last(kind, **asked(kind, **change))
 
     assert message in caught.value.message
-    assert not engine_in_use.ready  # the model was not even asked for
+    assert not engines[kind].ready  # the model was not even asked for
 
 
 @pytest.mark.parametrize(
@@ -107,42 +125,43 @@ def test_an_unexpected_failure_says_nothing_of_its_inside(error, shown):
     assert "secret" not in caught.value.message
 
 
-def test_stop_ends_the_run_of_its_own_session_and_the_next_one_works(engine_in_use):
-    stages = run.outcomes("mine", **asked())
+@pytest.mark.parametrize("kind", KINDS)
+def test_stop_ends_the_run_of_its_own_name_and_the_next_one_works(engines, kind):
+    stages = run.outcomes(kind, "mine", **asked(kind))
     next(stages)
     device.stop("someone else's")
     device.stop("mine")
 
     with pytest.raises(gr.Error, match="stopped"):
         next(stages)
-    assert run.compare_image(**asked()).done
+    assert run.last(kind, **asked(kind)).done
 
 
-def test_a_run_can_be_stopped_while_it_waits(engine_in_use):
+def test_a_run_can_be_stopped_while_it_waits(engines):
     device.announce("mine")
     device.stop("mine")
 
     with pytest.raises(gr.Error, match="stopped"):
-        run.compare_image(session="mine", **asked())
-    assert run.compare_image(session="mine", **asked()).done
+        run.last("image", "mine", **asked())
+    assert run.last("image", "mine", **asked()).done
 
 
-def test_two_runs_at_once_do_not_mix(engine_in_use):
-    alone = {seed: run.compare_image(**asked(seed=seed)) for seed in (1, 2)}
+def test_runs_at_once_do_not_mix(engines):
+    wanted = [("image", 1), ("image", 2), ("video", 1), ("class", 1)]
+    alone = {(kind, seed): run.last(kind, **asked(kind, seed=seed)) for kind, seed in wanted}
     together = {}
-    threads = [
-        threading.Thread(
-            target=lambda s=s: together.update({s: run.compare_image(**asked(seed=s))})
-        )
-        for s in (1, 2)
-    ]
+
+    def draw(kind, seed):
+        together[kind, seed] = run.last(kind, **asked(kind, seed=seed))
+
+    threads = [threading.Thread(target=draw, args=pair) for pair in wanted]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    for seed in (1, 2):
-        a, b = (np.asarray(Image.open(o[seed].paths["accelerated"])) for o in (alone, together))
+    for pair in wanted:
+        a, b = (decoded(outcome[pair].paths["accelerated"]) for outcome in (alone, together))
         assert np.array_equal(a, b)
 
 
@@ -164,7 +183,7 @@ def test_without_a_token_the_small_model_runs_and_the_page_says_why(monkeypatch)
 
 def test_without_access_the_small_model_runs_and_the_page_says_why(monkeypatch, tiny):
     monkeypatch.setattr(engine, "why_not_large", lambda: "")
-    monkeypatch.setitem(models.KNOWN, engine.SMALL, models.KNOWN[tiny])
+    monkeypatch.setitem(models.KNOWN, engine.EMBEDDED["image"], models.KNOWN[tiny])
 
     def refuse(repo):
         raise CheckpointError(f"{repo} is gated")
@@ -198,6 +217,36 @@ def test_a_broken_checkpoint_is_told_on_the_page_and_to_the_caller(monkeypatch, 
     assert "is missing" in views.chip(host.status())
 
 
+def test_the_environment_names_models_and_embedded_ones_stand_in(monkeypatch, tinies):
+    monkeypatch.setenv(engine.VARIABLE, f"{tinies['class']}, nope")
+
+    hosts = engine.lineup()
+
+    assert list(hosts) == list(KINDS)
+    assert [host.model.name for host in hosts.values()] == ["mini-flux", "mini-hunyuan", "tiny-dit"]
+    assert "ZCACHE_MODELS: model 'nope' is neither known" in hosts["image"].status()["note"]
+
+
+def test_by_default_every_model_is_embedded_or_chosen_by_the_machine(monkeypatch):
+    monkeypatch.delenv(engine.VARIABLE, raising=False)
+
+    assert {kind: host.model.name for kind, host in engine.lineup().items()} == engine.EMBEDDED
+
+
+def test_an_absent_checkpoint_leaves_the_page_and_tells_its_callers(monkeypatch, tmp_path, tinies):
+    gone = as_model(tmp_path / "gone", "gone", "DiTPipeline")
+    monkeypatch.setitem(models.KNOWN, "gone", gone)
+    before = dict(engine._hosts)
+    hosts = {kind: engine.Engine(name) for kind, name in tinies.items()}
+
+    build_demo(hosts | {"class": engine.Engine("gone")})
+
+    with pytest.raises(gr.Error, match=r"The checkpoint folder .*gone is missing: install"):
+        run.last("class", **asked("class"))
+    assert run.last("image", **asked()).done
+    engine.use(before)
+
+
 # What is drawn.
 
 
@@ -214,14 +263,14 @@ def test_everything_from_outside_is_escaped():
     status = dict.fromkeys(("title", "device", "state", "note", "knows", "terms"), "<b>&")
 
     assert "<b>&lt;b&gt;&amp;" in views.chip(status)
-    assert "&lt;script&gt;" in views.waiting("<script>")
+    assert "&lt;script&gt;" in views.note("<script>")
 
 
 def test_progress_grows_with_the_passes_that_cost_time(monkeypatch):
     told_so_far = []
     monkeypatch.setattr(device, "UPDATE_SECONDS", 0)
     monkeypatch.setattr(device.Meter, "say", lambda self, *said: told_so_far.append(said))
-    meter = device.Meter(run.checked(run.APP, **asked(interval=9)), threading.Event())
+    meter = device.Meter(checked(APP, **asked(interval=9)), threading.Event())
 
     for side, step, kind in [("accelerated", 0, "full"), ("accelerated", 1, "forecast")]:
         meter.on_pass(side, step, kind, 10)
@@ -233,10 +282,10 @@ def test_progress_grows_with_the_passes_that_cost_time(monkeypatch):
     assert told_so_far[-1] == (10 / 12, "plain pipeline: step 10 of 10")
 
 
-def test_stages_are_plain_data_that_can_cross_to_a_worker(engine_in_use):
-    import pickle
-
-    first, last = device.run_on_device(run.checked(run.APP, **asked()), "s")
+@pytest.mark.parametrize("kind", KINDS)
+def test_stages_are_plain_data_that_can_cross_to_a_worker(engines, kind):
+    request = models.asked(engines[kind].model, **asked(kind))
+    first, last = device.run_on_device(pickle.loads(pickle.dumps(request)), "s")
 
     assert isinstance(pickle.loads(pickle.dumps(first)), Generation)
     assert pickle.loads(pickle.dumps(last)).report == last.report
@@ -250,26 +299,60 @@ def client(served):
     return Client(served, verbose=False)
 
 
-def test_only_the_named_endpoint_is_public(client):
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/compare_image"]
+def test_only_the_named_endpoints_are_public(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+
+    assert list(endpoints) == [f"/compare_{kind}" for kind in KINDS]
 
 
-def test_the_endpoint_takes_the_documented_arguments(client):
-    endpoint = client.view_api(return_format="dict")["named_endpoints"]["/compare_image"]
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_endpoint_takes_the_documented_arguments(client, kind):
+    endpoint = client.view_api(return_format="dict")["named_endpoints"][f"/compare_{kind}"]
 
     names = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
-    assert names[:7] == ["prompt", "interval", "base", "weight", "reflect", "steps", "seed"]
+    subject = "label" if kind == "class" else "prompt"
+    assert names[:7] == [subject, "interval", "base", "weight", "reflect", "steps", "seed"]
     assert all(parameter["parameter_has_default"] for parameter in endpoint["parameters"])
 
 
-def test_the_endpoint_returns_files_that_open_and_a_report(client):
+@pytest.mark.parametrize("kind", ["image", "class"])
+def test_an_endpoint_returns_pictures_that_open_and_a_report(client, kind):
     baseline, accelerated, report = client.predict(
-        "a red circle", 4, "taylorseer", "logarithmic", True, 10, 7, api_name="/compare_image"
+        **asked(kind, interval=4, seed=7), api_name=f"/compare_{kind}"
     )
 
     assert Image.open(baseline).size == Image.open(accelerated).size == (64, 64)
     assert set(report) >= REPORT_KEYS
     assert (report["seed"], report["full_steps"]) == (7, [0, 3, 6, 9])
+
+
+def test_the_video_endpoint_returns_clips_that_play_and_a_report(client):
+    *clips, report = client.predict(
+        **asked("video", interval=4, seed=7, frames=9), api_name="/compare_video"
+    )
+
+    assert [decoded(clip).shape for clip in clips] == [(9, 64, width, 3) for width in (64, 64, 136)]
+    assert set(report) >= REPORT_KEYS | {"psnr_worst_frame", "ssim_worst_frame"}
+    assert (report["seed"], report["full_steps"]) == (7, [0, 3, 6, 9])
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("video", {"frames": 6}, r"Frames is 6; it must be 4k \+ 1, such as 17: choose 5 or 9"),
+        ("video", {"fps": 0}, "Fps is 0; it must be a whole number from 1 to 60"),
+        ("video", {"prompt": ""}, "Prompt is empty"),
+        ("video", {"steps": 9}, "Steps is 9"),
+        ("class", {"label": "dog"}, "Class is 'dog'; it must be one of red circle, red square"),
+        ("class", {"label": "7"}, "Class is '7'"),
+        ("class", {"interval": 11}, "Interval is 11"),
+    ],
+)
+def test_callers_of_the_other_endpoints_are_told_too(client, kind, change, message):
+    with pytest.raises(Exception, match=message) as caught:
+        client.predict(**asked(kind, **change), api_name=f"/compare_{kind}")
+
+    assert "Traceback" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

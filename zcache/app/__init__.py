@@ -1,8 +1,8 @@
-"""The Gradio app: one page that shows the plain and the accelerated picture side by side.
+"""The Gradio app: one page that shows the plain and the accelerated side of a run beside each other.
 
-`engine` holds the loaded model, `device` runs it, `run` turns a request into files, `views`
-draws the figures as HTML, and `page` lays it all out. `app.py` at the repository's root starts
-it.
+`engine` holds the loaded models, `device` runs them, `run` turns a request into files, `views` draws
+the figures as HTML, `inputs` and `outputs` are the two columns of a `tab`, and `page` has one tab for
+images, videos and classes. `app.py` at the repository's root starts it.
 """
 
 from .looks import launch_options

@@ -15,45 +15,48 @@ from ..schedule import Kind
 from . import engine
 from .errors import StoppedError, told
 
-GPU_SECONDS = 120
+GPU_SECONDS = {"image": 120, "video": 300, "class": 60}  # asked of ZeroGPU
 UPDATE_SECONDS = 0.1
 SIDE_NAMES = {"accelerated": "Z-Cache", "baseline": "plain pipeline"}
 
 _stops: dict[str, threading.Event] = {}
 
 
-def announce(session: str) -> None:
-    """Note that a run of `session` will come, so that it can be stopped while it waits."""
-    _stops[session] = threading.Event()
+def announce(run: str) -> None:
+    """Note that a run of this name will come, so that it can be stopped while it waits."""
+    _stops[run] = threading.Event()
 
 
-def stop(session: str) -> None:
-    """End the run of `session` at its next pass; without one nothing happens."""
-    if session in _stops:
-        _stops[session].set()
+def stop(run: str) -> None:
+    """End the run of this name at its next pass; without one nothing happens."""
+    if run in _stops:
+        _stops[run].set()
 
 
-def forget(session: str) -> None:
-    """Note that the run of `session` is over."""
-    _stops.pop(session, None)
+def forget(run: str) -> None:
+    """Note that the run of this name is over."""
+    _stops.pop(run, None)
 
 
-@spaces.GPU(duration=GPU_SECONDS)
-def run_on_device(
-    request: Request, session: str
-) -> Iterator[compare.Generation | compare.Comparison]:
+def seconds_of(request: Request, *_: object) -> int:
+    """Return how many seconds of a shared GPU are asked for."""
+    return GPU_SECONDS[request.kind]
+
+
+@spaces.GPU(duration=seconds_of)
+def run_on_device(request: Request, run: str) -> Iterator[compare.Generation | compare.Comparison]:
     """Yield the accelerated generation, then the comparison, of one request.
 
     Arguments and results are plain data, so that they can cross to a worker process and back.
     """
     with told():
-        host = engine.current()
-        meter = Meter(request, _stops.setdefault(session, threading.Event()))
+        host = engine.of(request.kind)
+        meter = Meter(request, _stops.setdefault(run, threading.Event()))
         if not host.ready:
             meter.say(0.0, "loading the model")
         pipe = host.pipeline()
         call = models.call_arguments(host.model, request)
-        with host.in_use:
+        with engine.in_use:
             yield from compare.stages(pipe, call, request.config(), request.seed, meter.on_pass)
 
 

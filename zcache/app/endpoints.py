@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -10,8 +11,11 @@ from .. import bases, weights
 from ..config import GRANULARITIES, MAX_ORDER
 from ..request import APP, EXAMPLES, PROMPT_LENGTH, SEED_MAX, Request
 from . import run
+from .inputs import own_frames, own_rate
 
 ON_DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1}
+HIDDEN: dict[str, Any] = {"visible": False}
+whole = "{}, a whole number from {} to {}".format
 
 
 def compare_image(
@@ -26,45 +30,90 @@ def compare_image(
     granularity: str,
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one prompt with and without Z-Cache; return baseline file, accelerated file, report."""
-    outcome = run.compare_image(
-        prompt=prompt,
-        interval=interval,
-        base=base,
-        weight=weight,
-        reflect=reflect,
-        steps=steps,
-        seed=seed,
-        order=order,
-        granularity=granularity,
-    )
+    outcome = run.last("image", **locals())
+    return outcome.paths["baseline"], outcome.paths["accelerated"], outcome.report
+
+
+def compare_video(
+    prompt: str,
+    interval: int,
+    base: str,
+    weight: str,
+    reflect: bool,
+    steps: int,
+    seed: int,
+    order: int,
+    granularity: str,
+    frames: int,
+    fps: int,
+) -> tuple[str, str, str, dict[str, Any]]:
+    """Film one prompt with and without Z-Cache; return baseline, accelerated and side-by-side clip,
+    report."""
+    outcome = run.last("video", **locals())
+    sides = ("baseline", "accelerated", "side_by_side")
+    return *(outcome.paths[side] for side in sides), outcome.report
+
+
+def compare_class(
+    label: str,
+    interval: int,
+    base: str,
+    weight: str,
+    reflect: bool,
+    steps: int,
+    seed: int,
+    order: int,
+    granularity: str,
+) -> tuple[str, str, dict[str, Any]]:
+    """Draw one class, given by name or number, with and without Z-Cache; return baseline file,
+    accelerated file, report."""
+    outcome = run.last("class", **locals())
     return outcome.paths["baseline"], outcome.paths["accelerated"], outcome.report
 
 
 def add_endpoints() -> None:
-    """Add /compare_image to the page in progress.
+    """Add /compare_image, /compare_video and /compare_class to the page in progress.
 
-    Its inputs have no limits of their own: a browser and a program are told the same sentence.
+    Their inputs have no limits of their own: a browser and a program are told the same sentence.
     """
-    hidden: dict[str, Any] = {"visible": False}
-    whole = "{}, a whole number from {} to {}".format
-    inputs = [
-        gr.Textbox(EXAMPLES["image"][0], label=f"Prompt, 1 to {PROMPT_LENGTH} characters", **hidden),
-        gr.Number(Request.interval, label=whole("Interval", *APP.interval), **hidden),
-        gr.Textbox(Request.base, label=_one_of("Base strategy", bases.names()), **hidden),
-        gr.Textbox(Request.weight, label=_one_of("Weight function", weights.names()), **hidden),
-        gr.Checkbox(Request.reflect, label="Go back over each window", **hidden),
-        gr.Number(Request.steps, label=whole("Steps", *APP.steps), **hidden),
-        gr.Number(Request.seed, label=whole("Seed", 0, SEED_MAX), **hidden),
-        gr.Number(Request.order, label=whole("Order of the base", 0, MAX_ORDER), **hidden),
-        gr.Textbox(Request.granularity, label=_one_of("Granularity", GRANULARITIES), **hidden),
+    prompt = f"Prompt, 1 to {PROMPT_LENGTH} characters"
+    drawn = [gr.Textbox(EXAMPLES["image"][0], label=prompt, **HIDDEN)]
+    filmed = [gr.Textbox(EXAMPLES["video"][0], label=prompt, **HIDDEN)]
+    length = [
+        gr.Number(own_frames(), label=whole("Frames, 4k + 1", *APP.frames), **HIDDEN),
+        gr.Number(own_rate(), label=whole("Frames per second", *APP.fps), **HIDDEN),
     ]
-    outputs = [
-        gr.File(label="Baseline picture (PNG)", **hidden),
-        gr.File(label="Accelerated picture (PNG)", **hidden),
-        gr.JSON(label="Report", **hidden),
+    label = [gr.Textbox("0", label="Name or number of the class", **HIDDEN)]
+    _add(compare_image, drawn + _settings(), _files("picture (PNG)", "Baseline", "Accelerated"))
+    _add(
+        compare_video,
+        filmed + _settings() + length,
+        _files("clip (mp4)", "Baseline", "Accelerated", "Side-by-side"),
+    )
+    _add(compare_class, label + _settings(), _files("picture (PNG)", "Baseline", "Accelerated"))
+
+
+def _add(function: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> None:
+    outputs.append(gr.JSON(label="Report", **HIDDEN))
+    trigger = gr.Button(**HIDDEN)
+    trigger.click(function, inputs, outputs, api_name=function.__name__, **ON_DEVICE)
+
+
+def _settings() -> list[Any]:
+    return [
+        gr.Number(Request.interval, label=whole("Interval", *APP.interval), **HIDDEN),
+        gr.Textbox(Request.base, label=_one_of("Base strategy", bases.names()), **HIDDEN),
+        gr.Textbox(Request.weight, label=_one_of("Weight function", weights.names()), **HIDDEN),
+        gr.Checkbox(Request.reflect, label="Go back over each window", **HIDDEN),
+        gr.Number(Request.steps, label=whole("Steps", *APP.steps), **HIDDEN),
+        gr.Number(Request.seed, label=whole("Seed", 0, SEED_MAX), **HIDDEN),
+        gr.Number(Request.order, label=whole("Order of the base", 0, MAX_ORDER), **HIDDEN),
+        gr.Textbox(Request.granularity, label=_one_of("Granularity", GRANULARITIES), **HIDDEN),
     ]
-    trigger = gr.Button(**hidden)
-    trigger.click(compare_image, inputs, outputs, api_name="compare_image", **ON_DEVICE)
+
+
+def _files(what: str, *sides: str) -> list[Any]:
+    return [gr.File(label=f"{side} {what}", **HIDDEN) for side in sides]
 
 
 def _one_of(what: str, names: tuple[str, ...]) -> str:

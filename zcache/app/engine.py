@@ -1,10 +1,15 @@
-"""The model behind the page: which one, why, and whether it is ready. It loads in a thread."""
+"""The models behind the page: which one makes what, why, and whether it is ready.
+
+They load in threads, when they are first needed. One device serves them all, so loads and runs take
+turns.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from .. import environment, hub, models
@@ -13,33 +18,51 @@ from ..quiet import quieten
 
 logger = logging.getLogger(__name__)
 
-SMALL, LARGE = "mini-flux", "flux-dev"
+AUTO, LARGE = "auto", "flux-dev"
+EMBEDDED = {"image": "mini-flux", "video": "mini-hunyuan", "class": "mini-dit"}
 VARIABLE = "ZCACHE_MODELS"
+in_use = threading.Lock()  # held by whoever loads or runs a model
 
 
 class Engine:
-    """One pipeline, loaded once, used by one run at a time.
+    """One pipeline, loaded once.
 
     Args:
-        name: a model `models.load` knows, or "auto": FLUX.1-dev where CUDA and a token are, else
-            mini-flux. None reads the environment variable ZCACHE_MODELS, by default "auto".
+        name: a model `models.find` knows, or "auto": FLUX.1-dev where CUDA and a token are, else
+            mini-flux.
+        note: what the page says about the choice of this model.
+
+    Raises:
+        CheckpointError: there is no model of that name.
     """
 
-    def __init__(self, name: str | None = None) -> None:
-        self._wanted = name or os.environ.get(VARIABLE, "auto")
+    def __init__(self, name: str, note: str = "") -> None:
+        self._wanted = name
         self._loaded = threading.Event()
         self._started = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pipe: Any = None
         self._error: ZCacheError | None = None
-        self.in_use = threading.Lock()
-        self.model = models.find(SMALL if self._wanted == "auto" else self._wanted)
-        self.note = ""
+        self.model = models.find(EMBEDDED["image"] if name == AUTO else name)
+        self.note = note
 
     @property
     def ready(self) -> bool:
         """Whether loading has ended, well or not."""
         return self._loaded.is_set()
+
+    @property
+    def loading(self) -> bool:
+        """Whether loading has begun and not ended."""
+        return self._thread is not None and not self.ready
+
+    def labels(self) -> list[str]:
+        """Return the names of the classes the model draws; none if they cannot be had."""
+        try:
+            return list(models.labels(self.model))
+        except CheckpointError as error:
+            logger.warning("no classes of %s: %s", self.model.name, error)
+            return []
 
     def start(self) -> None:
         """Begin to load, unless that was begun before."""
@@ -59,7 +82,7 @@ class Engine:
     def status(self) -> dict[str, str]:
         """Return what the page says of the model: title, device, state, why, terms."""
         if not self.ready:
-            state, device = "loading in the background", "…"
+            state, device = "loading in the background" if self.loading else "not loaded yet", "…"
         elif self._error is not None:
             state, device = "not loaded", "-"
         else:
@@ -76,7 +99,8 @@ class Engine:
     def _load(self) -> None:
         try:
             quieten()
-            self._pipe = self._load_auto() if self._wanted == "auto" else models.load(self._wanted)
+            with in_use:
+                self._pipe = self._load_auto() if self._wanted == AUTO else models.load(self.model)
             self._pipe.set_progress_bar_config(disable=True)
         except ZCacheError as error:
             self._error = error
@@ -90,15 +114,17 @@ class Engine:
             self._loaded.set()
 
     def _load_auto(self) -> Any:
-        self.note = why_not_large()
-        if not self.note:
+        small = self.model
+        why = why_not_large()
+        if not why:
             try:
                 hub.check_access(models.KNOWN[LARGE].source)
                 self.model = models.KNOWN[LARGE]
                 return models.load(LARGE)
             except CheckpointError as error:
-                self.model, self.note = models.KNOWN[SMALL], f"FLUX.1-dev is not used: {error}."
-        return models.load(SMALL)
+                self.model, why = small, f"FLUX.1-dev is not used: {error}."
+        self.note = why
+        return models.load(small)
 
 
 def why_not_large() -> str:
@@ -112,17 +138,34 @@ def why_not_large() -> str:
     return ""
 
 
-_current: Engine | None = None
+def lineup(wanted: str | None = None) -> dict[str, Engine]:
+    """Return an engine for each kind of model: those `wanted` names, and the embedded ones besides.
+
+    `wanted` is one or more names separated by commas, by default the environment variable
+    ZCACHE_MODELS, by default "auto". A name that cannot be had is told where an embedded model
+    stands in.
+    """
+    hosts: dict[str, Engine] = {}
+    refused = ""
+    for name in (wanted or os.environ.get(VARIABLE) or AUTO).split(","):
+        try:
+            host = Engine(name.strip())
+        except CheckpointError as error:
+            refused = f"{VARIABLE}: {error}."
+        else:
+            hosts[host.model.kind] = host
+    return {kind: hosts.get(kind) or Engine(name, refused) for kind, name in EMBEDDED.items()}
 
 
-def use(engine: Engine) -> None:
-    """Make `engine` the one that runs use."""
-    global _current
-    _current = engine
+_hosts: dict[str, Engine] = {}
 
 
-def current() -> Engine:
-    """Return the engine in use; a worker process finds the one its parent had."""
-    if _current is None:
-        use(Engine())
-    return _current
+def use(hosts: Mapping[str, Engine]) -> None:
+    """Make `hosts`, by kind, the engines that runs use."""
+    _hosts.clear()
+    _hosts.update(hosts)
+
+
+def of(kind: str) -> Engine:
+    """Return the engine of a kind; a worker process finds the one its parent had."""
+    return _hosts[kind]

@@ -14,16 +14,19 @@ MARGINS = "<style>@media (max-width: 560px) { .main.app { padding: 12px !importa
 def launch_options() -> dict[str, Any]:
     """Return the keyword arguments for `demo.launch`: looks, limits, and nothing that leaves this
     host."""
-    style = resources.files("zcache.app") / "style.css"
     return {
         "theme": _theme(),
-        "css": style.read_text(encoding="utf-8"),
-        "head": MARGINS,
+        "css": _text("style.css"),
+        "head": f"{MARGINS}<script>{_text('players.js')}</script>",
         "footer_links": ["api"],
         "max_file_size": "1mb",
         "show_error": False,
         "ssr_mode": False,
     }
+
+
+def _text(name: str) -> str:
+    return (resources.files("zcache.app") / name).read_text(encoding="utf-8")
 
 
 def _theme() -> gr.themes.Base:

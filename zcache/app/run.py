@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import files
+from .. import files, models
 from ..compare import Comparison, Generation
-from ..request import APP, checked
+from ..request import APP
+from . import engine
 from .device import forget, run_on_device
 from .errors import told
 
@@ -21,46 +22,48 @@ KEPT_RUNS = 16  # Gradio copies what it serves; these are only the originals
 
 @dataclass(frozen=True)
 class Outcome:
-    """One stage of a run: first only the accelerated picture, then everything.
+    """One stage of a run: first only the accelerated side, then everything.
 
     `paths` has "accelerated", and when `done` also "baseline", "side_by_side" and "report".
     """
 
     paths: dict[str, str]
     report: dict[str, Any] = field(default_factory=dict)
-    accelerated_seconds: float = 0.0
     done: bool = False
 
 
-def outcomes(session: str = "", **raw: Any) -> Iterator[Outcome]:
-    """Yield the stages of one comparison; every input in `raw` is checked before anything runs.
+def outcomes(kind: str, run: str = "", **raw: Any) -> Iterator[Outcome]:
+    """Yield the stages of one comparison of a kind of model.
+
+    Every input in `raw` is checked before anything runs; `run` is the name to stop it by.
 
     Raises:
         gr.Error: with one sentence that names the value, the limit and the cure.
     """
     try:
         with told():
-            request = checked(APP, **raw)
-            folder = _new_folder()
-            for stage in run_on_device(request, session):
-                yield _written(stage, folder)
+            model = engine.of(kind).model
+            request = models.asked(model, APP, **raw)
+            folder, fps = _new_folder(), models.fps(model, request)
+            for stage in run_on_device(request, run):
+                yield _written(stage, folder, fps)
     finally:
-        forget(session)
+        forget(run)
 
 
-def compare_image(**raw: Any) -> Outcome:
-    """Return the last stage of `outcomes`: both pictures and the report."""
-    *_, last = outcomes(**raw)
-    return last
+def last(kind: str, run: str = "", **raw: Any) -> Outcome:
+    """Return the last stage of `outcomes`: both sides and the report."""
+    *_, outcome = outcomes(kind, run, **raw)
+    return outcome
 
 
-def _written(stage: Generation | Comparison, folder: Path) -> Outcome:
+def _written(stage: Generation | Comparison, folder: Path, fps: int | None) -> Outcome:
     if isinstance(stage, Comparison):
-        paths = {name: str(path) for name, path in files.write_comparison(stage, folder).items()}
-        return Outcome(paths, stage.report, stage.accelerated.denoise_seconds, done=True)
-    path = folder / "accelerated.png"
-    files.write(stage.frames, path)
-    return Outcome({"accelerated": str(path)}, accelerated_seconds=stage.denoise_seconds)
+        written = files.write_comparison(stage, folder, fps)
+        paths = {name: str(path) for name, path in written.items()}
+        return Outcome(paths, stage.report, done=True)
+    path = files.write(stage.frames, folder / f"accelerated{files.suffix(fps)}", fps)
+    return Outcome({"accelerated": str(path)})
 
 
 def _new_folder() -> Path:

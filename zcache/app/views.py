@@ -12,7 +12,6 @@ from typing import Any
 MEANINGS = {"F": "computed in full", "f": "predicted", "r": "redone once the next F is known"}
 TONES = {"F": "full", "f": "forecast", "r": "reflect"}
 PASS = re.compile(r"(\d+)([Ffr])")
-WAITING = "Write a prompt and press Run: the accelerated picture comes first, then the plain one."
 HALFWAY = "Z-Cache (the plain pipeline is still running)"
 UNFINISHED = "Z-Cache (the plain run did not finish)"
 
@@ -24,14 +23,16 @@ def chip(status: dict[str, str]) -> str:
     return f'<div class="zc-chip"><b>{head}</b><span>{note}</span></div>'
 
 
-def waiting(text: str = WAITING) -> str:
-    """Return the line that stands where the figures will be."""
+def note(text: str) -> str:
+    """Return a line that stands where the figures will be."""
     return f'<div class="zc-waiting">{escape(text)}</div>'
 
 
-def halfway(seconds: float) -> str:
-    """Return what can be said when one run is done; `seconds` is its denoising time."""
-    return waiting(f"Z-Cache took {_seconds(seconds)}; its gain shows when the plain run is done.")
+def waiting(kind: str) -> str:
+    """Return what to do for a first run of a kind of model."""
+    first = "Choose a class" if kind == "class" else "Write a prompt"
+    what = "clip" if kind == "video" else "picture"
+    return note(f"{first} and press Run: the accelerated {what} comes first, then the plain one.")
 
 
 def cards(report: dict[str, Any]) -> str:
@@ -93,8 +94,12 @@ def _cell(letter: str) -> str:
 
 def _likeness(report: dict[str, Any]) -> tuple[str, str]:
     if report["identical"]:
-        return "identical", "to the plain picture, bit for bit"
-    return f"{report['psnr']:.1f} dB", f"PSNR to the plain picture; SSIM {report['ssim']:.3f}"
+        return "identical", "to the plain run, bit for bit"
+    if "psnr_worst_frame" in report:
+        mean = f"PSNR to the plain clip, its worst frame {report['psnr_worst_frame']:.1f}"
+    else:
+        mean = "PSNR to the plain picture"
+    return f"{report['psnr']:.1f} dB", f"{mean}; SSIM {report['ssim']:.3f}"
 
 
 def _fallbacks(reasons: Iterable[str]) -> str:

@@ -1,0 +1,89 @@
+"""The left column of a tab: what to make, and how to cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from .. import bases, weights
+from ..request import APP, EXAMPLES, FRAME_MULTIPLE, PROMPT_LENGTH, SEED_MAX, Request
+from . import engine
+
+PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8}
+
+
+def build(kind: str) -> dict[str, Any]:
+    """Lay out the inputs of a kind of model; return the components by the names of the settings,
+    and the buttons `go` and `halt`, the `preset` and `randomise`."""
+    subject = _label() if kind == "class" else _prompt(kind)
+    with gr.Row():
+        go = gr.Button("Run", variant="primary", min_width=120, elem_id=f"{kind}-run")
+        halt = gr.Button(
+            "Stop", variant="stop", interactive=False, min_width=120, elem_id=f"{kind}-stop"
+        )
+    preset = gr.Radio(list(PRESETS), value="Balanced", label="Preset")
+    interval = gr.Slider(
+        *APP.interval, Request.interval, step=1, label="Interval N",
+        info="One step in N is computed in full. 1 computes all.",
+    )  # fmt: skip
+    with gr.Accordion("Advanced", open=False):
+        advanced = _advanced(kind)
+    if kind in EXAMPLES:
+        gr.Examples(
+            [[example] for example in EXAMPLES[kind]],
+            [subject["prompt"]],
+            label="Examples",
+            api_visibility="private",
+        )
+    return {
+        **subject, "go": go, "halt": halt, "preset": preset, "interval": interval, **advanced,
+    }  # fmt: skip
+
+
+def preset_of(interval: int) -> str | None:
+    """Return the name of the preset that has this interval, if one has."""
+    return next((name for name, value in PRESETS.items() if value == interval), None)
+
+
+def own_frames() -> int:
+    """Return how many frames the clips of the video model have when nobody asks for others."""
+    return engine.of("video").model.call.get("num_frames", APP.frames[0])
+
+
+def own_rate() -> int:
+    """Return the frames per second at which the clips of the video model are meant to be seen."""
+    return engine.of("video").model.fps
+
+
+def _prompt(kind: str) -> dict[str, Any]:
+    box = gr.Textbox(EXAMPLES[kind][0], label="Prompt", lines=2, max_length=PROMPT_LENGTH)
+    return {"prompt": box}
+
+
+def _label() -> dict[str, Any]:
+    names = engine.of("class").labels()
+    return {"label": gr.Dropdown(names, value=names[0] if names else None, label="Class")}
+
+
+def _advanced(kind: str) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "base": gr.Dropdown(list(bases.names()), value=Request.base, label="Base strategy"),
+        "weight": gr.Dropdown(list(weights.names()), value=Request.weight, label="Weight function"),
+        "reflect": gr.Checkbox(
+            Request.reflect, label="Reflect", info="Go back once the future is known."
+        ),
+        "steps": gr.Slider(
+            *APP.steps, Request.steps, step=1, label="Steps", elem_id=f"{kind}-steps"
+        ),
+    }
+    if kind == "video":
+        settings["frames"] = gr.Slider(
+            *APP.frames, own_frames(), step=FRAME_MULTIPLE, label="Frames"
+        )
+        settings["fps"] = gr.Slider(*APP.fps, own_rate(), step=1, label="Frames per second")
+    settings["seed"] = gr.Number(
+        Request.seed, label="Seed", precision=0, minimum=0, maximum=SEED_MAX
+    )
+    settings["randomise"] = gr.Checkbox(False, label="New seed for each run")
+    return settings

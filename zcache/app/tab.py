@@ -1,0 +1,81 @@
+"""One tab: inputs on the left, outputs on the right, and what happens between them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from ..request import SEED_MAX, Request
+from . import device, inputs, outputs, run
+from .endpoints import ON_DEVICE
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+QUICK: dict[str, Any] = {**PRIVATE, "queue": False, "show_progress": "hidden"}
+
+
+def build(kind: str) -> None:
+    """Lay out and wire the tab of a kind of model."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            given = inputs.build(kind)
+        with gr.Column(scale=3, min_width=300):
+            shown = outputs.build(kind)
+    _wire_presets(given)
+    _wire_runs(kind, given, shown)
+
+
+def _wire_presets(given: dict[str, Any]) -> None:
+    preset, interval = given["preset"], given["interval"]
+    preset.input(lambda name: inputs.PRESETS[name], preset, interval, **QUICK)
+    interval.input(inputs.preset_of, interval, preset, **QUICK)
+
+
+def _wire_runs(kind: str, given: dict[str, Any], shown: dict[str, Any]) -> None:
+    go, halt = given["go"], given["halt"]
+    settings = {name: part for name, part in given.items() if name in Request.__dataclass_fields__}
+
+    def begin(seed: int, randomise: bool, request: gr.Request) -> dict[Any, Any]:
+        device.announce(_name(kind, request))
+        return {
+            given["seed"]: random.randint(0, SEED_MAX) if randomise else seed,
+            go: gr.Button(interactive=False),
+            halt: gr.Button(interactive=True),
+        }
+
+    def compare(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        asked = {name: values[part] for name, part in settings.items()}
+        for outcome in run.outcomes(kind, _name(kind, request), **asked):
+            yield outputs.of_outcome(shown, outcome)
+
+    def stop(request: gr.Request) -> None:
+        device.stop(_name(kind, request))
+
+    def idle() -> dict[Any, Any]:
+        return {go: gr.Button(interactive=True), halt: gr.Button(interactive=False)}
+
+    def fail() -> dict[Any, Any]:
+        return idle() | outputs.unfinished(shown)
+
+    starts = [go.click] + ([given["prompt"].submit] if "prompt" in given else [])
+    started = gr.on(
+        starts, begin, [given["seed"], given["randomise"]], [given["seed"], go, halt], **QUICK
+    )
+    running = started.then(
+        compare,
+        set(settings.values()),
+        list(shown.values()),
+        show_progress_on=shown["figures"],
+        **PRIVATE,
+        **ON_DEVICE,
+    )
+    running.success(idle, None, [go, halt], **QUICK)
+    running.failure(fail, None, [go, halt, *outputs.unfinished(shown)], **QUICK)
+    halt.click(stop, None, None, **QUICK)
+
+
+def _name(kind: str, request: gr.Request) -> str:
+    """Return the name of a visitor's run: one in each tab can be stopped."""
+    return f"{request.session_hash}/{kind}"
