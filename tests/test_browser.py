@@ -12,6 +12,8 @@ pytestmark = pytest.mark.browser
 
 WIDTHS = {"desktop": 1280, "phone": 390}
 PATIENCE = 60_000  # milliseconds
+KINDS = ("image", "video", "class")
+CLIPS = "[...document.querySelectorAll('.zc-clips video')]"
 
 
 @pytest.fixture(params=WIDTHS)
@@ -33,14 +35,19 @@ def page(request, browser, served):
     assert strangers == []
 
 
-def set_steps(page, number: int) -> None:
+def open_tab(page, kind: str) -> None:
+    page.get_by_role("tab", name=kind.capitalize(), exact=True).click()
+    page.locator(f"#{kind}-run").wait_for(timeout=PATIENCE)
+
+
+def set_steps(page, number: int, kind: str = "image") -> None:
     page.get_by_role("button", name="Advanced").click()
     box = page.get_by_label("number input for Steps")
     for _ in range(20):  # the accordion's content may still be on its way
         box.fill(str(number))
         box.press("Tab")
         page.wait_for_timeout(100)
-        if page.locator("#steps input[type=range]").input_value() == str(number):
+        if page.locator(f"#{kind}-steps input[type=range]").input_value() == str(number):
             return
     raise AssertionError("the number of steps was not taken over")
 
@@ -55,21 +62,65 @@ def test_a_prompt_becomes_two_pictures_and_a_speedup(page):
     page.get_by_label("Prompt").fill("two red circles left of a blue square")
     run(page)
 
+    expect_two_pictures(page)
+    assert re.match(r"\d+\.\d\d×", page.locator(".zc-speedup").inner_text())
+    assert "dB" in page.locator(".zc-likeness").inner_text()
+    assert page.locator(".zc-strip .zc-step").count() == 10
+
+
+def test_a_class_becomes_two_pictures(page):
+    open_tab(page, "class")
+    set_steps(page, 10, "class")
+    page.get_by_label("Class", exact=True).click()
+    page.get_by_role("option", name="red square").click()
+    run(page)
+
+    expect_two_pictures(page)
+
+
+def expect_two_pictures(page) -> None:
     for name in ("Picture of the plain pipeline", "Picture made with Z-Cache"):
         picture = page.get_by_alt_text(name).last
         picture.wait_for(timeout=PATIENCE)
         page.wait_for_function("image => image.naturalWidth === 64", arg=picture.element_handle())
-    assert re.match(r"\d+\.\d\d×", page.locator(".zc-speedup").inner_text())
-    assert "dB" in page.locator(".zc-likeness").inner_text()
-    assert page.locator("#slider img").count() == 2
-    assert page.locator("#strip .zc-step").count() == 10
+    assert page.locator(".zc-slider img").count() == 2
 
 
-def test_the_page_is_not_wider_than_the_screen(page):
-    set_steps(page, 10)
+def test_a_prompt_becomes_two_clips_that_play_in_step(page):
+    open_tab(page, "video")
+    set_steps(page, 10, "video")
+    run(page)
+
+    playing = f"{CLIPS}.length === 2 && {CLIPS}.every(v => v.videoWidth === 64 && !v.paused)"
+    page.wait_for_function(playing, timeout=PATIENCE)
+    page.evaluate(f"{CLIPS}[0].currentTime = 0.3")
+    page.wait_for_function(f"{CLIPS}[0].currentTime < 0.2")  # it began again: the clips loop
+    page.evaluate(f"{CLIPS}[1].pause()")
+    page.wait_for_function(f"{CLIPS}.every(v => v.paused)")
+    page.evaluate(f"{CLIPS}[0].currentTime = 0.25")
+    page.wait_for_function(f"{CLIPS}.every(v => Math.abs(v.currentTime - 0.25) < 0.07)")
+    page.evaluate(f"{CLIPS}[0].play()")
+    page.wait_for_function(f"{CLIPS}.every(v => !v.paused)")
+    assert "worst frame" in page.locator(".zc-likeness").inner_text()
+
+
+def test_the_files_of_a_clip_hold_both_sides_beside_each_other(page):
+    open_tab(page, "video")
+    set_steps(page, 10, "video")
+    run(page)
+    page.get_by_role("button", name="Report and files").click()
+
+    page.get_by_text("side_by_side").first.wait_for(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_is_not_wider_than_the_screen(page, kind):
+    open_tab(page, kind)
+    set_steps(page, 10, kind)
     run(page)
 
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.locator("input[type=file]").count() == 0  # nothing can be uploaded
 
 
 def test_an_empty_prompt_is_refused_in_one_sentence_and_the_page_goes_on(page):
@@ -103,13 +154,12 @@ def test_a_drawn_seed_is_written_back(page):
     assert page.get_by_label("Seed", exact=True).input_value() != "0"
 
 
-def test_stop_ends_the_run(page):
-    slowed = (
-        engine.current()
-        .pipeline()
-        .transformer.register_forward_pre_hook(lambda *_: time.sleep(0.1))
-    )
-    set_steps(page, 50)
+@pytest.mark.parametrize("kind", KINDS)
+def test_stop_ends_the_run(page, kind):
+    open_tab(page, kind)
+    transformer = engine.of(kind).pipeline().transformer
+    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.1))
+    set_steps(page, 50, kind)
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("The run was stopped").wait_for(timeout=PATIENCE)

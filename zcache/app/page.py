@@ -21,7 +21,7 @@ A diffusion transformer draws in many small steps, and neighbouring steps do alm
 Z-Cache computes only every N-th step in full (**F**) and predicts what the steps between would have
 computed (**f**). When the next full step is known, it goes back and redoes those steps with a blend
 of the prediction from the past and the one that knows the future (**r**), which costs next to
-nothing. Same prompt, same seed, same number of steps on both sides.
+nothing. Same prompt or class, same seed, same number of steps on both sides.
 """
 
 

@@ -72,7 +72,7 @@ def _wire_runs(kind: str, given: dict[str, Any], shown: dict[str, Any]) -> None:
         **ON_DEVICE,
     )
     running.success(idle, None, [go, halt], **QUICK)
-    running.failure(fail, None, [go, halt, *outputs.unfinished(shown)], **QUICK)
+    running.failure(fail, None, [go, halt, *shown.values()], **QUICK)
     halt.click(stop, None, None, **QUICK)
 
 
