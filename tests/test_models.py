@@ -13,6 +13,8 @@ from huggingface_hub.utils import _http
 from zcache import CheckpointError, compare, folder, hub, models
 from zcache.request import WIDE, checked
 
+from . import pipelines
+
 MEBI = 2**20
 
 
@@ -61,6 +63,13 @@ def test_a_folder_says_its_kind(folders, kind):
     assert models.find(str(folders[kind])).kind == kind
 
 
+def test_a_pipeline_with_a_guider_is_a_folder_like_any_other(tmp_path):
+    pipelines.hunyuan15(guidance=1.0).save_pretrained(tmp_path)
+
+    folder.check(tmp_path)
+    assert models.find(str(tmp_path)).kind == "video"
+
+
 def test_labels_are_those_of_the_pipeline(folders, tinies, tiny_pipes):
     assert models.labels(models.find(tinies["class"])) == tiny_pipes["class"].labels
     assert models.labels(models.find(tinies["image"])) == {}
@@ -102,6 +111,7 @@ def test_what_is_asked_for_reaches_the_call(tinies):
         "guidance_scale": 1.5,
         "class_labels": [1],
         "num_inference_steps": 50,
+        "output_type": "pil",
     }
 
 

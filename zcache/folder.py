@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 INDEX = "model_index.json"
 CURE = "delete the folder and fetch it again"
-WEIGHTLESS = ("scheduler", "tokenizer", "feature_extractor", "image_processor", "processor")
+WEIGHTLESS = (
+    "scheduler",
+    "tokenizer",
+    "feature_extractor",
+    "image_processor",
+    "processor",
+    "guider",
+)
 HEADROOM = 1.15  # activations and the loader's own copies
 
 

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 # What the pipeline classes make that can be asked for by a request.
-KINDS = {"FluxPipeline": "image", "HunyuanVideoPipeline": "video", "DiTPipeline": "class"}
+KINDS = {
+    "FluxPipeline": "image",
+    "HunyuanVideoPipeline": "video",
+    "HunyuanVideo15Pipeline": "video",
+    "DiTPipeline": "class",
+}
 
 
 @dataclass(frozen=True)

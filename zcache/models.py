@@ -111,6 +111,7 @@ def call_arguments(model: Model, request: Request) -> dict[str, Any]:
         **model.call,
         **subject,
         "num_inference_steps": request.steps,
+        "output_type": "pil",  # HunyuanVideo 1.5 would return numbers
         **{name: size for name, size in sizes.items() if size is not None},
     }
 
