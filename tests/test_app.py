@@ -224,7 +224,7 @@ def test_the_environment_names_models_and_embedded_ones_stand_in(monkeypatch, ti
 
     assert list(hosts) == list(KINDS)
     assert [host.model.name for host in hosts.values()] == ["mini-flux", "mini-hunyuan", "tiny-dit"]
-    assert "ZCACHE_MODELS: model 'nope' is neither known" in hosts["image"].status()["note"]
+    assert "Model 'nope' is neither known" in hosts["image"].status()["note"]
 
 
 def test_by_default_every_model_is_embedded_or_chosen_by_the_machine(monkeypatch):

@@ -8,7 +8,7 @@ import imageio.v2 as imageio
 import pytest
 from PIL import Image
 
-from zcache import models
+from zcache import ZCacheConfig, models
 from zcache.cli import main
 
 
@@ -225,6 +225,28 @@ def test_a_folder_of_any_supported_class_needs_no_entry(capsys, folders, tmp_pat
         )
     ) == 0  # fmt: skip
     assert "identical" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "subject", "ending"),
+    [
+        ("mini-flux", ["--prompt", "three yellow stars on a dark striped background"], "png"),
+        ("mini-hunyuan", ["--prompt", "a red circle moves left"], "mp4"),
+        ("mini-dit", ["--class", "red star"], "png"),
+    ],
+)
+def test_the_embedded_models_are_compared(capsys, tmp_path, name, subject, ending):
+    if not models.KNOWN[name].local.is_dir():
+        pytest.skip(f"{name} is not trained yet")
+    arguments = ["--model", name, *subject, "--steps", "10", "--interval", "5", "--json"]
+
+    assert main(["compare", *arguments, "--out", str(tmp_path)]) == 0
+
+    report = json.loads(capsys.readouterr().out)
+    assert report["full_steps"] == list(ZCacheConfig(interval=5).plan(10).full_steps)
+    assert report["psnr"] > 20
+    side = models.KNOWN[name].call.get("height", 128)
+    assert decoded(tmp_path / f"accelerated.{ending}")[1][0].shape == (side, side, 3)
 
 
 @pytest.mark.parametrize(

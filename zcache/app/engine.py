@@ -91,7 +91,7 @@ class Engine:
             "title": self.model.title,
             "device": device,
             "state": state,
-            "note": str(self._error) if self._error is not None else self.note,
+            "note": self.note if self._error is None else sentence(self._error),
             "knows": self.model.knows,
             "terms": self.model.terms,
         }
@@ -127,6 +127,12 @@ class Engine:
         return models.load(small)
 
 
+def sentence(error: Exception) -> str:
+    """Return an error's message with a capital and a full stop."""
+    said = str(error)
+    return f"{said[:1].upper()}{said[1:]}."
+
+
 def why_not_large() -> str:
     """Return why FLUX.1-dev cannot run here, as one sentence, or "" if it may."""
     import torch
@@ -151,7 +157,7 @@ def lineup(wanted: str | None = None) -> dict[str, Engine]:
         try:
             host = Engine(name.strip())
         except CheckpointError as error:
-            refused = f"{VARIABLE}: {error}."
+            refused = sentence(error)
         else:
             hosts[host.model.kind] = host
     return {kind: hosts.get(kind) or Engine(name, refused) for kind, name in EMBEDDED.items()}
