@@ -261,13 +261,13 @@ def answer(monkeypatch, tmp_path):
     rest."""
     httpx = importlib.import_module(type(_http.get_session()).__module__.split(".")[0])
 
-    def install(auth, rest=(500, {})):
+    def install(auth, rest=(500, {}), body=None):
         def handler(request):
             said = auth if request.url.path.endswith("/auth-check") else rest
             if isinstance(said, str):
                 raise getattr(httpx, said)("unreachable", request=request)
             status, headers = said
-            return httpx.Response(status, headers=headers, request=request, json={})
+            return httpx.Response(status, headers=headers, request=request, json=body or {})
 
         transport = httpx.MockTransport(handler)
         huggingface_hub.set_client_factory(lambda: httpx.Client(transport=transport))
@@ -303,6 +303,34 @@ def test_what_the_hub_refuses_is_one_sentence_with_the_cure(answer, auth, rest, 
         models.load("owner/name")
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def index_on_the_hub(answer, monkeypatch, tmp_path):
+    """Call it with a model_index.json: the Hub has it, and this machine nothing yet."""
+
+    def install(index):
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+        headers = {"ETag": '"1"', "X-Repo-Commit": "a" * 40}
+        answer((200, {}), (200, headers), index)
+
+    return install
+
+
+def test_a_repository_on_the_hub_says_its_kind_and_classes(index_on_the_hub):
+    index_on_the_hub({"_class_name": "DiTPipeline", "id2label": {"0": "cat, tomcat", "1": "dog"}})
+
+    model = models.find("owner/name")
+
+    assert (model.kind, model.local) == ("class", None)
+    assert models.labels(model) == {"cat": 0, "tomcat": 0, "dog": 1}
+
+
+def test_a_repository_of_another_pipeline_is_refused(index_on_the_hub):
+    index_on_the_hub({"_class_name": "StableDiffusionPipeline"})
+
+    with pytest.raises(CheckpointError, match="owner/name is a StableDiffusionPipeline"):
+        models.find("owner/name")
 
 
 def test_weights_that_are_not_safetensors_are_named_with_the_cure():
