@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from zcache.quality import Method, measure
 STEPS = 50
 INTERVALS = range(4, 11)
 PAPER = {"weight": "logarithmic", "relax": None}  # of reflection; the schedule is named beside it
-MAIN = ("paper schedule", "even schedule", "diffusers", "cache-dit", "fewer")
+MAIN = ("paper schedule", "even schedule", "diffusers", "cache-dit", "fewer")  # 32 prompts
 
 
 def z(name: str, interval: int, **settings: Any) -> Method:
@@ -45,6 +44,10 @@ def main_methods(interval: int) -> list[Method]:
             z(f"{name}, Z-Cache as in the paper", interval, placement=placement, **PAPER),
             z(f"{name}, Z-Cache, our defaults", interval, placement=placement),
         ]
+    full = len(ZCacheConfig(interval=interval).plan(STEPS).full_steps)
+    methods.append(
+        Method(f"fewer steps, no cache | N={interval}", call={"num_inference_steps": full})
+    )
     return methods
 
 
@@ -75,8 +78,6 @@ def more_methods(interval: int) -> list[Method]:
         ]
     methods.append(z("even, order 2", interval, order=2))
     methods.append(z("even, order 0", interval, order=0))
-    full = len(ZCacheConfig(interval=interval).plan(STEPS).full_steps)
-    methods.append(Method(f"fewer steps | N={interval}", call={"num_inference_steps": full}))
     return methods
 
 
@@ -131,13 +132,12 @@ def write(path: Path, values: dict[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def table(results: dict[str, Any], begins: Sequence[str] = ("",)) -> str:
+def table(results: dict[str, Any]) -> str:
     """Markdown: a row per method, a column per interval, PSNR in dB and FLOPs speedup."""
     rows: dict[str, dict[int, dict[str, Any]]] = {}
     for name, score in results.items():
         method, _, interval = name.rpartition(" | N=")
-        if method.startswith(tuple(begins)):
-            rows.setdefault(method, {})[int(interval)] = score
+        rows.setdefault(method, {})[int(interval)] = score
     columns = sorted({interval for row in rows.values() for interval in row})
     lines = [
         "| method | " + " | ".join(f"N={n}" for n in columns) + " |",
@@ -152,6 +152,32 @@ def table(results: dict[str, Any], begins: Sequence[str] = ("",)) -> str:
     return "\n".join(lines)
 
 
+def split(stored: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The results of the main rows, and those of single settings."""
+    main = {name: s for name, s in stored["results"].items() if name.startswith(MAIN)}
+    return main, {name: s for name, s in stored["results"].items() if name not in main}
+
+
+def about(model: str, stored: dict[str, Any], count: int) -> str:
+    """How the figures of a table were measured, in one sentence."""
+    what = {"image": "pictures", "class": "pictures", "video": "clips"}[models.find(model).kind]
+    return (
+        f"`{model}`: PSNR in dB to the uncached {what} (FLOPs speedup), mean of {count}, "
+        f"{stored['steps']} steps, {stored['device']}, {stored['dtype']}, torch {stored['torch']}, "
+        f"diffusers {stored['diffusers']}."
+    )
+
+
+def page(model: str, stored: dict[str, Any]) -> str:
+    """Both tables."""
+    main, more = split(stored)
+    return (
+        f"{about(model, stored, stored['prompts'])}\n\n{table(main)}\n\n"
+        "One setting changed at a time, the even schedule; "
+        f"{about(model, stored, stored['more_prompts'])}\n\n{table(more)}\n"
+    )
+
+
 def into_readme(path: Path, model: str, stored: dict[str, Any]) -> None:
     """Put the main rows, and a link to all of them, between the model's two marks."""
     begin, end = (f"<!-- {model}:{edge} -->" for edge in ("begin", "end"))
@@ -159,13 +185,11 @@ def into_readme(path: Path, model: str, stored: dict[str, Any]) -> None:
     _, _, after = rest.partition(end)
     if not after:
         raise SystemExit(f"{path} lacks the marks {begin} and {end}; write them and run again")
-    what = {"image": "picture", "class": "picture", "video": "clip"}[models.find(model).kind]
-    caption = (
-        f"`{model}`: PSNR in dB to the uncached {what} (FLOPs speedup), mean of {stored['prompts']}, "
-        f"{stored['steps']} steps, {stored['device']}, torch {stored['torch']}, diffusers "
-        f"{stored['diffusers']}.\nAll rows: [{model}.md](examples/quality/{model}.md)."
+    body = (
+        f"{begin}\n{about(model, stored, stored['prompts'])}\nEvery weight, base, order, granularity "
+        f"and relaxation: [{model}.md](examples/quality/{model}.md).\n\n"
+        f"{table(split(stored)[0])}\n{end}"
     )
-    body = f"{begin}\n{caption}\n\n{table(stored['results'], MAIN)}\n{end}"
     path.write_text(before + body + after)
 
 
@@ -175,7 +199,9 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--intervals", type=int, nargs="+", default=list(INTERVALS))
-    parser.add_argument("--more-intervals", type=int, nargs="*", default=list(INTERVALS))
+    parser.add_argument(
+        "--more-prompts", type=int, default=8, help="for the rows of single settings"
+    )
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("examples/quality"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
@@ -186,7 +212,7 @@ def main() -> None:
     pipe.set_progress_bar_config(disable=True)
     methods = [m for n in options.intervals for m in main_methods(n)]
     methods += [] if options.no_peers else peer_methods()
-    methods += [m for n in options.more_intervals for m in more_methods(n)]
+    more = [m for n in options.intervals for m in more_methods(n)]
 
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{options.model}.json"
@@ -194,6 +220,7 @@ def main() -> None:
         "model": options.model,
         "steps": STEPS,
         "prompts": options.prompts,
+        "more_prompts": options.more_prompts,
         "device": f"{platform.machine()} CPU" if pipe.device.type == "cpu" else str(pipe.device),
         "dtype": str(pipe.transformer.dtype),
         "torch": torch.__version__,
@@ -202,19 +229,19 @@ def main() -> None:
     stored = json.loads(path.read_text()) if path.exists() else {}
     same = {key: stored.get(key) for key in header} == header
     stored = stored if same else {**header, "results": {}, "unsupported": {}}
-    calls = batches(model, options.prompts, options.batch)
-    for name, score in measure(
-        pipe, calls, methods, {**stored["results"], **stored["unsupported"]}
-    ):
-        if isinstance(score, UnsupportedPipelineError):
-            stored["unsupported"][name] = str(score)
-            print(f"{name:48s} {score}", flush=True)
-        else:
-            stored["results"][name] = score
-            speedup = f"{score['flops_speedup']:.2f}x"
-            print(f"{name:48s} {score['psnr_mean']:6.2f} dB  {speedup}", flush=True)
-        write(path, stored)
-    path.with_suffix(".md").write_text(table(stored["results"]) + "\n")
+    done = {**stored["results"], **stored["unsupported"]}
+    for asked, count in ((methods, options.prompts), (more, options.more_prompts)):
+        calls = batches(model, count, options.batch)
+        for name, score in measure(pipe, calls, asked, done):
+            if isinstance(score, UnsupportedPipelineError):
+                stored["unsupported"][name] = str(score)
+                print(f"{name:48s} {score}", flush=True)
+            else:
+                stored["results"][name] = score
+                speedup = f"{score['flops_speedup']:.2f}x"
+                print(f"{name:48s} {score['psnr_mean']:6.2f} dB  {speedup}", flush=True)
+            write(path, stored)
+    path.with_suffix(".md").write_text(page(options.model, stored))
     into_readme(options.readme, options.model, stored)
 
 

@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import UnsupportedPipelineError
+
+if TYPE_CHECKING:
+    import torch
 
 DENOISERS = ("transformer", "transformer_2", "unet")
 
@@ -29,6 +32,7 @@ class LoopClock:
 
     def __init__(self, pipe: Any) -> None:
         self._pipe = pipe
+        self._device = torch_device(pipe)  # looking it up takes milliseconds
         self._stack = ExitStack()
         self._entered = self._left = 0.0
         self._begin: float | None = None
@@ -69,7 +73,7 @@ class LoopClock:
             self._end = self._now()
 
     def _now(self) -> float:
-        synchronize(self._pipe)
+        synchronize(self._device)
         return time.perf_counter()
 
 
@@ -86,11 +90,17 @@ def denoisers(pipe: Any) -> tuple[Any, ...]:
     return found
 
 
-def synchronize(pipe: Any) -> None:
-    """Wait until the pipeline's device has done its queued work; the CPU has no queue."""
+def torch_device(pipe: Any) -> torch.device:
+    """Return the device that the pipeline runs on."""
     import torch
 
-    device = getattr(pipe, "_execution_device", torch.device("cpu"))
+    return getattr(pipe, "_execution_device", torch.device("cpu"))
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done its queued work; the CPU has no queue."""
+    import torch
+
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

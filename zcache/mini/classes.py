@@ -1,4 +1,4 @@
-"""Classes of pictures: one shape of one kind and one colour, anywhere on a plain background.
+"""Classes of pictures: one shape of one kind and one colour, near the middle of a plain background.
 
 `LABELS` lists the classes in the order of their ids, `draw` paints one, `recognised` judges a
 picture by its pixels alone.
@@ -12,8 +12,8 @@ from . import check
 from .scenes import COLOURS, IMAGE_SIZE, KINDS, SUPERSAMPLING, TONES, outline
 
 LABELS = tuple(f"{colour} {kind}" for kind in KINDS for colour in COLOURS)
-RADII = (17.0, 27.0)
-MARGIN = 6.0  # pixels between the shape and the edge of the picture
+RADII = (26.0, 36.0)
+DRIFT = 12.0  # pixels that a shape may stand off the middle, along each side
 
 
 def draw(label: str, rng: random.Random) -> Image.Image:
@@ -23,8 +23,7 @@ def draw(label: str, rng: random.Random) -> Image.Image:
     ground, _ = TONES[rng.choice(tuple(TONES))]
     image = Image.new("RGB", (IMAGE_SIZE * scale,) * 2, ground)
     radius = rng.uniform(*RADII)
-    reach = 1.25 * radius + MARGIN
-    x, y = (rng.uniform(reach, IMAGE_SIZE - reach) for _ in range(2))
+    x, y = (IMAGE_SIZE / 2 + rng.uniform(-DRIFT, DRIFT) for _ in range(2))
     corners = [(px * scale, py * scale) for px, py in outline(kind, x, y, radius)]
     ImageDraw.Draw(image).polygon(corners, fill=COLOURS[colour])
     return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX)
