@@ -52,12 +52,10 @@ def run_on_device(request: Request, run: str) -> Iterator[compare.Generation | c
     with told():
         host = engine.of(request.kind)
         meter = Meter(request, _stops.setdefault(run, threading.Event()))
-        if not host.ready:
-            meter.say(0.0, "loading the model")
-        pipe = host.pipeline()
         call = models.call_arguments(host.model, request)
-        with engine.in_use:
-            yield from compare.stages(pipe, call, request.config(), request.seed, meter.on_pass)
+        yield from compare.stages(
+            host.pipeline(), call, request.config(), request.seed, meter.on_pass
+        )
 
 
 class Meter:

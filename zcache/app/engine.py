@@ -1,7 +1,7 @@
 """The models behind the page: which one makes what, why, and whether it is ready.
 
 They load in threads, when they are first needed. One device serves them all, so loads and runs take
-turns.
+turns: both hold `in_use`, in the process that serves the page.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+
 from .. import files, models
 from ..compare import Comparison, Generation
 from ..request import APP
@@ -42,11 +44,15 @@ def outcomes(kind: str, run: str = "", **raw: Any) -> Iterator[Outcome]:
     """
     try:
         with told():
-            model = engine.of(kind).model
-            request = models.asked(model, APP, **raw)
-            folder, fps = _new_folder(), models.fps(model, request)
-            for stage in run_on_device(request, run):
-                yield _written(stage, folder, fps)
+            host = engine.of(kind)
+            request = models.asked(host.model, APP, **raw)
+            if not host.ready:
+                gr.Progress()(0.0, desc="loading the model")
+            host.pipeline()  # here, because a worker process would wait for a thread it has not
+            folder, fps = _new_folder(), models.fps(host.model, request)
+            with engine.in_use:
+                for stage in run_on_device(request, run):
+                    yield _written(stage, folder, fps)
     finally:
         forget(run)
 
