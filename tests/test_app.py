@@ -1,5 +1,6 @@
 import ast
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -163,6 +164,20 @@ def test_runs_at_once_do_not_mix(engines):
     for pair in wanted:
         a, b = (decoded(outcome[pair].paths["accelerated"]) for outcome in (alone, together))
         assert np.array_equal(a, b)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_worker_process_can_load_what_its_parent_has_not(engines):
+    with engine.in_use:
+        engines["video"].start()  # it waits for the lock, here for ever in a copy of this process
+        child = os.fork()
+        if not child:
+            free = engine.in_use.acquire(blocking=False)
+            os._exit(0 if free and not engines["video"].loading else 1)
+        _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert engines["video"].pipeline() is not None  # the parent goes on
 
 
 # Which model, and why.

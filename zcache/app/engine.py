@@ -96,6 +96,11 @@ class Engine:
             "terms": self.model.terms,
         }
 
+    def after_fork(self) -> None:
+        """Forget, in a new process, a thread that loads in the old one only."""
+        if self.loading:
+            self._thread, self._started = None, threading.Lock()
+
     def _load(self) -> None:
         try:
             quieten()
@@ -175,3 +180,15 @@ def use(hosts: Mapping[str, Engine]) -> None:
 def of(kind: str) -> Engine:
     """Return the engine of a kind; a worker process finds the one its parent had."""
     return _hosts[kind]
+
+
+def _after_fork() -> None:
+    """Free a worker process of what the threads of its parent held and were about to do."""
+    global in_use
+    in_use = threading.Lock()
+    for host in _hosts.values():
+        host.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # ZeroGPU forks its workers; Windows cannot
+    os.register_at_fork(after_in_child=_after_fork)
