@@ -9,7 +9,7 @@ import pytest
 from diffusers import FluxPipeline
 
 from tests.pipelines import STEPS, dit, flux, flux_arguments, seeded
-from zcache import UnsupportedPipelineError, ZCacheConfig, bench, peers, quality, rivals
+from zcache import UnsupportedPipelineError, ZCacheConfig, bench, peers, plots, quality, rivals
 from zcache.quality import Method, Outcome
 
 
@@ -56,7 +56,7 @@ def test_flops_speedups_follow_the_full_passes(result: dict) -> None:
     """Four full steps of twelve: three times fewer, less what the cached passes take."""
     assert row(result, "Z-Cache output N=4")["flops_speedup"] == 3.0
     assert 2.5 < row(result, "Z-Cache stack N=4")["flops_speedup"] < 3.0
-    assert row(result, "4 steps (N=4)")["flops_speedup"] == 3.0
+    assert row(result, "fewer steps N=4")["flops_speedup"] == 3.0
 
 
 def test_reflection_takes_no_full_pass_more(result: dict) -> None:
@@ -82,6 +82,13 @@ def test_adaptive_peers_of_diffusers_run_and_bolder_ones_compute_no_more(result:
 def test_a_result_is_json_and_a_table(result: dict) -> None:
     assert json.loads(json.dumps(result)) == result
     assert bench.table(result).count("\n") == len(result["methods"]) + 1
+
+
+def test_the_plot_has_a_curve_for_every_family_with_quality(result: dict) -> None:
+    axes = plots.speed_quality(result).axes[0]
+    families = {row["family"] for row in result["methods"] if "psnr_mean" in row}
+    assert {line.get_label() for line in axes.lines} == families
+    assert {"Z-Cache stack", "diffusers MagCache", "fewer steps"} <= families
 
 
 def test_efficiency_is_the_clocks_speedup_over_that_of_the_flops(result: dict) -> None:

@@ -123,7 +123,11 @@ def _time(pipe: Any, call: dict[str, Any], record: Record) -> None:
 
 
 def _row(record: Record, plain: Record, scored: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": record.method.name, "restores_bit_exactly": record.restores}
+    row: dict[str, Any] = {
+        "name": record.method.name,
+        "family": record.method.family or record.method.name,
+        "restores_bit_exactly": record.restores,
+    }
     if record.error is not None:
         return {**row, "error": record.error}
     seconds = statistics.median(record.seconds)

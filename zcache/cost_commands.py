@@ -31,11 +31,10 @@ def add_commands(commands: Any) -> None:
     sub.set_defaults(command=bench)
     sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
     sub.add_argument("--device", help="cuda, cpu, ... (default: CUDA where there is any)")
-    sub.add_argument(
-        "--prompt", default="two red circles left of a blue square on a dark background"
-    )
+    sub.add_argument("--prompt", help="for pictures and clips (default: the model's first example)")
+    sub.add_argument("--class", dest="label", help="for class models (default: the first class)")
     sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
-    sub.add_argument("--intervals", type=int, nargs="+", default=[5, 8])
+    sub.add_argument("--intervals", type=int, nargs="+", default=[4, 5, 8])
     sub.add_argument("--repeats", type=int, default=3)
     sub.add_argument("--no-peers", action="store_true", help="leave other libraries' caches out")
     sub.add_argument("--out", type=Path, default=Path("out/bench.json"))
@@ -101,22 +100,21 @@ def paper_table() -> str:
 def bench(options: argparse.Namespace) -> None:
     """Time every method on one model, side by side, with FLOPs, bytes and quality."""
     from . import bench as harness
-    from . import models, rivals
+    from . import models, plots, rivals
 
     model = models.find(options.model)
-    pipe = models.load(options.model, options.device)
+    request = models.asked(model, steps=options.steps, **_subject(model, options))
+    pipe = models.load(model, options.device)
     pipe.set_progress_bar_config(disable=True)
-    call = {
-        **model.call,
-        "prompt": options.prompt,
-        "num_inference_steps": options.steps,
-        "output_type": "np",
-    }
+    call = {**models.call_arguments(model, request), "output_type": "np"}
+
     methods = []
     for interval in options.intervals:
         methods += rivals.ours(interval)
         methods += [] if options.no_peers else rivals.others(interval, options.steps)
-        methods += rivals.fewer_steps(interval, options.steps, flow=True)
+        methods += rivals.fewer_steps(interval, options.steps, flow=model.kind != "class")
+    if not options.no_peers:
+        methods += rivals.adaptive(options.steps, lambda pipe: pipe(**call))
     result = harness.bench(
         pipe, call, methods, options.repeats, told=lambda line: print(line, file=sys.stderr)
     )
@@ -124,4 +122,18 @@ def bench(options: argparse.Namespace) -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(harness.table(result) + "\n")
+    plots.speed_quality(result).savefig(options.out.with_suffix(".svg"))
     print(json.dumps(result, indent=1) if options.json else harness.table(result))
+
+
+def _subject(model: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """What to draw: what was asked for, or the first example of the model's kind."""
+    from . import models
+    from .request import EXAMPLES
+
+    given = {name: getattr(options, name) for name in ("prompt", "label")}
+    if any(value is not None for value in given.values()):
+        return {name: value for name, value in given.items() if value is not None}
+    if model.kind == "class":
+        return {"label": next(iter(models.labels(model)))}
+    return {"prompt": EXAMPLES[model.kind][0]}

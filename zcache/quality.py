@@ -26,15 +26,17 @@ Calls = Sequence[dict[str, Any]]  # pipeline arguments, one dictionary per batch
 
 @dataclass(frozen=True)
 class Method:
-    """A name, how it is put on a pipeline, and what it changes in the call."""
+    """A name, how it is put on a pipeline, and what it changes in the call; `family` is the name
+    that it shares with itself at other settings, one curve of a plot."""
 
     name: str
     apply: Apply = field(default=lambda pipe: nullcontext())
     call: dict[str, Any] = field(default_factory=dict)
+    family: str = ""
 
     @classmethod
-    def zcache(cls, name: str, config: ZCacheConfig) -> Method:
-        return cls(name, lambda pipe: enabled(pipe, config))
+    def zcache(cls, name: str, config: ZCacheConfig, family: str = "") -> Method:
+        return cls(name, lambda pipe: enabled(pipe, config), family=family)
 
 
 @dataclass(frozen=True)

@@ -50,42 +50,31 @@ def unipc_flow(pipe: Any) -> Any:
 
 def ours(interval: int, modules: bool = True) -> list[Method]:
     """Z-Cache at every granularity, and without reflection."""
-    base = ZCacheConfig(interval=interval)
-    methods = [
-        Method.zcache(f"Z-Cache stack N={interval}", base),
-        Method.zcache(f"Z-Cache output N={interval}", base.replace(granularity="output")),
-        Method.zcache(
-            f"TaylorSeer (ours, no reflection) stack N={interval}", base.replace(reflect=False)
-        ),
-    ]
+    settings = {
+        "Z-Cache stack": {},
+        "Z-Cache output": {"granularity": "output"},
+        "TaylorSeer (ours, no reflection) stack": {"reflect": False},
+    }
     if modules:
-        methods += [
-            Method.zcache(f"Z-Cache module N={interval}", base.replace(granularity="module")),
-            Method.zcache(
-                f"TaylorSeer (ours, no reflection) module N={interval}",
-                base.replace(granularity="module", reflect=False),
-            ),
-        ]
-    return methods
+        settings |= {
+            "Z-Cache module": {"granularity": "module"},
+            "TaylorSeer (ours, no reflection) module": {"granularity": "module", "reflect": False},
+        }
+    return [
+        Method.zcache(f"{family} N={interval}", ZCacheConfig(interval=interval, **changes), family)
+        for family, changes in settings.items()
+    ]
 
 
 def others(interval: int, num_steps: int) -> list[Method]:
     """Caches of other libraries; one that cannot run on a pipeline is reported so."""
     full = ZCacheConfig.paper(interval).plan(num_steps).full_steps
-    return [
-        Method(
-            f"diffusers TaylorSeer per layer N={interval}",
-            lambda pipe: diffusers_taylorseer(pipe, interval),
-        ),
-        Method(
-            f"diffusers TaylorSeer lite N={interval}",
-            lambda pipe: diffusers_taylorseer(pipe, interval, lite=True),
-        ),
-        Method(
-            f"cache-dit TaylorSeer mask N={interval}",
-            lambda pipe: cache_dit_mask(pipe, full, num_steps),
-        ),
-    ]
+    ways = {
+        "diffusers TaylorSeer per layer": lambda pipe: diffusers_taylorseer(pipe, interval),
+        "diffusers TaylorSeer lite": lambda pipe: diffusers_taylorseer(pipe, interval, lite=True),
+        "cache-dit TaylorSeer mask": lambda pipe: cache_dit_mask(pipe, full, num_steps),
+    }
+    return [Method(f"{family} N={interval}", way, family=family) for family, way in ways.items()]
 
 
 def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
@@ -107,6 +96,7 @@ def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
         Method(
             f"diffusers FirstBlockCache {threshold}",
             lambda pipe, t=threshold: diffusers_first_block(pipe, t),
+            family="diffusers FirstBlockCache",
         )
         for threshold in (0.05, 0.1, 0.2, 0.4)
     ]
@@ -114,6 +104,7 @@ def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
         Method(
             f"diffusers MagCache {threshold} K={skip}",
             lambda pipe, t=threshold, k=skip: mag(pipe, t, k),
+            family="diffusers MagCache",
         )
         for threshold, skip in ((0.06, 3), (0.12, 5), (0.24, 8))
     ]
@@ -121,6 +112,7 @@ def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
         Method(
             f"cache-dit dynamic {threshold}",
             lambda pipe, t=threshold: cache_dit_dynamic(pipe, t, num_steps),
+            family="cache-dit dynamic",
         )
         for threshold in (0.08, 0.16, 0.32)
     ]
@@ -130,13 +122,14 @@ def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
 def fewer_steps(interval: int, num_steps: int, flow: bool) -> list[Method]:
     """As many steps as Z-Cache has full ones: with the pipeline's own sampler, and with UniPC."""
     steps = {"num_inference_steps": len(ZCacheConfig(interval=interval).plan(num_steps).full_steps)}
-    methods = [Method(f"{steps['num_inference_steps']} steps (N={interval})", call=steps)]
+    methods = [Method(f"fewer steps N={interval}", call=steps, family="fewer steps")]
     if flow:
         methods.append(
             Method(
-                f"UniPC, {steps['num_inference_steps']} steps (N={interval})",
+                f"UniPC, fewer steps N={interval}",
                 lambda pipe: scheduler_of(pipe, unipc_flow(pipe)),
                 call=steps,
+                family="UniPC, fewer steps",
             )
         )
     return methods
