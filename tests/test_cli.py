@@ -232,7 +232,7 @@ def test_a_folder_of_any_supported_class_needs_no_entry(capsys, folders, tmp_pat
     [
         ("mini-flux", ["--prompt", "three yellow stars on a dark striped background"], "png"),
         ("mini-hunyuan", ["--prompt", "a red circle moves left"], "mp4"),
-        ("mini-dit", ["--class", "red star"], "png"),
+        ("mini-dit", ["--class", "red triangle"], "png"),
     ],
 )
 def test_the_embedded_models_are_compared(capsys, tmp_path, name, subject, ending):

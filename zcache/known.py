@@ -102,8 +102,7 @@ KNOWN = {
             pipeline="DiTPipeline",
             licence="apache-2.0",
             terms="Trained for this repository; free to use under Apache-2.0.",
-            knows="It draws one circle, square, triangle or star in one of six colours, and nothing "
-            "else.",
+            knows="It draws one circle, square or triangle in one of six colours, and nothing else.",
             nbytes=50_000_000,
             call={"num_inference_steps": 50, "guidance_scale": 1.5},
         ),

@@ -9,11 +9,12 @@ import random
 from PIL import Image, ImageDraw
 
 from . import check
-from .scenes import COLOURS, IMAGE_SIZE, KINDS, SUPERSAMPLING, TONES, outline
+from .scenes import COLOURS, IMAGE_SIZE, SUPERSAMPLING, TONES, outline
 
+KINDS = ("circle", "square", "triangle")
 LABELS = tuple(f"{colour} {kind}" for kind in KINDS for colour in COLOURS)
 RADII = (26.0, 36.0)
-DRIFT = 12.0  # pixels that a shape may stand off the middle, along each side
+DRIFT = 8.0  # pixels that a shape may stand off the middle, along each side
 
 
 def draw(label: str, rng: random.Random) -> Image.Image:
