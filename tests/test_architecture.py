@@ -27,7 +27,7 @@ LEVELS = [
     {"architectures", "environment", "files", "metrics", "quiet", "request", "clock", "folder"},
     {"flops", "hub", "known", "peers", "plots", "quality"},
     {"bench", "compare", "models", "rivals"},
-    {"cost_commands"},
+    {"cost_commands", "evidence_commands"},
     {"cli"},
     {"__main__"},
 ]

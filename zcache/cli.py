@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import ZCacheError, bases, cost_commands, weights
+from . import ZCacheError, bases, cost_commands, evidence_commands, weights
 from .config import GRANULARITIES
 from .quiet import quieten
 from .request import Request, RequestError, checked
@@ -117,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         if command is not plan:
             _add_run_options(sub)
     cost_commands.add_commands(commands)
+    evidence_commands.add_commands(commands)
     return parser
 
 

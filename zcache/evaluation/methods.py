@@ -1,0 +1,252 @@
+"""Methods by name, as `--methods` takes them.
+
+    uncached                             the reference, always drawn
+    steps:10                             fewer steps, the pipeline's own sampler
+    unipc:10  dpm:10                     fewer steps with UniPC, or with DPM-Solver++
+    fora:5  taylorseer:5  teacache:0.4   a base strategy alone; TeaCache by its threshold
+    zcache:5                             Z-Cache; settings follow: zcache:5,base=fora,weight=linear
+    row:flux-dev/z-cache/9               a row of the paper's tables, with the paper's full steps
+    diffusers-taylorseer:5  diffusers-taylorseer-lite:5  first-block:0.1  mag:0.12
+    cache-dit-mask:5  cache-dit:0.16     caches of other libraries
+
+and sets of them: paper (what the paper compares), equal:5 (everyone at the cost of interval 5),
+bases:5, weights:5, peers:5."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+from .. import bases, peers, presets, rivals, weights
+from ..config import ZCacheConfig
+from ..errors import ConfigError
+from ..quality import Method
+from . import paper
+
+UNCACHED = "uncached"
+Draw = Callable[[Any], Any]
+
+
+def parse(name: str, num_steps: int, draw: Draw = lambda pipe: None) -> Method:
+    """Return the method of a name.
+
+    Args:
+        num_steps: sampling steps of the uncached run.
+        draw: one uncached run of a pipeline, on which MagCache is calibrated.
+
+    Raises:
+        ConfigError: an unknown name, or a setting outside its limits.
+    """
+    word, _, rest = name.partition(":")
+    if word not in _KINDS:
+        raise ConfigError(f"method {name!r} is unknown; begin with one of: {', '.join(_KINDS)}")
+    if not rest and word != UNCACHED:
+        raise ConfigError(f"method {name!r} lacks its number; write for example '{word}:5'")
+    method = _KINDS[word](rest, num_steps, draw)
+    return Method(name, method.apply, method.call, method.family or word)
+
+
+def expand(names: list[str], model: str, num_steps: int) -> list[str]:
+    """Return the names with sets written out, `uncached` first, each once.
+
+    Raises:
+        ConfigError: a set's interval does not fit the steps, or the model has no set `paper`.
+    """
+    found = [UNCACHED]
+    for name in names:
+        word, _, rest = name.partition(":")
+        if name == "paper":
+            found += paper.methods(model)
+        elif word in _SETS:
+            found += _SETS[word](_number(name, rest, int), num_steps)
+        else:
+            found.append(name)
+    return list(dict.fromkeys(found))
+
+
+def _number(name: str, text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"method {name!r} has {text!r} where {what} stands; write one") from None
+
+
+def _fewer(scheduler: Callable[[Any], Any] | None, rest: str, num_steps: int, _: Draw) -> Method:
+    steps = _number(f"steps:{rest}", rest, int)
+    if not 1 <= steps <= num_steps:
+        raise ConfigError(f"fewer steps are {steps}; choose 1 to {num_steps}, the uncached run's")
+    call = {"num_inference_steps": steps}
+    if scheduler is None:
+        return Method("", call=call)
+    return Method("", lambda pipe: rivals.scheduler_of(pipe, scheduler(pipe)), call)
+
+
+def _is_flow(pipe: Any) -> bool:
+    return type(pipe.scheduler).__name__.startswith("FlowMatch")
+
+
+def _unipc(pipe: Any) -> Any:
+    from diffusers import UniPCMultistepScheduler
+
+    if _is_flow(pipe):
+        return rivals.unipc_flow(pipe)
+    return UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+
+
+def _dpm(pipe: Any) -> Any:
+    """DPM-Solver++ of order 2, on the pipeline's own shift of the noise levels."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    if not _is_flow(pipe):
+        return DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    shared = rivals.unipc_flow(pipe).config
+    kept = (
+        "prediction_type",
+        "use_flow_sigmas",
+        "flow_shift",
+        "use_dynamic_shifting",
+        "time_shift_type",
+        "num_train_timesteps",
+    )
+    return DPMSolverMultistepScheduler(**{name: shared[name] for name in kept})
+
+
+def _cached(rest: str, num_steps: int, fixed: dict[str, Any]) -> Method:
+    first, *settings = rest.split(",")
+    values: dict[str, Any] = {"interval": _number(rest, first, int), **fixed}
+    known = {field.name for field in fields(ZCacheConfig)}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or key not in known:
+            raise ConfigError(
+                f"setting {setting!r} is unknown; write name=value with one of: {', '.join(sorted(known))}"
+            )
+        values[key] = _value(text)
+    config = ZCacheConfig(**values)
+    config.plan(num_steps)
+    return Method.zcache("", config)
+
+
+def _value(text: str) -> Any:
+    words = {"yes": True, "no": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _alone(base: str) -> Callable[[str, int, Draw], Method]:
+    return lambda rest, num_steps, _: _cached(rest, num_steps, {"base": base, "reflect": False})
+
+
+def _teacache(rest: str, num_steps: int, _: Draw) -> Method:
+    threshold = _number(f"teacache:{rest}", rest, float)
+    interval = min(5, num_steps)
+    config = ZCacheConfig(interval, base="teacache", threshold=threshold, reflect=False)
+    return Method.zcache("", config)
+
+
+def _row(rest: str, num_steps: int, _: Draw) -> Method:
+    row = presets.row(rest)
+    row.config.plan(num_steps)
+    return Method.zcache("", row.config, family=f"{row.method} as in the paper")
+
+
+def _mask(rest: str, num_steps: int, _: Draw) -> Method:
+    interval = _number(f"cache-dit-mask:{rest}", rest, int)
+    full = ZCacheConfig.paper(interval).plan(num_steps).full_steps
+    return Method("", lambda pipe: peers.cache_dit_mask(pipe, full, num_steps))
+
+
+def _mag(rest: str, num_steps: int, draw: Draw) -> Method:
+    threshold = _number(f"mag:{rest}", rest, float)
+    known: dict[int, list[float]] = {}
+
+    @contextmanager
+    def apply(pipe: Any) -> Iterator[None]:
+        if id(pipe) not in known:
+            known[id(pipe)] = peers.mag_ratios(pipe, lambda: draw(pipe), num_steps)
+        with peers.diffusers_mag(pipe, threshold, 5, known[id(pipe)], num_steps):
+            yield
+
+    return Method("", apply)
+
+
+def _taylorseer_of_diffusers(lite: bool, rest: str, num_steps: int, _: Draw) -> Method:
+    interval = _number(f"diffusers-taylorseer:{rest}", rest, int)
+    return Method("", lambda pipe: peers.diffusers_taylorseer(pipe, interval, lite))
+
+
+def _by_threshold(cache: Callable[..., Any], counted: bool) -> Callable[[str, int, Draw], Method]:
+    def make(rest: str, num_steps: int, _: Draw) -> Method:
+        threshold = _number(f"threshold {rest}", rest, float)
+        more = (num_steps,) if counted else ()
+        return Method("", lambda pipe: cache(pipe, threshold, *more))
+
+    return make
+
+
+_KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
+    UNCACHED: lambda rest, num_steps, _: Method(""),
+    "steps": partial(_fewer, None),
+    "unipc": partial(_fewer, _unipc),
+    "dpm": partial(_fewer, _dpm),
+    "fora": _alone("fora"),
+    "taylorseer": _alone("taylorseer"),
+    "teacache": _teacache,
+    "zcache": lambda rest, num_steps, _: _cached(rest, num_steps, {}),
+    "row": _row,
+    "diffusers-taylorseer": partial(_taylorseer_of_diffusers, False),
+    "diffusers-taylorseer-lite": partial(_taylorseer_of_diffusers, True),
+    "first-block": _by_threshold(peers.diffusers_first_block, counted=False),
+    "mag": _mag,
+    "cache-dit-mask": _mask,
+    "cache-dit": _by_threshold(peers.cache_dit_dynamic, counted=True),
+}
+
+
+def _equal(interval: int, num_steps: int) -> list[str]:
+    """Everyone at as many full passes as Z-Cache at this interval has."""
+    full = len(ZCacheConfig(interval).plan(num_steps).full_steps)
+    return [
+        *(f"{word}:{full}" for word in ("steps", "unipc", "dpm")),
+        f"fora:{interval}",
+        f"zcache:{interval},base=teacache,reflect=no",
+        f"taylorseer:{interval}",
+        *(f"zcache:{interval},base={base}" for base in ("fora", "teacache")),
+        f"zcache:{interval}",
+    ]
+
+
+def _bases(interval: int, _: int) -> list[str]:
+    return [
+        f"zcache:{interval},base={base}{reflect}"
+        for base in bases.names()
+        for reflect in (",reflect=no", "")
+    ]
+
+
+def _weights(interval: int, _: int) -> list[str]:
+    return [f"zcache:{interval},weight={weight}" for weight in weights.names()]
+
+
+def _peers(interval: int, _: int) -> list[str]:
+    return [
+        f"diffusers-taylorseer:{interval}",
+        f"diffusers-taylorseer-lite:{interval}",
+        *(f"first-block:{threshold}" for threshold in (0.05, 0.1, 0.2)),
+        *(f"mag:{threshold}" for threshold in (0.06, 0.12, 0.24)),
+        f"cache-dit-mask:{interval}",
+        *(f"cache-dit:{threshold}" for threshold in (0.08, 0.16, 0.32)),
+    ]
+
+
+_SETS = {"equal": _equal, "bases": _bases, "weights": _weights, "peers": _peers}

@@ -1,0 +1,100 @@
+"""Drawing: batches of samples, each with every method, from the same seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..clock import LoopClock
+from ..errors import UnsupportedPipelineError
+from ..quality import Method
+from .prompts import sample
+from .store import Store
+
+ARGUMENT = {"image": "prompt", "video": "prompt", "class": "class_labels"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is drawn: sample i shows subject i modulo their number, from seed `seed` + i.
+
+    `call` holds the pipeline's other arguments. A batch is one pipeline call of `batch` samples that
+    stand together, whatever process makes it: caches that look at their input see the same.
+    """
+
+    kind: str
+    call: dict[str, Any]
+    subjects: Sequence[Any]
+    count: int
+    seed: int = 0
+    batch: int = 1
+
+    @property
+    def batches(self) -> list[range]:
+        """The indices of the samples, batch by batch."""
+        starts = range(0, self.count, self.batch)
+        return [range(start, min(start + self.batch, self.count)) for start in starts]
+
+    def arguments(self, indices: Sequence[int], **changes: Any) -> dict[str, Any]:
+        """The pipeline's arguments for these samples, with new generators (on the CPU, so that every
+        device draws the same noise)."""
+        return {
+            **self.call,
+            ARGUMENT[self.kind]: [sample(self.subjects, index) for index in indices],
+            **changes,
+            "generator": [torch.Generator("cpu").manual_seed(self.seed + i) for i in indices],
+            "output_type": "np",
+        }
+
+
+def applies(pipe: Any, method: Method, store: Store) -> bool:
+    """Put a method on a pipeline and take it off again; note why, if it does not know this pipeline."""
+    try:
+        with method.apply(pipe):
+            return True
+    except UnsupportedPipelineError as error:
+        store.write_cost(method.name, {"error": " ".join(str(error).split())})
+        return False
+
+
+def draw(pipe: Any, task: Task, method: Method, indices: range, store: Store) -> None:
+    """Draw one batch with a method and store it, unless it is there."""
+    if all(store.record(method.name, index) for index in indices):
+        return
+    with method.apply(pipe) as handle, LoopClock(pipe) as clock:
+        output = pipe(**task.arguments(indices, **method.call))
+    facts = {"full_passes": handle.report().full_passes} if hasattr(handle, "report") else {}
+    clips = frames_of(output)
+    seconds = clock.denoising / len(indices)
+    for index, frames in zip(indices, clips, strict=True):
+        store.write_frames(method.name, index, frames, task.kind == "video")
+        store.write_seconds(method.name, index, seconds)
+        subject = sample(task.subjects, index)
+        about = {"subject": subject, "seed": task.seed + index, "scores": {}}
+        store.write_record(method.name, index, {**about, **facts})
+
+
+def frames_of(output: Any) -> np.ndarray:
+    """Frames (P, F, H, W, 3) uint8 of a pipeline's output in [0, 1]; F is 1 for pictures."""
+    array = np.asarray(output.frames if hasattr(output, "frames") else output.images)
+    array = array[:, None] if array.ndim == 4 else array
+    return (array * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def count_flops(pipe: Any, task: Task, method: Method, store: Store) -> None:
+    """Count the denoiser's FLOPs for a sample of the first batch, in a run of its own: counting slows
+    a run down. Of a method that decides by its input, this is the first batch's number."""
+    if store.cost(method.name) is not None:
+        return
+    indices = task.batches[0]
+    name = type(getattr(pipe.transformer, "_orig_mod", pipe.transformer)).__name__
+    counter = FlopCounterMode(display=False)
+    with method.apply(pipe), counter:
+        pipe(**task.arguments(indices, **method.call))
+    total = sum(counter.get_flop_counts().get(name, {}).values())
+    store.write_cost(method.name, {"flops": total / len(indices)})

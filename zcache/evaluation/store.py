@@ -1,0 +1,133 @@
+"""The folder of one evaluation: what is done stays done, whenever the process is stopped.
+
+    settings.json                  what every number depends on; other settings are refused
+    samples/<method>/000012.png    a picture (.npz with `frames` for a clip), lossless
+    samples/<method>/000012.json   its facts and scores; written after the picture, so it says "done"
+    costs/<method>.json            FLOPs of one sample
+    timings/<method>/000012.json   seconds of the denoising loop, the only files that a second run
+                                   writes differently
+    results.json, table.md, timings.json
+
+Every file appears whole or not at all. Processes that share a run share the folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConfigError
+
+
+class Store:
+    """The files of one evaluation under `root`; indices count samples from 0."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def settle(self, settings: Mapping[str, Any]) -> None:
+        """Write the settings, or compare them with those that the folder was begun with.
+
+        Raises:
+            ConfigError: the folder holds samples of other settings; names the first that differs.
+        """
+        path = self.root / "settings.json"
+        begun = read_json(path)
+        wanted = json.loads(json.dumps(settings))
+        if begun is None:
+            write_json(path, wanted)
+            return
+        for key in sorted({*begun, *wanted}):
+            if begun.get(key) != wanted.get(key):
+                raise ConfigError(
+                    f"{self.root} was begun with {key} {_shown(begun.get(key))}, and {key} is "
+                    f"{_shown(wanted.get(key))} now: take the same settings, or another --out"
+                )
+
+    def record(self, method: str, index: int) -> dict[str, Any] | None:
+        """The facts and scores of a sample, None before it is drawn."""
+        return read_json(self._sample(method, index, ".json"))
+
+    def write_record(self, method: str, index: int, record: Mapping[str, Any]) -> None:
+        """Say that a sample is done; its frames were written before."""
+        write_json(self._sample(method, index, ".json"), record)
+
+    def frames(self, method: str, index: int) -> np.ndarray:
+        """The frames of a sample, (F, H, W, 3) uint8; F is 1 for a picture."""
+        path = self._sample(method, index, ".png")
+        if path.exists():
+            from PIL import Image
+
+            with Image.open(path) as picture:
+                return np.asarray(picture.convert("RGB"))[None]
+        with np.load(self._sample(method, index, ".npz")) as stored:
+            return stored["frames"]
+
+    def write_frames(self, method: str, index: int, frames: np.ndarray, clip: bool) -> None:
+        """Write (F, H, W, 3) uint8 frames without loss: a clip packed, a picture as PNG."""
+        held = io.BytesIO()
+        if clip:
+            np.savez_compressed(held, frames=frames)
+        else:
+            from PIL import Image
+
+            Image.fromarray(frames[0]).save(held, "PNG")
+        write_bytes(self._sample(method, index, ".npz" if clip else ".png"), held.getvalue())
+
+    def cost(self, method: str) -> dict[str, Any] | None:
+        """`flops` of one sample, or why there are none (`error`)."""
+        return read_json(self.root / "costs" / f"{file_name(method)}.json")
+
+    def write_cost(self, method: str, cost: Mapping[str, Any]) -> None:
+        write_json(self.root / "costs" / f"{file_name(method)}.json", cost)
+
+    def write_seconds(self, method: str, index: int, seconds: float) -> None:
+        """Note how long the denoising loop took for each sample of a batch."""
+        folder = self.root / "timings" / file_name(method)
+        write_json(folder / f"{index:06d}.json", {"seconds": seconds})
+
+    def seconds(self, method: str) -> list[float]:
+        """The noted seconds of a method's samples, in the order of the samples."""
+        folder = self.root / "timings" / file_name(method)
+        return [read_json(path)["seconds"] for path in sorted(folder.glob("[0-9]*.json"))]
+
+    def _sample(self, method: str, index: int, ending: str) -> Path:
+        return self.root / "samples" / file_name(method) / f"{index:06d}{ending}"
+
+
+def file_name(method: str) -> str:
+    """A method's name as the name of a folder; different for different methods."""
+    return re.sub(r"[^\w.,=+-]", lambda found: f"%{ord(found[0]):02X}", method)
+
+
+def read_json(path: Path) -> Any | None:
+    """What a JSON file holds, None if there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write sorted, indented JSON, whole or not at all."""
+    text = json.dumps(values, indent=1, sort_keys=True, allow_nan=False)
+    write_bytes(path, f"{text}\n".encode())
+
+
+def write_bytes(path: Path, held: bytes) -> None:
+    """Write a file, whole or not at all, and make its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(held)
+    os.replace(partial, path)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
