@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,9 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 
+
+os.environ["ZCACHE_STORE"] = tempfile.mkdtemp(prefix="zcache-test-store-")  # not the user's own
+atexit.register(shutil.rmtree, os.environ["ZCACHE_STORE"], ignore_errors=True)
 
 TINY = {
     "image": ("tiny-flux", write_flux, "FluxPipeline"),

@@ -18,6 +18,7 @@ from PIL import Image
 from zcache import CheckpointError, models
 from zcache.app import build_demo, device, engine, run, views
 from zcache.app.errors import told
+from zcache.baselines import Store
 from zcache.compare import Generation
 from zcache.request import APP, checked
 
@@ -38,9 +39,10 @@ KINDS = ("image", "video", "class")
 
 
 @pytest.fixture
-def engines(tinies):
-    """Engines on the tiny models, and afterwards those that were in use before."""
+def engines(tinies, tmp_path, monkeypatch):
+    """Engines on the tiny models with an empty store, and afterwards those in use before."""
     before = dict(engine._hosts)
+    monkeypatch.setattr(run, "store", lambda: Store(tmp_path / "store", 10**8))
     hosts = {kind: engine.Engine(name) for kind, name in tinies.items()}
     engine.use(hosts)
     yield hosts
@@ -68,12 +70,13 @@ def test_the_accelerated_side_comes_first_then_everything(engines, kind):
     first, last = run.outcomes(kind, **asked(kind))
 
     assert (set(first.paths), first.done, last.done) == ({"accelerated"}, False, True)
-    assert set(last.paths) == {"accelerated", "baseline", "side_by_side", "report"}
+    assert set(last.paths) == {"accelerated", "baseline", "side_by_side", "difference", "report"}
     assert set(last.report) >= REPORT_KEYS
     assert json.loads(Path(last.paths["report"]).read_text(encoding="utf-8")) == last.report
     frames = 5 if kind == "video" else 1
     for side, width in (("accelerated", 64), ("baseline", 64), ("side_by_side", 136)):
         assert decoded(last.paths[side]).shape == (frames, 64, width, 3)
+    assert decoded(last.paths["difference"]).shape == (1, 64, 64, 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -317,7 +320,7 @@ def client(served):
 def test_only_the_named_endpoints_are_public(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
 
-    assert list(endpoints) == [f"/compare_{kind}" for kind in KINDS]
+    assert list(endpoints) == [*(f"/compare_{kind}" for kind in KINDS), "/plan", "/info"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

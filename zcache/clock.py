@@ -108,14 +108,38 @@ def synchronize(device: torch.device) -> None:
 @contextmanager
 def before(owner: Any, name: str, call: Callable[[], None]) -> Iterator[None]:
     """Run `call` before each call of the method `owner.name`, on this instance only."""
-    original, shadowed = getattr(owner, name), name in vars(owner)
+    with _wrapped(owner, name, lambda original: _first(call, original)):
+        yield
 
-    @wraps(original)  # pipelines look at the signature
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
+
+@contextmanager
+def after(owner: Any, name: str, call: Callable[[Any], None]) -> Iterator[None]:
+    """Show `call` what each call of the method `owner.name` returns, on this instance only."""
+    with _wrapped(owner, name, lambda original: _then(original, call)):
+        yield
+
+
+def _first(call: Callable[[], None], original: Callable[..., Any]) -> Callable[..., Any]:
+    def both(*args: Any, **kwargs: Any) -> Any:
         call()
         return original(*args, **kwargs)
 
-    setattr(owner, name, wrapped)
+    return both
+
+
+def _then(original: Callable[..., Any], call: Callable[[Any], None]) -> Callable[..., Any]:
+    def both(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        call(result)
+        return result
+
+    return both
+
+
+@contextmanager
+def _wrapped(owner: Any, name: str, wrap: Callable[[Any], Callable[..., Any]]) -> Iterator[None]:
+    original, shadowed = getattr(owner, name), name in vars(owner)
+    setattr(owner, name, wraps(original)(wrap(original)))  # pipelines look at the signature
     try:
         yield
     finally:

@@ -18,21 +18,24 @@ import json
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from . import ZCacheConfig, enabled, environment, metrics
-from .clock import LoopClock, before
+from .clock import LoopClock, after, before, torch_device
 from .request import frame_count, side
+from .sampler import previous_sample
 
 Call = Mapping[str, Any]
 OnPass = Callable[[int, str, int], None]  # (step, kind of pass, number of steps)
 OnSidePass = Callable[[str, int, str, int], None]  # the same, after the name of the side
 
 SIDES = ("accelerated", "baseline")
+ALONE = "alone"  # the base strategy without reflection
 PLAIN = "plain"  # the kind of pass in a run without cache
 WARM_UP_STEPS = 2
 
@@ -44,13 +47,18 @@ class Generation:
     """One finished run: its frames and its times in seconds; `report` only where a cache ran.
 
     `frames` is (F, H, W, 3) uint8: one frame for each picture of the batch, or for each frame of
-    a video.
+    a video. `latents` is (steps, ...) float16, what the sampling had after each step, where it was
+    traced. `device` and `taken` say where and when; `stored` that it was not run now.
     """
 
     frames: np.ndarray
     seconds: float
     denoise_seconds: float
     report: dict[str, Any] | None = None
+    latents: np.ndarray | None = None
+    device: str = ""
+    taken: str = ""
+    stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,24 +76,24 @@ def generate(
     config: ZCacheConfig | None = None,
     seed: int = 0,
     on_pass: OnPass | None = None,
+    trace: bool = False,
 ) -> Generation:
     """Run `pipe(**call)` once, with the cache if `config` is given, and take its time.
 
     `call` needs `num_inference_steps`; the generator is made here from `seed`, on the CPU so
     that every device draws the same noise. `on_pass` is called as each pass begins; the kind is
-    `full`, `forecast` or `reflect`, and `plain` without a cache.
+    `full`, `forecast` or `reflect`, and `plain` without a cache. `trace` keeps the latents.
 
     Raises:
         ConfigError, RequestError: an impossible schedule or size, before anything runs.
     """
     check(call, config)
     if config is None:
-        return _timed(pipe, call, seed, on_pass)
+        return _timed(pipe, call, seed, on_pass, trace)
     with enabled(pipe, config) as handle:
         handle.on_pass = on_pass
-        result = _timed(pipe, call, seed)
-        report = handle.report().to_dict()
-    return Generation(result.frames, result.seconds, result.denoise_seconds, report)
+        result = _timed(pipe, call, seed, trace=trace)
+        return replace(result, report=handle.report().to_dict())
 
 
 def compare(
@@ -106,26 +114,77 @@ def stages(
     config: ZCacheConfig,
     seed: int = 0,
     on_pass: OnSidePass | None = None,
+    baseline: Generation | None = None,
+    alone: bool = False,
 ) -> Iterator[Generation | Comparison]:
     """Yield the accelerated Generation as soon as it is there, then the Comparison.
 
-    `on_pass` is called with "accelerated" or "baseline" before the arguments of `generate`'s.
+    `on_pass` is called with the name of the side before the arguments of `generate`'s: "accelerated",
+    "baseline" or "alone". A `baseline` from an earlier run of the same call and seed is not run again.
+    With `alone`, the base strategy without reflection is run too, and its figures are in the report.
     """
     check(call, config)
     with enabled(pipe, config):  # refuses here what it would refuse later, before anything runs
         pass
     warm_up(pipe, call)
-    watch = {side_name: partial(on_pass, side_name) if on_pass else None for side_name in SIDES}
-    accelerated = generate(pipe, call, config, seed, watch["accelerated"])
+    watch = {
+        side_name: partial(on_pass, side_name) if on_pass else None for side_name in (*SIDES, ALONE)
+    }
+    accelerated = generate(pipe, call, config, seed, watch["accelerated"], trace=True)
     yield accelerated
-    baseline = generate(pipe, call, None, seed, watch["baseline"])
+    if baseline is None:
+        baseline = generate(pipe, call, None, seed, watch["baseline"], trace=True)
     report = summary(accelerated, baseline) | {
         "seed": seed,
         "config": config.to_dict(),
         "call": {k: v for k, v in call.items() if _is_plain(v)},
         **environment.describe(pipe),
+        "errors": errors(accelerated, baseline),
+        **origin(accelerated, baseline),
     }
+    if alone and config.reflect:
+        bare = config.replace(reflect=False)
+        base = generate(pipe, call, bare, seed, watch[ALONE], trace=True)
+        report["base_alone"] = {
+            **summary(base, baseline),
+            "errors": errors(base, baseline),
+        }
     yield Comparison(accelerated, baseline, _plain(report))
+
+
+def errors(run: Generation, baseline: Generation) -> list[float]:
+    """Return the distance of the latent from the baseline's after each step, relative to its size;
+    empty where the latents were not traced."""
+    if run.latents is None or baseline.latents is None:
+        return []
+    pairs = zip(run.latents, baseline.latents, strict=True)
+    return [_distance(ours.astype(np.float32), plain.astype(np.float32)) for ours, plain in pairs]
+
+
+def _distance(ours: np.ndarray, plain: np.ndarray) -> float:
+    size = float(np.linalg.norm(plain))
+    return float(np.linalg.norm(ours - plain)) / size if size else 0.0
+
+
+def origin(accelerated: Generation, baseline: Generation) -> dict[str, Any]:
+    """Return where the baseline is from, and the speedup as an estimate if its time cannot be
+    measured against this device's."""
+    known = {
+        "baseline_from": "the store" if baseline.stored else "this run",
+        "baseline_device": baseline.device,
+        "baseline_taken": baseline.taken,
+        "speedup_is": "measured",
+    }
+    ran = accelerated.report or {}
+    if baseline.device == accelerated.device or not ran.get("full_passes"):
+        return known
+    full = ran["seconds"]["full"] / ran["full_passes"]
+    return known | {
+        "speedup_is": "estimated",
+        "speedup_how": f"{ran['num_steps']} steps of {full:.3g} s, a full step of this run, over its "
+        f"{accelerated.denoise_seconds:.3g} s; the plain run was timed on {baseline.device}",
+        "speedup": ran["num_steps"] * full / accelerated.denoise_seconds,
+    }
 
 
 def summary(accelerated: Generation, baseline: Generation) -> dict[str, Any]:
@@ -192,18 +251,40 @@ def warm_up(pipe: Any, call: Call) -> None:
     done.add(shape)
 
 
-def _timed(pipe: Any, call: Call, seed: int, on_pass: OnPass | None = None) -> Generation:
+def _timed(
+    pipe: Any, call: Call, seed: int, on_pass: OnPass | None = None, trace: bool = False
+) -> Generation:
     import torch
 
     generator = torch.Generator("cpu").manual_seed(seed)
+    traced: list[Any] = []
     with ExitStack() as stack:
+        if trace:
+            keep = after(pipe.scheduler, "step", lambda result: traced.append(_half(result)))
+            stack.enter_context(keep)
         if on_pass is not None:
             counted = _counter(on_pass, call["num_inference_steps"])
             counted()
             stack.enter_context(before(pipe.scheduler, "step", counted))
         clock = stack.enter_context(LoopClock(pipe))
         output = pipe(**call, generator=generator)
-    return Generation(_frames(output), clock.total, clock.denoising)
+    return Generation(
+        _frames(output),
+        clock.total,
+        clock.denoising,
+        latents=np.stack([latent.cpu().numpy() for latent in traced]) if traced else None,
+        device=environment.device_name(torch_device(pipe)),
+        taken=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _half(result: Any) -> Any:
+    """Return a copy of the latent a step returned, in half precision, still on its device."""
+    import torch
+
+    latent = previous_sample(result).detach()
+    limit = torch.finfo(torch.float16).max
+    return torch.nan_to_num(latent.float()).clamp(-limit, limit).to(torch.float16)
 
 
 def _counter(on_pass: OnPass, num_steps: int) -> Callable[[], None]:

@@ -11,6 +11,13 @@ import numpy as np
 if TYPE_CHECKING:
     from .compare import Comparison
 
+HEAT = (
+    (12, 8, 38),
+    (101, 21, 110),
+    (212, 72, 66),
+    (250, 193, 39),
+    (252, 255, 164),
+)  # dark to bright
 GAP = 8  # pixels of white between the two sides
 # Every browser plays 8-bit 4:2:0 H.264; +faststart lets it begin before the file has come.
 H264: dict[str, Any] = {
@@ -56,6 +63,19 @@ def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return two (F, H, W, 3) uint8 sides of one size beside each other, (F, H, 2W + 8, 3)."""
     gap = np.full((*left.shape[:2], GAP, 3), 255, np.uint8)
     return np.concatenate([left, gap, right], axis=2)
+
+
+def heat_map(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return a picture (1, H, W, 3) of where two sides differ, and the difference it shows brightest.
+
+    A pixel's difference is that of its most different channel, of 255, averaged over the frames.
+    """
+    difference = np.abs(left.astype(np.int16) - right).max(axis=-1).mean(axis=0)
+    brightest = max(1, int(np.ceil(difference.max())))
+    colours = np.array(HEAT, float)
+    levels = np.linspace(0, brightest, len(colours))
+    channels = [np.interp(difference, levels, colours[:, c]) for c in range(3)]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)[None], brightest
 
 
 def write_comparison(

@@ -15,7 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import bases
-from .architectures import Shape, find
+from .architectures import Architecture, Shape, find
 from .blend import tensors
 from .config import ZCacheConfig
 from .granularity import bind
@@ -70,10 +70,15 @@ def pass_cost(model: str, granularity: str, shape: Shape | None = None) -> PassC
         ConfigError: an unknown model.
     """
     architecture = find(model)
+    return count(architecture, granularity, shape or architecture.shape)
+
+
+def count(architecture: Architecture, granularity: str, shape: Shape) -> PassCost:
+    """Count one full and one cached pass of an architecture."""
     transformer = architecture.build("meta")
     binding = bind(granularity, transformer)
     with torch.device("meta"):
-        arguments = architecture.arguments(shape or architecture.shape, architecture.config)
+        arguments = architecture.arguments(shape, architecture.config)
 
     def call() -> Any:
         return transformer(**arguments)
@@ -99,8 +104,17 @@ def estimate(
     Raises:
         ConfigError: an unknown model, or a config that does not fit the steps.
     """
+    config.plan(num_steps)
+    return price(model, config, num_steps, pass_cost(model, config.granularity, shape))
+
+
+def price(model: str, config: ZCacheConfig, num_steps: int, cost: PassCost) -> Estimate:
+    """The cost of a run whose passes cost `cost`.
+
+    Raises:
+        ConfigError: a config that does not fit the steps.
+    """
     plan = config.plan(num_steps)
-    cost = pass_cost(model, config.granularity, shape)
     full, forecast, reflect = (plan.count(kind) for kind in Kind)
     total = full * cost.full + (forecast + reflect) * cost.cached
     plain = num_steps * cost.full

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -9,15 +10,22 @@ from collections.abc import Iterator
 import gradio as gr
 import spaces
 
-from .. import compare, models
+from .. import compare, costs, models
 from ..request import Request
 from ..schedule import Kind
-from . import engine
+from . import engine, pace
 from .errors import StoppedError, told
 
-GPU_SECONDS = {"image": 120, "video": 300, "class": 60}  # asked of ZeroGPU
+OVERHEAD_SECONDS = 15  # a cold worker fetches the weights from the disk
+MARGIN = 1.4  # a run that exceeds what was asked for is aborted
+SECONDS_ASKED = (20, 600)
+ALONE_SECONDS = 20.0  # the longest run of the base alone that is made besides
 UPDATE_SECONDS = 0.1
-SIDE_NAMES = {"accelerated": "Z-Cache", "baseline": "plain pipeline"}
+SIDE_NAMES = {
+    "accelerated": "Z-Cache",
+    "baseline": "plain pipeline",
+    compare.ALONE: "base without reflection",
+}
 
 _stops: dict[str, threading.Event] = {}
 
@@ -38,32 +46,63 @@ def forget(run: str) -> None:
     _stops.pop(run, None)
 
 
-def seconds_of(request: Request, *_: object) -> int:
-    """Return how many seconds of a shared GPU are asked for."""
-    return GPU_SECONDS[request.kind]
+def check(run: str) -> None:
+    """Raise StoppedError if the run of this name was stopped."""
+    if run in _stops and _stops[run].is_set():
+        raise StoppedError("stopped")
+
+
+def seconds_of(
+    request: Request, run: str, baseline: compare.Generation | None, alone: bool, *_: object
+) -> int:
+    """Return how many seconds of a shared GPU to ask for: what the run is expected to take."""
+    model = engine.of(request.kind).model
+    times = pace.seconds(model, request, costs.of(model, request), "cuda")
+    if times is None:
+        return SECONDS_ASKED[1] // 2
+    needed = times["accelerated"] * (1 + alone) + (times["plain"] if baseline is None else 0)
+    low, high = SECONDS_ASKED
+    return min(max(low, math.ceil(OVERHEAD_SECONDS + MARGIN * needed)), high)
+
+
+def shows_base_alone(request: Request) -> bool:
+    """Whether the base without reflection is run too: where it is known to cost little time."""
+    model = engine.of(request.kind).model
+    times = pace.seconds(model, request, costs.of(model, request), models.default_device().type)
+    return request.reflect and times is not None and times["accelerated"] <= ALONE_SECONDS
 
 
 @spaces.GPU(duration=seconds_of)
-def run_on_device(request: Request, run: str) -> Iterator[compare.Generation | compare.Comparison]:
+def run_on_device(
+    request: Request, run: str, baseline: compare.Generation | None = None, alone: bool = False
+) -> Iterator[compare.Generation | compare.Comparison]:
     """Yield the accelerated generation, then the comparison, of one request.
 
     Arguments and results are plain data, so that they can cross to a worker process and back.
     """
     with told():
         host = engine.of(request.kind)
-        meter = Meter(request, _stops.setdefault(run, threading.Event()))
+        meter = Meter(request, _stops.setdefault(run, threading.Event()), baseline is None, alone)
         call = models.call_arguments(host.model, request)
         yield from compare.stages(
-            host.pipeline(), call, request.config(), request.seed, meter.on_pass
+            host.pipeline(),
+            call,
+            request.config(),
+            request.seed,
+            meter.on_pass,
+            baseline,
+            alone,
         )
 
 
 class Meter:
     """Tells the page how far a run is; the bar grows with the passes that cost time."""
 
-    def __init__(self, request: Request, stopped: threading.Event) -> None:
-        plan = request.config().plan(request.steps)
-        self._total = plan.count(Kind.FULL) + request.steps
+    def __init__(
+        self, request: Request, stopped: threading.Event, plain: bool = True, alone: bool = False
+    ) -> None:
+        full = request.config().plan(request.steps).count(Kind.FULL)
+        self._total = full * (1 + alone) + request.steps * plain
         self._done = 0
         self._told = 0.0
         self._stopped = stopped

@@ -10,10 +10,13 @@ import gradio as gr
 from .. import bases, weights
 from ..config import GRANULARITIES, MAX_ORDER
 from ..request import APP, EXAMPLES, PROMPT_LENGTH, SEED_MAX, Request
-from . import run
+from . import engine, plans, run
+from .flights import visitor
 from .inputs import own_frames, own_rate
 
-ON_DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1}
+# One device serves all, but those who wait must be in here: equal runs are shared, any can be stopped.
+ON_DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 8}
+AT_ONCE: dict[str, Any] = {"queue": False}
 HIDDEN: dict[str, Any] = {"visible": False}
 whole = "{}, a whole number from {} to {}".format
 
@@ -28,9 +31,10 @@ def compare_image(
     seed: int,
     order: int,
     granularity: str,
+    request: gr.Request,
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one prompt with and without Z-Cache; return baseline file, accelerated file, report."""
-    outcome = run.last("image", **locals())
+    outcome = run.last("image", **_asked(locals()))
     return outcome.paths["baseline"], outcome.paths["accelerated"], outcome.report
 
 
@@ -46,10 +50,11 @@ def compare_video(
     granularity: str,
     frames: int,
     fps: int,
+    request: gr.Request,
 ) -> tuple[str, str, str, dict[str, Any]]:
     """Film one prompt with and without Z-Cache; return baseline, accelerated and side-by-side clip,
     report."""
-    outcome = run.last("video", **locals())
+    outcome = run.last("video", **_asked(locals()))
     sides = ("baseline", "accelerated", "side_by_side")
     return *(outcome.paths[side] for side in sides), outcome.report
 
@@ -64,15 +69,36 @@ def compare_class(
     seed: int,
     order: int,
     granularity: str,
+    request: gr.Request,
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one class, given by name or number, with and without Z-Cache; return baseline file,
     accelerated file, report."""
-    outcome = run.last("class", **locals())
+    outcome = run.last("class", **_asked(locals()))
     return outcome.paths["baseline"], outcome.paths["accelerated"], outcome.report
 
 
+def plan(
+    kind: str,
+    interval: int,
+    base: str,
+    weight: str,
+    reflect: bool,
+    steps: int,
+    order: int,
+    granularity: str,
+    frames: int | None,
+) -> dict[str, Any]:
+    """Return schedule, walk, FLOPs and expected seconds of a run, at once and without running it."""
+    return plans.plan(**locals())
+
+
+def info() -> dict[str, Any]:
+    """Return the models and whether they are loaded, the versions, and the limits of this app."""
+    return plans.info()
+
+
 def add_endpoints() -> None:
-    """Add /compare_image, /compare_video and /compare_class to the page in progress.
+    """Add /compare_image, /compare_video, /compare_class, /plan and /info to the page in progress.
 
     Their inputs have no limits of their own: a browser and a program are told the same sentence.
     """
@@ -92,11 +118,30 @@ def add_endpoints() -> None:
     )
     _add(compare_class, label + _settings(), _files("picture (PNG)", "Baseline", "Accelerated"))
 
+    kind = gr.Textbox("image", label=_one_of("Kind", tuple(engine.EMBEDDED)), **HIDDEN)
+    interval, base, weight, reflect, steps, _, order, granularity = _settings()
+    frames = gr.Number(None, label=whole("Frames of a video, 4k + 1", *APP.frames), **HIDDEN)
+    settings = [kind, interval, base, weight, reflect, steps, order, granularity, frames]
+    _expose(plan, settings, [gr.JSON(label="Plan", **HIDDEN)], AT_ONCE)
+    _expose(info, [], [gr.JSON(label="App", **HIDDEN)], AT_ONCE)
+
+
+def _asked(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of an endpoint with the visitor's name in the request's place."""
+    settings = dict(given)
+    return {"visitor": visitor(settings.pop("request")), **settings}
+
 
 def _add(function: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> None:
     outputs.append(gr.JSON(label="Report", **HIDDEN))
+    _expose(function, inputs, outputs, ON_DEVICE)
+
+
+def _expose(
+    function: Callable[..., Any], inputs: list[Any], outputs: list[Any], how: dict[str, Any]
+) -> None:
     trigger = gr.Button(**HIDDEN)
-    trigger.click(function, inputs, outputs, api_name=function.__name__, **ON_DEVICE)
+    trigger.click(function, inputs, outputs, api_name=function.__name__, **how)
 
 
 def _settings() -> list[Any]:

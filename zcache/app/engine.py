@@ -182,6 +182,11 @@ def of(kind: str) -> Engine:
     return _hosts[kind]
 
 
+def all_hosts() -> dict[str, Engine]:
+    """Return the engines by kind."""
+    return dict(_hosts)
+
+
 def _after_fork() -> None:
     """Free a worker process of what the threads of its parent held and were about to do."""
     global in_use

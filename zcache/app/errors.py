@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import html
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +20,9 @@ class StoppedError(ZCacheError):
 
 logger = logging.getLogger(__name__)
 
+PATH = re.compile(r"(?<![\w:/.<])/(?:[^\s/'\"<>]+/)+([^\s/'\"<>:,;]+)")
 MEMORY = "The GPU ran out of memory: choose fewer steps or a smaller model, and run again."
+DISK = "The server's disk is full: try again in a few minutes."
 BROKEN = "The run failed for a reason inside the server; it is in the server's log. Run again."
 
 
@@ -39,12 +43,24 @@ def told() -> Iterator[None]:
         raise _error("Cannot run this", str(error)) from error
     except Exception as error:
         logger.exception("a run failed")
-        memory = "OutOfMemory" in type(error).__name__ or isinstance(error, MemoryError)
-        raise _error(
-            "Out of memory" if memory else "Run failed", MEMORY if memory else BROKEN
-        ) from error
+        raise _error(*_unexpected(error)) from error
+
+
+def _unexpected(error: Exception) -> tuple[str, str]:
+    """Return title and sentence for an error nobody raised on purpose; nothing of it is shown."""
+    if "OutOfMemory" in type(error).__name__ or isinstance(error, MemoryError):
+        return "Out of memory", MEMORY
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Disk full", DISK
+    return "Run failed", BROKEN
+
+
+def public(text: str) -> str:
+    """Return `text` with the last name of each path of this machine in the path's place."""
+    return PATH.sub(r"\1", text)
 
 
 def _error(title: str, sentence: str) -> gr.Error:
+    sentence = public(sentence)
     shown = html.escape(sentence[:1].upper() + sentence[1:], quote=False)
     return gr.Error(shown, title=title, print_exception=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from . import views
+from . import drawings, views
 from .run import Outcome
 
 HEIGHT = 420  # pixels
@@ -33,12 +33,13 @@ def build(kind: str) -> dict[str, Any]:
         "figures": gr.HTML(views.waiting(kind), elem_classes="zc-figures", padding=False)
     }
     if kind == "video":
-        shown |= _pair(_clip, "zc-pair zc-clips")
-        shown["strip"] = _strip()
+        shown |= _pair(_clip, "zc-pair zc-clips") | _steps()
     else:
-        shown |= _overlay()
-        shown["strip"] = _strip()
-        shown |= _pair(_picture, "zc-pair zc-pictures")
+        shown |= _overlay() | _steps() | _pair(_picture, "zc-pair zc-pictures")
+    with gr.Accordion("Where they differ", open=False):
+        shown["difference"] = gr.Image(
+            label="Difference", alt_text="Heat map of the difference", **PICTURE
+        )
     with gr.Accordion("Report and files", open=False):
         shown["report"] = gr.JSON(label="Report", show_label=False)
         shown["files"] = gr.Files(label="Files", interactive=False)
@@ -85,8 +86,9 @@ def _clip(label: str) -> gr.Video:
     return gr.Video(label=label, min_width=120, **CLIP)
 
 
-def _strip() -> gr.HTML:
-    return gr.HTML(elem_classes="zc-steps", padding=False)
+def _steps() -> dict[str, Any]:
+    names = ("strip", "errors")
+    return {name: gr.HTML(elem_classes="zc-steps", padding=False) for name in names}
 
 
 def _halfway(outcome: Outcome) -> dict[str, Any]:
@@ -96,6 +98,8 @@ def _halfway(outcome: Outcome) -> dict[str, Any]:
         "first": gr.Image(accelerated, visible=True, label=views.HALFWAY),
         "slider": gr.ImageSlider(visible=False),
         "strip": "",
+        "errors": "",
+        "difference": None,
         "baseline": None,
         "accelerated": accelerated,
         "report": None,
@@ -111,6 +115,10 @@ def _finished(outcome: Outcome) -> dict[str, Any]:
         "first": gr.Image(None, visible=False),
         "slider": gr.ImageSlider(sides, visible=True),
         "strip": views.timeline(report["walk"]),
+        "errors": drawings.error_chart(report),
+        "difference": gr.Image(
+            paths["difference"], label=f"Brightest: {report['largest_difference']} of 255"
+        ),
         "baseline": sides[0],
         "accelerated": sides[1],
         "report": report,

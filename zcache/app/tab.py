@@ -11,6 +11,7 @@ import gradio as gr
 from ..request import SEED_MAX, Request
 from . import device, inputs, outputs, run
 from .endpoints import ON_DEVICE
+from .flights import visitor
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {**PRIVATE, "queue": False, "show_progress": "hidden"}
@@ -47,7 +48,7 @@ def _wire_runs(kind: str, given: dict[str, Any], shown: dict[str, Any]) -> None:
 
     def compare(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         asked = {name: values[part] for name, part in settings.items()}
-        for outcome in run.outcomes(kind, _name(kind, request), **asked):
+        for outcome in run.outcomes(kind, _name(kind, request), visitor(request), **asked):
             yield outputs.of_outcome(shown, outcome)
 
     def stop(request: gr.Request) -> None:

@@ -41,24 +41,38 @@ def cards(report: dict[str, Any]) -> str:
         f"{report['full_passes']} of {report['num_steps']}",
         f"computed; {report['forecast_passes']} predicted, {report['reflect_passes']} redone",
     )
-    ends = (report["baseline_seconds_end_to_end"], report["accelerated_seconds_end_to_end"])
     times = " → ".join(_seconds(report[k]) for k in ("baseline_seconds", "accelerated_seconds"))
-    figures = (
-        (f"{report['speedup']:.2f}×", "faster, measured on the denoising loop", "speedup"),
-        (times, "denoising: plain → Z-Cache", "times"),
-        (
-            " → ".join(map(_seconds, ends)),
-            f"end to end, {report['speedup_end_to_end']:.2f}× faster",
-            "ends",
-        ),
+    ends = (report["baseline_seconds_end_to_end"], report["accelerated_seconds_end_to_end"])
+    whole = f"end to end: {' → '.join(map(_seconds, ends))}, {report['speedup_end_to_end']:.2f}×"
+    figures = [
+        (f"{report['speedup']:.2f}×", f"faster, {report['speedup_is']}", "speedup"),
+        (times, f"denoising: plain → Z-Cache; {whole}", "times"),
         (*_likeness(report), "likeness"),
         (*counts, "steps"),
-    )
+    ]
+    if report.get("flops_speedup"):
+        flops = f"{report['flops_speedup']:.2f}× fewer"
+        figures.insert(2, (flops, "FLOPs, the most a clock could show", "flops"))
     cells = "".join(
         f'<div class="zc-card zc-{name}"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
         for value, label, name in figures
     )
-    return f'<div class="zc-cards" role="status">{cells}</div>{_fallbacks(report["fallbacks"])}'
+    return (
+        f'<div class="zc-cards" role="status">{cells}</div>'
+        f'<div class="zc-origin">{escape(origin(report))}</div>{_fallbacks(report["fallbacks"])}'
+    )
+
+
+def origin(report: dict[str, Any]) -> str:
+    """Return one sentence on where the plain run is from, and one on an estimate."""
+    when = report["baseline_taken"].replace("T", " ").replace("+00:00", " UTC")
+    if report["baseline_from"] == "the store":
+        said = f"The plain run is from the store: timed {when} on {report['baseline_device']}."
+    else:
+        said = f"The plain run was timed now, on {report['baseline_device']}."
+    if report["speedup_is"] == "estimated":
+        said += f" The speedup is estimated: {report['speedup_how']}."
+    return said
 
 
 def timeline(walk: str) -> str:

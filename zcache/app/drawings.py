@@ -1,0 +1,150 @@
+"""Small pictures as inline SVG: the error of a run, a weight function, the walk over the steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from .. import weights
+from ..schedule import Kind, Pass
+from ..weights import weight_at
+
+WIDTH, HEIGHT = 640, 180
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 26  # room for the axes
+MEANING = {
+    Kind.FULL: "computed in full: the whole network runs, and what it added is remembered.",
+    Kind.FORECAST: "predicted: what the network would have added is guessed from the full steps so "
+    "far, so almost nothing runs.",
+    Kind.REFLECT: "redone: the next full step is known by now, so the guess becomes a blend of past "
+    "and future. Almost nothing runs here either.",
+}
+TONE = {Kind.FULL: "full", Kind.FORECAST: "forecast", Kind.REFLECT: "reflect"}
+
+
+def error_chart(report: dict[str, Any]) -> str:
+    """Return how far each step of a run was from the plain one, with and without reflection."""
+    lines = [("Z-Cache", "ours", report.get("errors") or [])]
+    alone = (report.get("base_alone") or {}).get("errors")
+    if alone:
+        lines.append((f"{report['config']['base']} alone", "alone", alone))
+    top = max((error for _, _, errors in lines for error in errors), default=0.0)
+    if not top:
+        return ""
+    steps = len(lines[0][2])
+    drawn = "".join(
+        f'<polyline class="zc-line zc-{style}" points="{_points(errors, steps - 1, top)}"/>'
+        for _, style, errors in lines
+    )
+    marks = "".join(
+        f'<circle class="zc-dot" cx="{_x(step, steps - 1):.1f}" '
+        f'cy="{_y(lines[0][2][step], top):.1f}" r="3"/>'
+        for step in report["full_steps"]
+        if step < steps
+    )
+    ends = ", ".join(f"{name} ends at {errors[-1]:.1%}" for name, _, errors in lines)
+    legend = "".join(
+        f'<span><i class="zc-key zc-{style}"></i>{escape(name)}</span>' for name, style, _ in lines
+    )
+    return (
+        '<figure class="zc-chart"><figcaption>Distance from the plain run after each step '
+        f"(dots: full steps); {escape(ends)}</figcaption>"
+        f"{_svg(_axes(steps - 1, top, 'step') + drawn + marks, f'Error per step: {ends}')}"
+        f'<div class="zc-legend">{legend}</div></figure>'
+    )
+
+
+def weight_curve(name: str, interval: int) -> str:
+    """Return the weight of the newer full step along one window, as a curve; "" for no such name."""
+    if name not in weights.names():
+        return ""
+    function, last = weights.resolve(name), max(2, interval)
+    values = [weight_at(function, j, 0, last) for j in range(1, last + 1)]
+    bars = "".join(
+        f'<circle class="zc-dot" cx="{_x(j, last):.1f}" cy="{_y(value, 1.0):.1f}" r="4"/>'
+        for j, value in enumerate(values, 1)
+    )
+    fine = 60
+    curve = [weight_at(function, max(1, j), 0, fine) for j in range(fine + 1)]
+    line = f'<polyline class="zc-line zc-ours" points="{_points(curve, fine, 1.0)}"/>'
+    caption = f"Trust in the newer full step along a window of {last} steps: {name}"
+    return (
+        f'<figure class="zc-chart zc-weight"><figcaption>{escape(caption)}</figcaption>'
+        f"{_svg(_axes(last, 1.0, 'step of the window') + line + bars, caption)}</figure>"
+    )
+
+
+def walk(passes: Sequence[Pass], shown: int) -> str:
+    """Return the first `shown` passes of a walk as a path over the steps, the last of them in words."""
+    shown = min(max(1, shown), len(passes))
+    steps = max(p.step for p in passes)
+    rows = _rows(passes)
+    height = TOP + BOTTOM + 26 * (max(rows) + 1)
+    spots = [(_x(p.step, steps), TOP + 13 + 26 * row) for p, row in zip(passes, rows, strict=True)]
+    path = " ".join(f"{x:.1f},{y}" for x, y in spots[:shown])
+    cells = "".join(
+        f'<g class="zc-pass zc-{TONE[p.kind]}{" zc-now" if i == shown - 1 else ""}">'
+        f'<circle cx="{x:.1f}" cy="{y}" r="9"/><text x="{x:.1f}" y="{y + 4}">{p.kind.value}</text></g>'
+        for i, (p, (x, y)) in enumerate(zip(passes[:shown], spots, strict=False))
+    )
+    ticks = "".join(
+        f'<text class="zc-tick" x="{_x(step, steps):.1f}" y="{height - 6}">{step}</text>'
+        for step in range(steps + 1)
+    )
+    now = passes[shown - 1]
+    trust = (
+        f" The future counts {now.weight:.0%} here."
+        if now.weight is not None and now.weight < 1
+        else ""
+    )
+    told = f"Pass {shown} of {len(passes)}. Step {now.step} is {MEANING[now.kind]}{trust}"
+    full = sum(p.kind is Kind.FULL for p in passes[:shown])
+    line = f'<polyline class="zc-path" points="{path}"/>'
+    return (
+        '<figure class="zc-chart zc-walk">'
+        f"{_svg(line + cells + ticks, told, height)}"
+        f'<figcaption role="status">{escape(told)} So far the whole network ran {full} '
+        f"time{'s' if full != 1 else ''}.</figcaption></figure>"
+    )
+
+
+def _rows(passes: Iterable[Pass]) -> list[int]:
+    """Return the row of each pass: one lower with every way back, so that no two overlap."""
+    rows, row, before = [], 0, -1
+    for p in passes:
+        row += p.step <= before
+        rows.append(row)
+        before = p.step
+    return rows
+
+
+def _x(step: float, last: float) -> float:
+    return LEFT + (WIDTH - LEFT - RIGHT) * step / max(1, last)
+
+
+def _y(value: float, top: float) -> float:
+    return TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top)
+
+
+def _points(values: Sequence[float], last: float, top: float) -> str:
+    return " ".join(f"{_x(i, last):.1f},{_y(v, top):.1f}" for i, v in enumerate(values))
+
+
+def _axes(last: int, top: float, what: str) -> str:
+    stride = max(1, math.ceil(last / 10))
+    across = "".join(
+        f'<text class="zc-tick" x="{_x(step, last):.1f}" y="{HEIGHT - 10}">{step}</text>'
+        for step in range(0, last + 1, stride)
+    )
+    up = "".join(
+        f'<text class="zc-tick zc-side" x="{LEFT - 6}" y="{_y(v, top) + 4:.1f}">{v:.0%}</text>'
+        f'<line class="zc-grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" '
+        f'y1="{_y(v, top):.1f}" y2="{_y(v, top):.1f}"/>'
+        for v in (0, top / 2, top)
+    )
+    return f"<title>{escape(what)}</title>{across}{up}"
+
+
+def _svg(inside: str, label: str, height: int = HEIGHT) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">{inside}</svg>'

@@ -1,0 +1,131 @@
+"""Runs in progress: equal ones share one result, and a visitor has few at once."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+import gradio as gr
+
+from ..request import RequestError
+from .errors import StoppedError
+
+Stage = TypeVar("Stage")
+POLL_SECONDS = 0.2
+AT_ONCE = 4  # runs of one visitor
+
+_lock = threading.Lock()
+_flights: dict[Hashable, Flight] = {}
+_visitors: Counter[str] = Counter()
+
+
+class Flight(Generic[Stage]):
+    """One run in progress: the first caller makes its stages, the others read along."""
+
+    def __init__(self) -> None:
+        self._stages: list[Stage] = []
+        self._changed = threading.Condition()
+        self._error: Exception | None = None
+        self._ended = self._abandoned = False
+
+    def lead(self, stages: Iterator[Stage]) -> Iterator[Stage]:
+        """Make and yield the stages, for the others too."""
+        try:
+            for stage in stages:
+                with self._changed:
+                    self._stages.append(stage)
+                    self._changed.notify_all()
+                yield stage
+        except StoppedError:
+            self._abandoned = True
+            raise
+        except Exception as error:
+            self._error = error
+            raise
+        except BaseException:  # the caller went away
+            self._abandoned = True
+            raise
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def follow(self, check: Callable[[], None]) -> Iterator[Stage]:
+        """Yield the stages another caller makes; `check` is called while waiting, and may raise.
+
+        Returns True if the run went on to its end, False if its maker gave up.
+        """
+        seen = 0
+        while True:
+            check()
+            with self._changed:
+                if seen == len(self._stages) and not self._ended:
+                    self._changed.wait(POLL_SECONDS)
+                fresh, ended = self._stages[seen:], self._ended
+            seen += len(fresh)
+            yield from fresh
+            if ended and not fresh:
+                break
+        if self._error is not None:
+            raise self._error
+        return not self._abandoned
+
+
+def shared(
+    key: Hashable, make: Callable[[], Iterator[Stage]], check: Callable[[], None]
+) -> Iterator[Stage]:
+    """Yield the stages of the run of this key: those in progress if there are any, else `make`'s."""
+    while True:
+        with _lock:
+            flight = _flights.get(key)
+            leads = flight is None
+            if flight is None:
+                flight = _flights[key] = Flight()
+        if leads:
+            try:
+                yield from flight.lead(make())
+            finally:
+                with _lock:
+                    _flights.pop(key, None)
+            return
+        if (yield from flight.follow(check)):
+            return
+
+
+def visitor(request: gr.Request) -> str:
+    """Return who asks: an address, or on this machine itself the session."""
+    host = request.client.host if request.client else ""
+    return str(request.session_hash) if host in ("", "127.0.0.1", "::1") else host
+
+
+@contextmanager
+def admitted(visitor: str) -> Iterator[None]:
+    """Count a run of a visitor while it lasts; raises RequestError if there are too many."""
+    with _lock:
+        if visitor and _visitors[visitor] >= AT_ONCE:
+            raise RequestError(
+                f"you have {AT_ONCE} runs in progress, the most that one visitor may have: "
+                "wait for one to end, or stop it"
+            )
+        _visitors[visitor] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _visitors[visitor] -= 1
+            if not _visitors[visitor]:
+                del _visitors[visitor]
+
+
+@contextmanager
+def turn(lock: threading.Lock, check: Callable[[], None]) -> Iterator[None]:
+    """Hold `lock`; `check` is called while waiting for it, and may raise."""
+    while not lock.acquire(timeout=POLL_SECONDS):
+        check()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,70 @@
+"""How long a run will take: from the last run of its model and shape, else from its FLOPs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .. import costs
+from ..flops import Estimate
+from ..known import Model
+from ..request import Request, RequestError
+
+TFLOPS = {"cuda": 60.0, "cpu": 0.03}  # a second, of a device nobody has timed
+WORK_LIMIT = 1800  # seconds of work that one visitor may ask for at once
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a full and of a cached pass, and of all that is not denoising."""
+
+    full: float
+    cached: float
+    rest: float
+
+
+_measured: dict[tuple[str, int | None], Pace] = {}
+
+
+def learn(model: Model, request: Request, report: dict[str, Any]) -> None:
+    """Remember how long the passes of a finished run took."""
+    passes = report["forecast_passes"] + report["reflect_passes"]
+    full = report["seconds"]["full"] / max(1, report["full_passes"])
+    cached = report["seconds"]["forecast"] + report["seconds"]["reflect"]
+    rest = report["accelerated_seconds_end_to_end"] - report["accelerated_seconds"]
+    _measured[model.name, request.frames] = Pace(full, cached / max(1, passes), rest)
+
+
+def seconds(
+    model: Model, request: Request, cost: Estimate | None, device: str | None = None
+) -> dict[str, float] | None:
+    """Return the seconds of the accelerated and of the plain run, end to end.
+
+    Without a run of this model and shape, and without its FLOPs on a `device` ("cuda", "cpu"), None.
+    """
+    if (pace := _measured.get((model.name, request.frames))) is None:
+        if cost is None or device not in TFLOPS:
+            return None
+        rate = TFLOPS[device]
+        pace = Pace(cost.full_tflops / rate, cost.cached_tflops / rate, 0.0)
+    plan = request.config().plan(request.steps)
+    full = len(plan.full_steps)
+    accelerated = full * pace.full + (len(plan.walk) - full) * pace.cached + pace.rest
+    return {"accelerated": accelerated, "plain": request.steps * pace.full + pace.rest}
+
+
+def known(model: Model, request: Request) -> bool:
+    """Whether a run of this model and shape has been timed."""
+    return (model.name, request.frames) in _measured
+
+
+def check(model: Model, requests: list[Request], device: str) -> None:
+    """Raise RequestError if these runs, and one plain run, are more work than a visitor may ask for."""
+    times = [seconds(model, request, costs.of(model, request), device) for request in requests]
+    total = sum(time["accelerated"] for time in times if time)
+    total += max((time["plain"] for time in times if time), default=0.0)
+    if total > WORK_LIMIT:
+        raise RequestError(
+            f"this would take about {total:.0f} s here; at most {WORK_LIMIT} s are allowed: "
+            "choose fewer steps, fewer frames or a smaller model"
+        )
