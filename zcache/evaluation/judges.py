@@ -133,15 +133,15 @@ def _lpips(kind: str, device: Any) -> Judge:
     return judge
 
 
-def _clipscore(kind: str, device: Any, source: str = CLIP) -> Judge:
+def _clipscore(kind: str, device: Any) -> Judge:
     """CLIPScore (Hessel et al. 2021) on torchmetrics' scale: 100 max(cosine, 0), mean over frames."""
     import torch
     from transformers import AutoProcessor, CLIPModel
 
     if kind == "class":
         raise ConfigError("metric 'clipscore' needs prompts; leave it out for classes")
-    network = with_weights("CLIP", lambda: CLIPModel.from_pretrained(source)).to(device).eval()
-    processor = with_weights("CLIP", lambda: AutoProcessor.from_pretrained(source))
+    network = with_weights("CLIP", lambda: CLIPModel.from_pretrained(CLIP)).to(device).eval()
+    processor = with_weights("CLIP", lambda: AutoProcessor.from_pretrained(CLIP))
 
     def judge(sample: Sample) -> dict[str, float]:
         inputs = processor(

@@ -99,11 +99,12 @@ def frechet(a: dict[str, np.ndarray], b: dict[str, np.ndarray], ending: str = ""
     return fid_statistics_to_metric(*sides, verbose=False)[KEY_METRIC_FID]
 
 
-def inception_score(logits: Tensor) -> float:
-    """exp E KL(p(y|x) || p(y)) of logits (P, classes), mean over splits, by torch-fidelity."""
+def inception_score(logits: Tensor, splits: int = SPLITS) -> float:
+    """exp E KL(p(y|x) || p(y)) of logits (P, classes), mean over at most P splits, by
+    torch-fidelity."""
     from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 
-    return isc_features_to_metric(logits, splits=min(SPLITS, len(logits)))[KEY_METRIC_ISC_MEAN]
+    return isc_features_to_metric(logits, splits=min(splits, len(logits)))[KEY_METRIC_ISC_MEAN]
 
 
 def scores(
