@@ -65,9 +65,8 @@ def weight_curve(name: str, interval: int) -> str:
         f'<circle class="zc-dot" cx="{_x(j, last):.1f}" cy="{_y(value, 1.0):.1f}" r="4"/>'
         for j, value in enumerate(values, 1)
     )
-    fine = 60
-    curve = [weight_at(function, max(1, j), 0, fine) for j in range(fine + 1)]
-    line = f'<polyline class="zc-line zc-ours" points="{_points(curve, fine, 1.0)}"/>'
+    spots = " ".join(f"{_x(j, last):.1f},{_y(v, 1.0):.1f}" for j, v in enumerate(values, 1))
+    line = f'<polyline class="zc-line zc-ours" points="{spots}"/>'
     caption = f"Trust in the newer full step along a window of {last} steps: {name}"
     return (
         f'<figure class="zc-chart zc-weight"><figcaption>{escape(caption)}</figcaption>'
@@ -138,12 +137,16 @@ def _axes(last: int, top: float, what: str) -> str:
         for step in range(0, last + 1, stride)
     )
     up = "".join(
-        f'<text class="zc-tick zc-side" x="{LEFT - 6}" y="{_y(v, top) + 4:.1f}">{v:.0%}</text>'
+        f'<text class="zc-tick zc-side" x="{LEFT - 6}" y="{_y(v, top) + 4:.1f}">{_percent(v)}</text>'
         f'<line class="zc-grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" '
         f'y1="{_y(v, top):.1f}" y2="{_y(v, top):.1f}"/>'
         for v in (0, top / 2, top)
     )
     return f"<title>{escape(what)}</title>{across}{up}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0%}" if value in (0, 1) or value >= 0.2 else f"{value:.1%}"
 
 
 def _svg(inside: str, label: str, height: int = HEIGHT) -> str:

@@ -8,14 +8,14 @@ import gradio as gr
 
 from .. import bases, weights
 from ..request import APP, EXAMPLES, FRAME_MULTIPLE, PROMPT_LENGTH, SEED_MAX, Request
-from . import engine
+from . import drawings, engine
 
 PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8}
 
 
 def build(kind: str) -> dict[str, Any]:
     """Lay out the inputs of a kind of model; return the components by the names of the settings,
-    and the buttons `go` and `halt`, the `preset` and `randomise`."""
+    and the buttons `go` and `halt`, the `preset` and `randomise`, the `cost` line and the `curve`."""
     subject = _label() if kind == "class" else _prompt(kind)
     with gr.Row():
         go = gr.Button("Run", variant="primary", min_width=120, elem_id=f"{kind}-run")
@@ -27,6 +27,7 @@ def build(kind: str) -> dict[str, Any]:
         *APP.interval, Request.interval, step=1, label="Interval N",
         info="One step in N is computed in full. 1 computes all.",
     )  # fmt: skip
+    cost = gr.HTML(elem_classes="zc-plan", padding=False)
     with gr.Accordion("Advanced", open=False):
         advanced = _advanced(kind)
     if kind in EXAMPLES:
@@ -37,7 +38,8 @@ def build(kind: str) -> dict[str, Any]:
             api_visibility="private",
         )
     return {
-        **subject, "go": go, "halt": halt, "preset": preset, "interval": interval, **advanced,
+        **subject, "go": go, "halt": halt, "preset": preset, "interval": interval, "cost": cost,
+        **advanced,
     }  # fmt: skip
 
 
@@ -70,6 +72,11 @@ def _advanced(kind: str) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "base": gr.Dropdown(list(bases.names()), value=Request.base, label="Base strategy"),
         "weight": gr.Dropdown(list(weights.names()), value=Request.weight, label="Weight function"),
+        "curve": gr.HTML(
+            drawings.weight_curve(Request.weight, Request.interval),
+            elem_classes="zc-steps",
+            padding=False,
+        ),
         "reflect": gr.Checkbox(
             Request.reflect, label="Reflect", info="Go back once the future is known."
         ),

@@ -46,9 +46,10 @@ def build(kind: str) -> dict[str, Any]:
     return shown
 
 
-def of_outcome(shown: dict[str, Any], outcome: Outcome) -> dict[Any, Any]:
-    """Return the new values of the components `shown` for one stage of a run."""
-    values = _finished(outcome) if outcome.done else _halfway(outcome)
+def of_outcome(shown: dict[str, Any], outcome: Outcome, link: str = "") -> dict[Any, Any]:
+    """Return the new values of the components `shown` for one stage of a run; `link` restores its
+    settings."""
+    values = _finished(outcome, link) if outcome.done else _halfway(outcome)
     return {component: values[name] for name, component in shown.items()}
 
 
@@ -107,11 +108,11 @@ def _halfway(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _finished(outcome: Outcome) -> dict[str, Any]:
+def _finished(outcome: Outcome, link: str) -> dict[str, Any]:
     paths, report = outcome.paths, outcome.report
     sides = paths["baseline"], paths["accelerated"]
     return {
-        "figures": views.cards(report),
+        "figures": views.cards(report) + views.link(link),
         "first": gr.Image(None, visible=False),
         "slider": gr.ImageSlider(sides, visible=True),
         "strip": views.timeline(report["walk"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from . import engine, tab, views
+from . import engine, explained, share, tab, views
 from .endpoints import add_endpoints
 from .tab import QUICK
 
@@ -16,13 +16,6 @@ INTRO = (
     "<h1>Z-Cache</h1><p>Makes the same thing twice, plainly and with a training-free feature "
     "cache, and measures what the cache saves and what it changes.</p>"
 )
-HOW = """
-A diffusion transformer draws in many small steps, and neighbouring steps do almost the same work.
-Z-Cache computes only every N-th step in full (**F**) and predicts what the steps between would have
-computed (**f**). When the next full step is known, it goes back and redoes those steps with a blend
-of the prediction from the past and the one that knows the future (**r**), which costs next to
-nothing. Same prompt or class, same seed, same number of steps on both sides.
-"""
 
 
 def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
@@ -35,13 +28,16 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
     engine.of("image").start()
     with gr.Blocks(title="Z-Cache", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         gr.HTML(INTRO, elem_classes="zc-head", padding=False)
-        chips, tabs = {}, {}
-        for kind in engine.EMBEDDED:
-            with gr.Tab(kind.capitalize()) as tabs[kind]:
-                chips[kind] = gr.HTML(_chip(kind), elem_classes="zc-status", padding=False)
-                tab.build(kind)
+        chips, tabs, settings = {}, {}, {}
+        with gr.Tabs() as all_tabs:
+            for kind in engine.EMBEDDED:
+                with gr.Tab(kind.capitalize(), id=kind) as tabs[kind]:
+                    chips[kind] = gr.HTML(_chip(kind), elem_classes="zc-status", padding=False)
+                    settings[kind] = tab.build(demo, kind)
+            with gr.Tab("How it works", id="how"):
+                explained.build()
         _keep_status(demo, tabs, list(chips.values()))
-        gr.Markdown(HOW)
+        _restore(demo, all_tabs, settings)
         add_endpoints()
     return demo.queue(max_size=20)
 
@@ -52,6 +48,22 @@ def _keep_status(demo: gr.Blocks, tabs: Mapping[str, gr.Tab], chips: list[gr.HTM
     for kind, opened in tabs.items():
         opened.select(partial(_open, kind), None, timer, **QUICK)
     gr.on([demo.load, timer.tick], _refresh, None, [*chips, timer], **QUICK)
+
+
+def _restore(demo: gr.Blocks, all_tabs: gr.Tabs, settings: dict[str, dict[str, Any]]) -> None:
+    """Set what the address of the page asks for."""
+    parts = [part for of_kind in settings.values() for part in of_kind.values()]
+
+    def restore(request: gr.Request) -> dict[Any, Any]:
+        found = share.restored(dict(request.query_params))
+        if found is None:
+            return {all_tabs: gr.skip()}
+        kind, values = found
+        engine.of(kind).start()
+        chosen = {settings[kind][name]: v for name, v in values.items() if name in settings[kind]}
+        return {all_tabs: gr.Tabs(selected=kind), **chosen}
+
+    demo.load(restore, None, [all_tabs, *parts], **QUICK)
 
 
 def _open(kind: str) -> gr.Timer:

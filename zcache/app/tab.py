@@ -9,23 +9,27 @@ from typing import Any
 import gradio as gr
 
 from ..request import SEED_MAX, Request
-from . import device, inputs, outputs, run
+from . import device, drawings, inputs, outputs, plans, run, share, views
 from .endpoints import ON_DEVICE
 from .flights import visitor
 
+PLANNED = ("interval", "base", "weight", "reflect", "steps", "frames")
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {**PRIVATE, "queue": False, "show_progress": "hidden"}
 
 
-def build(kind: str) -> None:
-    """Lay out and wire the tab of a kind of model."""
+def build(demo: gr.Blocks, kind: str) -> dict[str, Any]:
+    """Lay out and wire the tab of a kind of model; return its settings by name."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             given = inputs.build(kind)
         with gr.Column(scale=3, min_width=300):
             shown = outputs.build(kind)
+    settings = {name: part for name, part in given.items() if name in Request.__dataclass_fields__}
     _wire_presets(given)
-    _wire_runs(kind, given, shown)
+    _wire_plan(demo, kind, given, settings, shown["report"])
+    _wire_runs(kind, given, settings, shown)
+    return settings
 
 
 def _wire_presets(given: dict[str, Any]) -> None:
@@ -34,9 +38,31 @@ def _wire_presets(given: dict[str, Any]) -> None:
     interval.input(inputs.preset_of, interval, preset, **QUICK)
 
 
-def _wire_runs(kind: str, given: dict[str, Any], shown: dict[str, Any]) -> None:
+def _wire_plan(
+    demo: gr.Blocks, kind: str, given: dict[str, Any], settings: dict[str, Any], finished: gr.JSON
+) -> None:
+    """Say what a run would do, on load, when a setting that matters changes, and when one `finished`."""
+    planned = {name: part for name, part in settings.items() if name in PLANNED}
+
+    def tell(*values: Any) -> tuple[str, str]:
+        chosen = dict(zip(planned, values, strict=True))
+        curve = drawings.weight_curve(chosen["weight"], chosen["interval"])
+        return views.plan(plans.line(kind, chosen)), curve
+
+    gr.on(
+        [*(part.change for part in planned.values()), demo.load, finished.change],
+        tell,
+        list(planned.values()),
+        [given["cost"], given["curve"]],
+        trigger_mode="always_last",
+        **QUICK,
+    )
+
+
+def _wire_runs(
+    kind: str, given: dict[str, Any], settings: dict[str, Any], shown: dict[str, Any]
+) -> None:
     go, halt = given["go"], given["halt"]
-    settings = {name: part for name, part in given.items() if name in Request.__dataclass_fields__}
 
     def begin(seed: int, randomise: bool, request: gr.Request) -> dict[Any, Any]:
         device.announce(_name(kind, request))
@@ -49,7 +75,8 @@ def _wire_runs(kind: str, given: dict[str, Any], shown: dict[str, Any]) -> None:
     def compare(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         asked = {name: values[part] for name, part in settings.items()}
         for outcome in run.outcomes(kind, _name(kind, request), visitor(request), **asked):
-            yield outputs.of_outcome(shown, outcome)
+            link = share.address(kind, asked) if outcome.done else ""
+            yield outputs.of_outcome(shown, outcome, link)
 
     def stop(request: gr.Request) -> None:
         device.stop(_name(kind, request))

@@ -28,6 +28,21 @@ def note(text: str) -> str:
     return f'<div class="zc-waiting">{escape(text)}</div>'
 
 
+def plan(line: str) -> str:
+    """Return the line that says what a run will do."""
+    return f'<div class="zc-plan-line" role="status">{escape(line)}</div>'
+
+
+def link(address: str) -> str:
+    """Return a link that restores the settings of a run; "" without an address."""
+    if not address:
+        return ""
+    return (
+        f'<div class="zc-origin"><a href="{escape(address)}" target="_blank" rel="noopener">'
+        "Link to these settings</a></div>"
+    )
+
+
 def waiting(kind: str) -> str:
     """Return what to do for a first run of a kind of model."""
     first = "Choose a class" if kind == "class" else "Write a prompt"
