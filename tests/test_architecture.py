@@ -25,7 +25,7 @@ LEVELS = [
     {"cache"},
     {"__init__"},
     {"architectures", "environment", "files", "metrics", "quiet", "request", "clock", "folder"},
-    {"flops", "hub", "known", "peers", "plots", "quality"},
+    {"flops", "hub", "known", "peers", "plots", "probes", "quality"},
     {"bench", "compare", "models", "rivals"},
     {"cost_commands", "evidence_commands"},
     {"cli"},

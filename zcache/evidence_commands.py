@@ -7,12 +7,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from .config import GRANULARITIES, ZCacheConfig
 from .errors import ConfigError
 from .quiet import quieten
 
+DRAWN = ("fig2", "fig4", "fig6", "fig7", "fig8", "fig9")  # need a model
+PLANNED = ("schedule", "speed-quality")
+
 
 def add_commands(commands: Any) -> None:
-    """Put `evaluate` on the command line's parser."""
+    """Put `evaluate` and `figure` on the command line's parser."""
+    _add_evaluate(commands)
+    _add_figure(commands)
+
+
+def _add_evaluate(commands: Any) -> None:
     sub = commands.add_parser("evaluate", help=evaluate.__doc__, description=evaluate.__doc__)
     sub.set_defaults(command=evaluate)
     sub.add_argument("--task", choices=("class", "image", "video"), help="must be the model's")
@@ -43,6 +52,34 @@ def add_commands(commands: Any) -> None:
     sub.add_argument("--width", type=int, help="pixels, divisible by 16")
     sub.add_argument("--frames", type=int, help="frames of a clip, 4k + 1")
     sub.add_argument("--out", type=Path, default=Path("out/evaluate"), help="folder, resumed")
+
+
+def _add_figure(commands: Any) -> None:
+    sub = commands.add_parser("figure", help=figure.__doc__, description=figure.__doc__)
+    sub.set_defaults(command=figure)
+    sub.add_argument("name", choices=(*DRAWN, *PLANNED), help="which figure")
+    sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
+    sub.add_argument("--device", help="cuda, cpu, ... (default: CUDA where there is any)")
+    sub.add_argument("--prompt", help="for pictures and clips (default: a held-out caption)")
+    sub.add_argument("--class", dest="label", help="for class models (default: the first class)")
+    sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
+    sub.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
+    sub.add_argument(
+        "--interval", type=int, default=6, help="fig2, fig4, fig8, schedule (default 6)"
+    )
+    sub.add_argument(
+        "--intervals", type=int, nargs="+", help="fig6 (1 to 9), fig7 (7 to 9), fig9 (3 to 9)"
+    )
+    sub.add_argument(
+        "--granularity", default="stack", help=f"fig4 and on: {', '.join(GRANULARITIES)}"
+    )
+    sub.add_argument("--count", type=int, default=4, help="fig9: prompts (default 4)")
+    sub.add_argument("--box", type=float, nargs=4, help="fig7: left top right bottom, 0 to 1")
+    sub.add_argument("--paper", action="store_true", help="the paper's schedule, unrelaxed")
+    sub.add_argument(
+        "--bench", type=Path, default=Path("out/bench.json"), help="speed-quality: input"
+    )
+    sub.add_argument("--out", type=Path, help=".svg, .png or .pdf (default: out/NAME.png)")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -77,6 +114,89 @@ def evaluate(options: argparse.Namespace) -> None:
     lead = f"process {share.rank} of {share.world}: " if share.world > 1 else ""
     if run(pipe, model, asked, options.out, share, told=lambda line: _say(lead + line)):
         print((options.out / "table.md").read_text(encoding="utf-8"), end="")
+
+
+def figure(options: argparse.Namespace) -> None:
+    """Draw a figure of the paper, for any model."""
+    out = options.out or Path("out") / f"{options.name}.png"
+    if out.suffix not in (".svg", ".png", ".pdf"):
+        raise ConfigError(f"out is {out}; end it in .svg, .png or .pdf")
+    config = (ZCacheConfig.paper if options.paper else ZCacheConfig)(
+        options.interval, granularity=options.granularity
+    )
+    made = _planned(options, config) if options.name in PLANNED else _drawn(options, config)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    made.savefig(out, dpi=160)
+    print(out)
+
+
+def _planned(options: argparse.Namespace, config: ZCacheConfig) -> Any:
+    """A figure that needs no model."""
+    from . import plots
+    from .evaluation.store import read_json
+    from .figures.walk import schedule
+
+    if options.name == "schedule":
+        return schedule(config.plan(options.steps))
+    result = read_json(options.bench)
+    if result is None:
+        raise ConfigError(
+            f"{options.bench} is no file: run `python -m zcache bench`, or give --bench"
+        )
+    return plots.speed_quality(result)
+
+
+def _drawn(options: argparse.Namespace, config: ZCacheConfig) -> Any:
+    """A figure of what a model draws."""
+    from . import models
+    from .figures.layers import fig2
+    from .figures.pictures import fig6, fig7, fig8
+    from .figures.trajectories import fig4
+    from .figures.weighting import fig9
+
+    model = models.find(options.model)
+    calls = _calls(model, options)
+    quieten()
+    pipe = models.load(model, options.device)
+    pipe.set_progress_bar_config(disable=True)
+    (first, *_), seed = calls, options.seed
+    over = {"intervals": options.intervals} if options.intervals else {}
+    box = {"box": tuple(options.box)} if options.box else {}
+    ways = {
+        "fig2": lambda: fig2(pipe, first, config, seed),
+        "fig4": lambda: fig4(pipe, first, config, seed),
+        "fig6": lambda: fig6(pipe, first, config, seed, **over),
+        "fig7": lambda: fig7(pipe, first, config, seed, **over, **box),
+        "fig8": lambda: fig8(pipe, first, _rivals(config), seed),
+        "fig9": lambda: fig9(pipe, calls, config, seed, **over),
+    }
+    return ways[options.name]()
+
+
+def _rivals(config: ZCacheConfig) -> dict[str, ZCacheConfig]:
+    """The methods of Figure 8, at the same full steps (TeaCache chooses its own)."""
+    alone = config.replace(reflect=False)
+    return {
+        "FORA": alone.replace(base="fora"),
+        "TeaCache": alone.replace(base="teacache"),
+        "TaylorSeer": alone.replace(base="taylorseer"),
+        "Z-Cache": config,
+    }
+
+
+def _calls(model: Any, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The pipeline calls of what was asked for, else of `count` subjects that the model knows."""
+    from . import models
+    from .evaluation import prompts
+
+    name = "label" if model.kind == "class" else "prompt"
+    given = options.label if model.kind == "class" else options.prompt
+    subjects = [given] if given is not None else prompts.read("embedded", model, options.count)
+    requests = [
+        models.asked(model, steps=options.steps, interval=1, **{name: subject})
+        for subject in subjects[: options.count]
+    ]
+    return [models.call_arguments(model, request) for request in requests]
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,1 @@
+"""The paper's figures, each a function that returns a matplotlib figure."""
