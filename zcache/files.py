@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ HEAT = (
     (250, 193, 39),
     (252, 255, 164),
 )  # dark to bright
+CELL = 200  # pixels, the least width of a picture on a contact sheet
 GAP = 8  # pixels of white between the two sides
 # Every browser plays 8-bit 4:2:0 H.264; +faststart lets it begin before the file has come.
 H264: dict[str, Any] = {
@@ -76,6 +78,44 @@ def heat_map(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, int]:
     levels = np.linspace(0, brightest, len(colours))
     channels = [np.interp(difference, levels, colours[:, c]) for c in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)[None], brightest
+
+
+def still(path: Path) -> np.ndarray:
+    """Return a picture, or the middle frame of a clip, as (H, W, 3) uint8."""
+    if path.suffix == ".png":
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    import imageio.v2 as imageio
+
+    with imageio.get_reader(path) as reader:
+        frames = list(reader.iter_data())
+    return np.asarray(frames[len(frames) // 2])
+
+
+def contact_sheet(cells: Sequence[tuple[str, np.ndarray]], columns: int = 4) -> np.ndarray:
+    """Return captioned pictures of one size in rows, (1, H, W, 3) uint8, enlarged if they are small."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = cells[0][1].shape[:2]
+    scale = max(1, -(-CELL // width))
+    width, height = width * scale, height * scale
+    font = ImageFont.load_default(size=max(11, width // 14))
+    band = 3 * font.size + GAP  # two lines of caption
+    rows = -(-len(cells) // columns)
+    columns = min(columns, len(cells))
+    size = (columns * (width + GAP) + GAP, rows * (height + band + GAP) + GAP)
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (caption, frame) in enumerate(cells):
+        left = GAP + number % columns * (width + GAP)
+        top = GAP + number // columns * (height + band + GAP)
+        sheet.paste(
+            Image.fromarray(frame).resize((width, height), Image.Resampling.NEAREST), (left, top)
+        )
+        draw.multiline_text((left, top + height + GAP // 2), caption, "black", font)
+    return np.asarray(sheet)[None]
 
 
 def write_comparison(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import gradio as gr
 import spaces
 
-from .. import compare, costs, models
+from .. import compare, models
 from ..request import Request
 from ..schedule import Kind
 from . import engine, pace
@@ -57,7 +57,7 @@ def seconds_of(
 ) -> int:
     """Return how many seconds of a shared GPU to ask for: what the run is expected to take."""
     model = engine.of(request.kind).model
-    times = pace.seconds(model, request, costs.of(model, request), "cuda")
+    times = pace.seconds(model, request, pace.cost_of(model, request), "cuda")
     if times is None:
         return SECONDS_ASKED[1] // 2
     needed = times["accelerated"] * (1 + alone) + (times["plain"] if baseline is None else 0)
@@ -68,7 +68,7 @@ def seconds_of(
 def shows_base_alone(request: Request) -> bool:
     """Whether the base without reflection is run too: where it is known to cost little time."""
     model = engine.of(request.kind).model
-    times = pace.seconds(model, request, costs.of(model, request), models.default_device().type)
+    times = pace.seconds(model, request, pace.cost_of(model, request), models.default_device().type)
     return request.reflect and times is not None and times["accelerated"] <= ALONE_SECONDS
 
 

@@ -12,7 +12,7 @@ from ..schedule import Kind, Pass
 from ..weights import weight_at
 
 WIDTH, HEIGHT = 640, 180
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 26  # room for the axes
+LEFT, RIGHT, TOP, BOTTOM = 60, 16, 12, 26  # room for the axes
 MEANING = {
     Kind.FULL: "computed in full: the whole network runs, and what it added is remembered.",
     Kind.FORECAST: "predicted: what the network would have added is guessed from the full steps so "
@@ -92,12 +92,9 @@ def walk(passes: Sequence[Pass], shown: int) -> str:
         for step in range(steps + 1)
     )
     now = passes[shown - 1]
-    trust = (
-        f" The future counts {now.weight:.0%} here."
-        if now.weight is not None and now.weight < 1
-        else ""
-    )
-    told = f"Pass {shown} of {len(passes)}. Step {now.step} is {MEANING[now.kind]}{trust}"
+    told = f"Pass {shown} of {len(passes)}. Step {now.step} is {MEANING[now.kind]}"
+    if now.kind is Kind.REFLECT:
+        told += f" The newer full step counts {now.weight:.0%} here."
     full = sum(p.kind is Kind.FULL for p in passes[:shown])
     line = f'<polyline class="zc-path" points="{path}"/>'
     return (

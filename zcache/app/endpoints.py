@@ -10,7 +10,7 @@ import gradio as gr
 from .. import bases, weights
 from ..config import GRANULARITIES, MAX_ORDER
 from ..request import APP, EXAMPLES, PROMPT_LENGTH, SEED_MAX, Request
-from . import engine, plans, run
+from . import engine, plans, run, sweeps
 from .flights import visitor
 from .inputs import own_frames, own_rate
 
@@ -77,6 +77,15 @@ def compare_class(
     return outcome.paths["baseline"], outcome.paths["accelerated"], outcome.report
 
 
+def sweep(
+    kind: str, subject: str, over: str, interval: int, steps: int, seed: int, request: gr.Request
+) -> tuple[str, list[dict[str, Any]]]:
+    """Run one prompt or class over several intervals, bases or weight functions; return a contact
+    sheet and the figures of each, the plain run first."""
+    *_, (rows, sheet) = sweeps.sweep(**_asked(locals()))
+    return sheet, rows
+
+
 def plan(
     kind: str,
     interval: int,
@@ -86,10 +95,12 @@ def plan(
     steps: int,
     order: int,
     granularity: str,
-    frames: int | None,
+    frames: int,
 ) -> dict[str, Any]:
-    """Return schedule, walk, FLOPs and expected seconds of a run, at once and without running it."""
-    return plans.plan(**locals())
+    """Return schedule, walk, FLOPs and expected seconds of a run, at once and without running it;
+    `frames` counts for videos only."""
+    settings = locals() if kind == "video" else locals() | {"frames": None}
+    return plans.plan(**settings)
 
 
 def info() -> dict[str, Any]:
@@ -98,7 +109,7 @@ def info() -> dict[str, Any]:
 
 
 def add_endpoints() -> None:
-    """Add /compare_image, /compare_video, /compare_class, /plan and /info to the page in progress.
+    """Add /compare_image, /compare_video, /compare_class, /sweep, /plan and /info to the page in progress.
 
     Their inputs have no limits of their own: a browser and a program are told the same sentence.
     """
@@ -120,7 +131,19 @@ def add_endpoints() -> None:
 
     kind = gr.Textbox("image", label=_one_of("Kind", tuple(engine.EMBEDDED)), **HIDDEN)
     interval, base, weight, reflect, steps, _, order, granularity = _settings()
-    frames = gr.Number(None, label=whole("Frames of a video, 4k + 1", *APP.frames), **HIDDEN)
+    frames = gr.Number(
+        own_frames(), label=whole("Frames of a video, 4k + 1", *APP.frames), **HIDDEN
+    )
+    swept = [
+        gr.Textbox("image", label=_one_of("Kind", tuple(engine.EMBEDDED)), **HIDDEN),
+        gr.Textbox(EXAMPLES["image"][0], label="Prompt, or name or number of a class", **HIDDEN),
+        gr.Textbox("interval", label=_one_of("Over", tuple(sweeps.OVER)), **HIDDEN),
+        gr.Number(Request.interval, label=whole("Interval", *APP.interval), **HIDDEN),
+        gr.Number(Request.steps, label=whole("Steps", *APP.steps), **HIDDEN),
+        gr.Number(Request.seed, label=whole("Seed", 0, SEED_MAX), **HIDDEN),
+    ]
+    sheet = [gr.File(label="Contact sheet (PNG)", **HIDDEN), gr.JSON(label="Figures", **HIDDEN)]
+    _expose(sweep, swept, sheet, ON_DEVICE)
     settings = [kind, interval, base, weight, reflect, steps, order, granularity, frames]
     _expose(plan, settings, [gr.JSON(label="Plan", **HIDDEN)], AT_ONCE)
     _expose(info, [], [gr.JSON(label="App", **HIDDEN)], AT_ONCE)

@@ -15,6 +15,7 @@ from typing import Any
 from .. import environment, hub, models
 from ..errors import CheckpointError, ZCacheError
 from ..quiet import quieten
+from .imports import import_diffusers
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class Engine:
     def _load(self) -> None:
         try:
             quieten()
+            import_diffusers()
             with in_use:
                 self._pipe = self._load_auto() if self._wanted == AUTO else models.load(self.model)
             self._pipe.set_progress_bar_config(disable=True)

@@ -8,7 +8,10 @@ from typing import Any
 import gradio as gr
 
 # Gradio confines `css` to the inside of the page; the page's own margins are set from the head.
-MARGINS = "<style>@media (max-width: 560px) { .main.app { padding: 12px !important; } }</style>"
+MARGINS = (
+    "<style>@media (max-width: 560px) { .main.app { padding: 12px !important; } "
+    ".tab-container button { padding: 0 7px !important; font-size: 14px !important; } }</style>"
+)
 
 
 def launch_options() -> dict[str, Any]:

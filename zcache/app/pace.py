@@ -9,6 +9,7 @@ from .. import costs
 from ..flops import Estimate
 from ..known import Model
 from ..request import Request, RequestError
+from .imports import import_diffusers
 
 TFLOPS = {"cuda": 60.0, "cpu": 0.03}  # a second, of a device nobody has timed
 WORK_LIMIT = 1800  # seconds of work that one visitor may ask for at once
@@ -35,6 +36,12 @@ def learn(model: Model, request: Request, report: dict[str, Any]) -> None:
     _measured[model.name, request.frames] = Pace(full, cached / max(1, passes), rest)
 
 
+def cost_of(model: Model, request: Request) -> Estimate | None:
+    """Return the FLOPs of a run, in whichever thread; None where they cannot be known."""
+    import_diffusers()
+    return costs.of(model, request)
+
+
 def seconds(
     model: Model, request: Request, cost: Estimate | None, device: str | None = None
 ) -> dict[str, float] | None:
@@ -53,14 +60,9 @@ def seconds(
     return {"accelerated": accelerated, "plain": request.steps * pace.full + pace.rest}
 
 
-def known(model: Model, request: Request) -> bool:
-    """Whether a run of this model and shape has been timed."""
-    return (model.name, request.frames) in _measured
-
-
 def check(model: Model, requests: list[Request], device: str) -> None:
     """Raise RequestError if these runs, and one plain run, are more work than a visitor may ask for."""
-    times = [seconds(model, request, costs.of(model, request), device) for request in requests]
+    times = [seconds(model, request, cost_of(model, request), device) for request in requests]
     total = sum(time["accelerated"] for time in times if time)
     total += max((time["plain"] for time in times if time), default=0.0)
     if total > WORK_LIMIT:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from . import engine, explained, share, tab, views
+from . import comparing, engine, explained, plans, share, tab, views
 from .endpoints import add_endpoints
 from .tab import QUICK
 
@@ -26,6 +27,7 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
     """
     engine.use(hosts or engine.lineup())
     engine.of("image").start()
+    threading.Thread(target=plans.prepare, name="zcache-count", daemon=True).start()
     with gr.Blocks(title="Z-Cache", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         gr.HTML(INTRO, elem_classes="zc-head", padding=False)
         chips, tabs, settings = {}, {}, {}
@@ -34,6 +36,8 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
                 with gr.Tab(kind.capitalize(), id=kind) as tabs[kind]:
                     chips[kind] = gr.HTML(_chip(kind), elem_classes="zc-status", padding=False)
                     settings[kind] = tab.build(demo, kind)
+            with gr.Tab("Compare", id="compare"):
+                comparing.build()
             with gr.Tab("How it works", id="how"):
                 explained.build()
         _keep_status(demo, tabs, list(chips.values()))

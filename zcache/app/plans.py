@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import bases, costs, environment, weights
+from .. import bases, environment, weights
 from ..config import GRANULARITIES, MAX_ORDER
 from ..request import APP, PROMPT_LENGTH, SEED_MAX, Request, checked, choice
 from ..schedule import Kind
 from . import engine, pace
 from .errors import public, told
+from .pace import cost_of
 
 
 def plan(kind: str = "image", **settings: Any) -> dict[str, Any]:
@@ -24,6 +25,12 @@ def plan(kind: str = "image", **settings: Any) -> dict[str, Any]:
         return described(host, request)
 
 
+def prepare() -> None:
+    """Count what the passes of each model cost at its own shape, so that plans are instant later."""
+    for kind, host in engine.all_hosts().items():
+        cost_of(host.model, asked(kind))
+
+
 def asked(kind: str, **settings: Any) -> Request:
     """Return the checked request of settings that say nothing of a subject."""
     if kind == "class":
@@ -34,7 +41,7 @@ def asked(kind: str, **settings: Any) -> Request:
 def described(host: engine.Engine, request: Request) -> dict[str, Any]:
     """Return what a checked request will do and cost on a model, as plain values."""
     schedule = request.config().plan(request.steps)
-    cost = costs.of(host.model, request)
+    cost = cost_of(host.model, request)
     return {
         "kind": request.kind,
         "model": host.model.name,

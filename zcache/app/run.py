@@ -55,13 +55,18 @@ def outcomes(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Iterato
             request = models.asked(host.model, APP, **raw)
             pace.check(host.model, [request], models.default_device().type)
             with admitted(visitor):
-                yield from shared(
-                    (host.model.name, request),
-                    lambda: _stages(host, request, run),
-                    lambda: device.check(run),
-                )
+                yield from of_request(host, request, run)
     finally:
         device.forget(run)
+
+
+def of_request(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome]:
+    """Yield the stages of one checked request, which an equal one in progress may be making."""
+    yield from shared(
+        (host.model.name, request),
+        lambda: _stages(host, request, run),
+        lambda: device.check(run),
+    )
 
 
 def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome]:

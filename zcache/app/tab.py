@@ -35,7 +35,7 @@ def build(demo: gr.Blocks, kind: str) -> dict[str, Any]:
 def _wire_presets(given: dict[str, Any]) -> None:
     preset, interval = given["preset"], given["interval"]
     preset.input(lambda name: inputs.PRESETS[name], preset, interval, **QUICK)
-    interval.input(inputs.preset_of, interval, preset, **QUICK)
+    interval.change(inputs.preset_of, interval, preset, **QUICK)
 
 
 def _wire_plan(

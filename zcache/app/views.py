@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -88,6 +88,34 @@ def origin(report: dict[str, Any]) -> str:
     if report["speedup_is"] == "estimated":
         said += f" The speedup is estimated: {report['speedup_how']}."
     return said
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the figures of a sweep as a table, the plain run first."""
+    heads = ("", "full steps", "seconds", "faster", "fewer FLOPs", "PSNR", "SSIM")
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(row)) + "</tr>"
+        for row in rows
+    )
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    return (
+        f'<div class="zc-scroll"><table class="zc-table"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    flops = f"{row['flops_speedup']:.2f}×" if row["flops_speedup"] else "-"
+    psnr = "identical" if row["psnr"] is None else f"{row['psnr']:.1f} dB"
+    return (
+        row["name"],
+        str(row["full_steps"]),
+        _seconds(row["seconds"]),
+        f"{row['speedup']:.2f}×",
+        flops,
+        psnr,
+        f"{row['ssim']:.3f}",
+    )
 
 
 def timeline(walk: str) -> str:

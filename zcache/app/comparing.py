@@ -1,0 +1,98 @@
+"""The tab that runs one prompt over several settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from ..request import APP, EXAMPLES, PROMPT_LENGTH, Request
+from . import device, engine, sweeps, views
+from .endpoints import ON_DEVICE
+from .flights import visitor
+from .tab import PRIVATE, QUICK
+
+CHOICES = {"Intervals": "interval", "Base strategies": "base", "Weight functions": "weight"}
+WORDS = "One prompt, one seed, several settings: what each costs and how close it stays. A clip shows its middle."
+
+
+def build() -> None:
+    """Lay out and wire the tab."""
+    gr.Markdown(WORDS)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            kind = gr.Radio(
+                [(name.capitalize(), name) for name in engine.EMBEDDED],
+                value="image",
+                label="Model",
+            )
+            prompt = gr.Textbox(
+                EXAMPLES["image"][0], label="Prompt to compare", lines=2, max_length=PROMPT_LENGTH
+            )
+            names = engine.of("class").labels()
+            label = gr.Dropdown(
+                names, value=names[0] if names else None, label="Class to compare", visible=False
+            )
+            over = gr.Radio(list(CHOICES), value="Intervals", label="Compare")
+            interval = gr.Slider(
+                *APP.interval, Request.interval, step=1, label="Interval N of the strategies",
+                visible=False,
+            )  # fmt: skip
+            steps = gr.Slider(
+                *APP.steps, Request.steps, step=1, label="Steps of each", elem_id="sweep-steps"
+            )
+            with gr.Row():
+                go = gr.Button("Compare all", variant="primary", min_width=120)
+                halt = gr.Button("Stop", variant="stop", interactive=False, min_width=120)
+        with gr.Column(scale=3, min_width=300):
+            figures = gr.HTML(views.note("Press Compare all."), padding=False)
+            sheet = gr.Image(
+                label="Contact sheet", type="filepath", format="png", interactive=False,
+                alt_text="The plain picture and each variant, captioned with its figures",
+                buttons=["download", "fullscreen"],
+            )  # fmt: skip
+    kind.change(_subject, kind, [prompt, label], **QUICK)
+    over.change(lambda chosen: gr.Slider(visible=chosen != "Intervals"), over, interval, **QUICK)
+
+    def begin(request: gr.Request) -> tuple[Any, ...]:
+        device.announce(_name(request))
+        return gr.Button(interactive=False), gr.Button(interactive=True)
+
+    def compare(
+        kind: str, prompt: str, label: str, over: str, interval: int, steps: int,
+        request: gr.Request,
+    ) -> Iterator[tuple[str, str | None]]:  # fmt: skip
+        subject = label if kind == "class" else prompt
+        swept = sweeps.sweep(
+            kind, subject, CHOICES.get(over, over), _name(request), visitor(request),
+            interval=interval, steps=steps,
+        )  # fmt: skip
+        for rows, path in swept:
+            yield views.table(rows), path or None
+
+    def idle() -> tuple[Any, ...]:
+        return gr.Button(interactive=True), gr.Button(interactive=False)
+
+    started = go.click(begin, None, [go, halt], **QUICK)
+    inputs = [kind, prompt, label, over, interval, steps]
+    running = started.then(
+        compare, inputs, [figures, sheet], show_progress_on=figures, **PRIVATE, **ON_DEVICE
+    )
+    running.then(idle, None, [go, halt], **QUICK)
+    halt.click(_stop, None, None, **QUICK)
+
+
+def _subject(kind: str) -> tuple[Any, Any]:
+    """Show what the chosen model is asked with, and begin to load it."""
+    engine.of(kind).start()
+    prompt = {"value": EXAMPLES[kind][0]} if kind in EXAMPLES else {}
+    return gr.Textbox(visible=kind != "class", **prompt), gr.Dropdown(visible=kind == "class")
+
+
+def _stop(request: gr.Request) -> None:
+    device.stop(_name(request))
+
+
+def _name(request: gr.Request) -> str:
+    return f"{request.session_hash}/sweep"

@@ -1,0 +1,87 @@
+"""One prompt over several intervals, bases or weight functions, as figures and a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .. import bases, files, models, weights
+from ..request import APP, SUBJECTS, Request, choice
+from . import device, engine, pace, run
+from .errors import told
+from .flights import admitted
+
+OVER = {
+    "interval": lambda: (3, 4, 5, 6, 8, 10),
+    "base": bases.names,
+    "weight": weights.names,
+}
+MOST = 8  # variants of one sweep
+Row = dict[str, Any]
+PLAIN: Row = {"name": "plain", "speedup": 1.0, "flops_speedup": 1.0, "psnr": None, "ssim": 1.0}
+
+
+def sweep(
+    kind: str, subject: Any, over: str, run: str = "", visitor: str = "", **settings: Any
+) -> Iterator[tuple[list[Row], str]]:
+    """Yield the figures so far after each variant, and at the end the path of the contact sheet too.
+
+    The plain run is made once, and it is the first row. `run` is the name to stop it by.
+
+    Raises:
+        gr.Error: with one sentence that names the value, the limit and the cure.
+    """
+    try:
+        with told():
+            host = engine.of(choice("kind", kind, tuple(engine.EMBEDDED)))
+            requests = variants(host, subject, choice("over", over, tuple(OVER)), settings)
+            pace.check(host.model, list(requests.values()), models.default_device().type)
+            with admitted(visitor):
+                yield from _rows(host, requests, run)
+    finally:
+        device.forget(run)
+
+
+def variants(
+    host: engine.Engine, subject: Any, over: str, settings: dict[str, Any]
+) -> dict[str, Request]:
+    """Return the checked request of each variant by its name; those that cannot be run are refused."""
+    named = {SUBJECTS[host.model.kind][0]: subject}
+    one = models.asked(host.model, APP, **named, **settings)
+    values = [value for value in OVER[over]() if over != "interval" or value <= one.steps]
+    return {
+        f"N = {value}" if over == "interval" else str(value): models.asked(
+            host.model, APP, **named, **{**settings, over: value}
+        )
+        for value in values[:MOST]
+    }
+
+
+def _rows(
+    host: engine.Engine, requests: dict[str, Request], name: str
+) -> Iterator[tuple[list[Row], str]]:
+    rows: list[Row] = []
+    cells: list[tuple[str, Any]] = []
+    for variant, request in requests.items():
+        device.check(name)
+        *_, outcome = run.of_request(host, request, name)
+        report = outcome.report
+        if not rows:
+            seconds, steps = report["baseline_seconds"], report["num_steps"]
+            rows.append(PLAIN | {"seconds": seconds, "full_steps": steps})
+            cells.append((f"plain\n{seconds:.2f} s", files.still(Path(outcome.paths["baseline"]))))
+        rows.append(_row(variant, report))
+        likeness = "identical" if report["psnr"] is None else f"{report['psnr']:.1f} dB"
+        caption = f"{variant}\n{report['speedup']:.2f}x, {likeness}"
+        cells.append((caption, files.still(Path(outcome.paths["accelerated"]))))
+        yield rows, ""
+    folder = Path(outcome.paths["accelerated"]).parent
+    sheet = files.write(files.contact_sheet(cells), folder / "contact_sheet.png")
+    yield rows, str(sheet)
+
+
+def _row(name: str, report: dict[str, Any]) -> Row:
+    own = {key: report[key] for key in ("speedup", "flops_speedup", "psnr", "ssim")}
+    seconds, full = report["accelerated_seconds"], report["full_passes"]
+    return {"name": name, "seconds": seconds, "full_steps": full, **own}
