@@ -82,9 +82,15 @@ def table() -> dict[str, PassCost]:
 
 
 @lru_cache(maxsize=256)
-def _counted(
-    folder: Path, granularity: str, height: int | None, width: int | None, frames: int, text: int
-) -> PassCost | None:
+def _counted(folder: Path, granularity: str, *sizes: int | None) -> PassCost | None:
+    architecture = stored(folder, *sizes)
+    return architecture and count(architecture, granularity, architecture.shape)
+
+
+def stored(
+    folder: Path, height: int | None, width: int | None, frames: int, text: int
+) -> Stored | None:
+    """Return the architecture of a pipeline folder at these sizes; None for one of no known class."""
     config = json.loads((folder / "transformer" / "config.json").read_text("utf-8"))
     like = ARCHITECTURES.get(LIKE.get(config["_class_name"], ""))
     if like is None:
@@ -92,8 +98,9 @@ def _counted(
     scale = _vae_scale(folder)
     own = config.get("sample_size", 0) * scale
     sides = ((side or own) * VAE_SCALE // scale for side in (height, width))
-    shape = Shape(*sides, frames, text_tokens=text)
-    return count(Stored(folder.name, shape, like.arguments, folder), granularity, shape)
+    return Stored(
+        folder.name, Shape(*sides, frames, text_tokens=text), like.arguments, folder=folder
+    )
 
 
 def _vae_scale(folder: Path) -> int:

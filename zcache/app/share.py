@@ -8,10 +8,11 @@ from urllib.parse import urlencode
 
 from .. import models
 from ..errors import ZCacheError
-from ..request import APP, EXAMPLES
+from ..request import APP, EXAMPLES, Request
 from . import engine
 
 TAB = "tab"
+SETTINGS = [name for name in Request.__dataclass_fields__ if name != "kind"]
 SWITCH = {"true": True, "false": False}
 WHOLE = ("interval", "steps", "seed", "order", "frames", "fps")
 
@@ -33,7 +34,7 @@ def restored(query: Mapping[str, str]) -> tuple[str, dict[str, Any]] | None:
     settings = {}
     for name, text in query.items():
         value = _read(name, text)
-        if name != TAB and _allowed(kind, name, value):
+        if name in SETTINGS and _allowed(kind, name, value):
             settings[name] = value
     return kind, settings
 
