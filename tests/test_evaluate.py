@@ -13,7 +13,7 @@ import pytest
 from zcache import ConfigError, models
 from zcache.cli import main
 from zcache.evaluation import methods, paper, prompts, results
-from zcache.evaluation.produce import Task, frames_of
+from zcache.evaluation.produce import Task, exact_frames, rounded
 from zcache.evaluation.run import Asked, evaluate
 from zcache.evaluation.share import Share
 from zcache.evaluation.store import Store, file_name
@@ -74,6 +74,23 @@ def test_two_processes_give_what_one_gives(tmp_path, undisturbed, tiny_pipe, tin
 
     assert result == undisturbed[1]
     assert files(tmp_path) == files(undisturbed[0])
+
+
+def test_a_method_may_join_later_and_is_compared_as_if_it_had_been_there(
+    tmp_path, undisturbed, tiny_pipe, tiny
+):
+    model = models.KNOWN[tiny]
+    evaluate(tiny_pipe, model, asked(names=NAMES[:1]), tmp_path)
+    evaluate(tiny_pipe, model, asked(), tmp_path)
+
+    assert files(tmp_path) == files(undisturbed[0])
+
+
+def test_pixels_cannot_be_had_of_samples_that_were_drawn_without(tmp_path, tiny_pipe, tiny):
+    model, few = models.KNOWN[tiny], {"names": ("steps:1",), "steps": 2, "count": 1}
+    evaluate(tiny_pipe, model, asked(**few, metrics=()), tmp_path)
+    with pytest.raises(ConfigError, match="drawn without the metric 'pixels'"):
+        evaluate(tiny_pipe, model, asked(**few), tmp_path)
 
 
 def test_a_finished_run_is_not_drawn_again(undisturbed, tiny_pipe, tiny):
@@ -220,7 +237,7 @@ def test_frames_are_rounded_to_levels():
     class Output:
         images = np.full((1, 2, 2, 3), 0.5019)
 
-    assert frames_of(Output).tolist() == np.full((1, 1, 2, 2, 3), 128).tolist()
+    assert rounded(exact_frames(Output)).tolist() == np.full((1, 1, 2, 2, 3), 128).tolist()
 
 
 def test_prompts_are_read_from_every_kind_of_file(tmp_path):

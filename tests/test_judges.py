@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from zcache import ConfigError, metrics, models
-from zcache.evaluation import judges, sets, vbench
+from zcache.evaluation import judges, produce, sets, vbench
 from zcache.evaluation.judges import Sample
 from zcache.evaluation.run import _panel
 from zcache.evaluation.store import Store
@@ -34,6 +34,10 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+def likeness(reference: np.ndarray, frames: np.ndarray) -> dict[str, float]:
+    return produce.likeness(reference / 255.0, frames / 255.0)
+
+
 def score(name: str, kind: str, sample: Sample) -> dict[str, float]:
     return judges.build(name, kind, CPU)(sample)
 
@@ -41,7 +45,7 @@ def score(name: str, kind: str, sample: Sample) -> dict[str, float]:
 def test_pixels_of_a_picture_one_level_off_everywhere():
     """MSE 1, so 20 log10(255) = 48.13 dB: nothing wraps round as it would in 8 bits."""
     reference = np.full((1, 16, 16, 3), 254, np.uint8)
-    found = score("pixels", "image", Sample(reference + np.uint8(1), reference, ""))
+    found = likeness(reference, reference + np.uint8(1))
 
     assert found["psnr"] == pytest.approx(48.1308, abs=1e-4)
     assert set(found) == {"psnr", "ssim"}
@@ -50,14 +54,21 @@ def test_pixels_of_a_picture_one_level_off_everywhere():
 def test_pixels_of_a_darker_picture_are_not_wrapped():
     """Levels 0 against 255 are 0 dB; wrapped 8-bit numbers would call them one level apart."""
     white = np.full((1, 16, 16, 3), 255, np.uint8)
-    assert score("pixels", "image", Sample(np.zeros_like(white), white, ""))["psnr"] == 0.0
+    assert likeness(white, np.zeros_like(white))["psnr"] == 0.0
+
+
+def test_pixels_see_what_rounding_to_8_bits_would_hide():
+    """A hundredth of a level everywhere: 20 log10(25500) = 88.13 dB, where 8 bits would be equal."""
+    reference = np.full((1, 16, 16, 3), 0.5)
+    found = produce.likeness(reference, reference + 0.01 / 255)
+    assert found["psnr"] == pytest.approx(88.1308, abs=1e-3)
 
 
 def test_pixels_agree_with_torchmetrics():
     theirs_of = pytest.importorskip("torchmetrics.functional.image")
     a, b = noise(1, 24, 24, 3), noise(1, 24, 24, 3, seed=1)
     theirs = [torch.from_numpy(x).permute(0, 3, 1, 2).double() for x in (a, b)]
-    found = score("pixels", "image", Sample(a, b, ""))
+    found = likeness(a, b)
 
     assert found["psnr"] == pytest.approx(
         float(theirs_of.peak_signal_noise_ratio(*theirs, data_range=255.0))
@@ -71,11 +82,11 @@ def test_pixels_agree_with_torchmetrics():
 
 def test_pixels_of_a_clip_are_means_over_frames_and_the_worst():
     clip, reference = noise(3, 16, 16, 3), noise(3, 16, 16, 3, seed=1)
-    found = score("pixels", "video", Sample(clip, reference, ""))
+    found = likeness(reference, clip)
     values = [metrics.psnr(*pair) for pair in zip(reference, clip, strict=True)]
 
     assert found["psnr"] == pytest.approx(np.mean(values))
-    assert found["psnr_worst_frame"] == min(values)
+    assert found["psnr_worst_frame"] == pytest.approx(min(values))
 
 
 def test_temporal_scores_of_a_clip_that_brightens_by_51_levels_a_frame():

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import metrics
 from ..errors import ConfigError
 
 CLIP = "openai/clip-vit-large-patch14"
@@ -42,7 +41,7 @@ def build(name: str, kind: str, device: Any) -> Judge:
         from .sets import SETS
 
         raise ConfigError(
-            f"metric {name!r} is unknown; choose of: {', '.join([*JUDGES, *SETS, 'vbench'])}"
+            f"metric {name!r} is unknown; choose of: {', '.join(['pixels', *JUDGES, *SETS, 'vbench'])}"
         )
     return JUDGES[name](kind, device)
 
@@ -50,17 +49,6 @@ def build(name: str, kind: str, device: Any) -> Judge:
 def needed(extra: str, library: str) -> ConfigError:
     """Say which extra to install."""
     return ConfigError(f"{library} is not installed; pip install 'zcache[{extra}]'")
-
-
-def _pixels(kind: str, device: Any) -> Judge:
-    """PSNR in dB and SSIM, means over frames; a frame equal to its reference counts 100 dB."""
-
-    def judge(sample: Sample) -> dict[str, float]:
-        scores = metrics.over_frames(sample.reference, sample.frames)
-        names = ("psnr", "ssim") if kind != "video" else tuple(scores)
-        return {name: scores[name] for name in names}
-
-    return judge
 
 
 def _temporal(kind: str, device: Any) -> Judge:
@@ -204,7 +192,6 @@ def _signed(frame: np.ndarray) -> Any:
 
 
 JUDGES: dict[str, Callable[[str, Any], Judge]] = {
-    "pixels": _pixels,
     "temporal": _temporal,
     "obeyed": _obeyed,
     "lpips": _lpips,
@@ -213,7 +200,6 @@ JUDGES: dict[str, Callable[[str, Any], Judge]] = {
 }
 # What each judge writes, so that a sample that has it is not judged again.
 WRITES = {
-    "pixels": "psnr",
     "temporal": "temporal_consistency",
     **{name: name for name in ("obeyed", "lpips", "clipscore", "imagereward")},
 }

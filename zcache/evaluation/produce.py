@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from .. import metrics
 from ..clock import LoopClock
 from ..errors import UnsupportedPipelineError
 from ..quality import Method
+from .methods import UNCACHED
 from .prompts import sample
 from .store import Store
 
@@ -62,28 +64,60 @@ def applies(pipe: Any, method: Method, store: Store) -> bool:
         return False
 
 
-def draw(pipe: Any, task: Task, method: Method, indices: range, store: Store) -> None:
-    """Draw one batch with a method and store it, unless it is there."""
+def draw(
+    pipe: Any, task: Task, method: Method, indices: range, store: Store, pixels: bool = True
+) -> None:
+    """Draw one batch with a method and store it, unless it is there.
+
+    With `pixels`, PSNR in dB and SSIM to the uncached samples are taken before anything is rounded to
+    8 bits: means over frames, and of a clip those of the worst frame; an equal frame counts 100 dB.
+    """
     if all(store.record(method.name, index) for index in indices):
         return
     with method.apply(pipe) as handle, LoopClock(pipe) as clock:
         output = pipe(**task.arguments(indices, **method.call))
     facts = {"full_passes": handle.report().full_passes} if hasattr(handle, "report") else {}
-    clips = frames_of(output)
+    drawn = exact_frames(output)
+    if method.name == UNCACHED and pixels:
+        _keep(drawn, indices, store)
     seconds = clock.denoising / len(indices)
-    for index, frames in zip(indices, clips, strict=True):
-        store.write_frames(method.name, index, frames, task.kind == "video")
+    for index, frames in zip(indices, drawn, strict=True):
+        scores = {}
+        if pixels:
+            scores = likeness(_reference(pipe, task, indices, index, store), frames)
+        store.write_frames(method.name, index, rounded(frames), task.kind == "video")
         store.write_seconds(method.name, index, seconds)
-        subject = sample(task.subjects, index)
-        about = {"subject": subject, "seed": task.seed + index, "scores": {}}
-        store.write_record(method.name, index, {**about, **facts})
+        about = {"subject": sample(task.subjects, index), "seed": task.seed + index}
+        store.write_record(method.name, index, {**about, "scores": scores, **facts})
 
 
-def frames_of(output: Any) -> np.ndarray:
-    """Frames (P, F, H, W, 3) uint8 of a pipeline's output in [0, 1]; F is 1 for pictures."""
+def exact_frames(output: Any) -> np.ndarray:
+    """Frames (P, F, H, W, 3) in [0, 1] of a pipeline's output; F is 1 for pictures."""
     array = np.asarray(output.frames if hasattr(output, "frames") else output.images)
-    array = array[:, None] if array.ndim == 4 else array
-    return (array * 255).round().clip(0, 255).astype(np.uint8)
+    return array[:, None] if array.ndim == 4 else array
+
+
+def rounded(frames: np.ndarray) -> np.ndarray:
+    """Frames in [0, 1] as uint8, as diffusers rounds pictures."""
+    return (frames * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def likeness(reference: np.ndarray, frames: np.ndarray) -> dict[str, float]:
+    """PSNR and SSIM of frames (F, H, W, 3) in [0, 1]; for clips also the worst frame's."""
+    found = metrics.over_frames(255.0 * reference, 255.0 * frames)
+    return found if len(frames) > 1 else {name: found[name] for name in ("psnr", "ssim")}
+
+
+def _keep(drawn: np.ndarray, indices: range, store: Store) -> None:
+    for index, frames in zip(indices, drawn, strict=True):
+        store.write_reference(index, frames)
+
+
+def _reference(pipe: Any, task: Task, indices: range, index: int, store: Store) -> np.ndarray:
+    """The uncached sample as it was drawn; drawn once more when a method joins a finished folder."""
+    if store.reference(index) is None:
+        _keep(exact_frames(pipe(**task.arguments(indices))), indices, store)
+    return store.reference(index)
 
 
 def count_flops(pipe: Any, task: Task, method: Method, store: Store) -> None:

@@ -81,7 +81,8 @@ def latencies(store: Store, names: Sequence[str]) -> dict[str, dict[str, float]]
 def _means(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean of every score, and half its 95 % interval as `<score>_interval`."""
     found: dict[str, Any] = {}
-    for score in sorted(records[0]["scores"]):
+    common = set.intersection(*(set(record["scores"]) for record in records))
+    for score in sorted(common):
         values = [record["scores"][score] for record in records]
         found[score] = statistics.mean(values)
         half = interval95(values)

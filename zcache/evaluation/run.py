@@ -32,7 +32,8 @@ class Asked:
         names: methods and sets of them, see `methods`.
         prompts: see `prompts`.
         count: samples of each method; None takes every subject once.
-        metrics: names of `judges` and `sets`, and "vbench"; None takes those that need no download.
+        metrics: "pixels" (PSNR and SSIM), names of `judges` and `sets`, "vbench"; None takes those
+            that need no download.
         steps: sampling steps of the uncached run.
         reference: statistics of a data set for FID and sFID; None compares with the uncached set.
         sizes: height, width and frames where they are not the model's own.
@@ -68,7 +69,8 @@ def evaluate(
     """
     share = share or Share.launched()
     task = _task(model, asked)
-    wanted = list(asked.metrics or default_metrics(model, asked.prompts))
+    given = asked.metrics
+    wanted = list(default_metrics(model, asked.prompts) if given is None else given)
     panel = _panel(wanted, task.kind, pipe)
     store = Store(out)
 
@@ -80,7 +82,7 @@ def evaluate(
     settings = _settings(model, asked, task) | environment.describe(pipe)
     store.settle(settings)
     ways = [way for way in ways if applies(pipe, way, store)]
-    _draw_all(pipe, task, ways, store, share, told)
+    _draw_all(pipe, task, ways, store, share, "pixels" in wanted, told)
     for way in share.of(ways):
         count_flops(pipe, task, way, store)
     _judge_all(model, task, ways, store, share, panel, told)
@@ -89,6 +91,8 @@ def evaluate(
     if share.world > 1:
         _wait(task, ways, store, panel, told)
     of_sets = _score_sets(pipe, task, ways, store, wanted, asked, model)
+    if "pixels" in wanted:
+        _check_pixels(task, ways, store)
     result = results.gather(store, names, task.count, settings, of_sets)
     timings = results.latencies(store, names)
     write_json(out / "results.json", result)
@@ -151,21 +155,30 @@ def _panel(wanted: Sequence[str], kind: str, pipe: Any) -> dict[str, judges.Judg
         sets.inception("cpu")
     if "vbench" in wanted:
         vbench.check(kind)
-    single = [name for name in wanted if name not in (*sets.SETS, "vbench")]
+    single = [name for name in wanted if name not in ("pixels", "vbench", *sets.SETS)]
     return {name: judges.build(name, kind, device) for name in single}
 
 
 def _draw_all(
-    pipe: Any, task: Task, ways: list[Method], store: Store, share: Share, told: Told
+    pipe: Any,
+    task: Task,
+    ways: list[Method],
+    store: Store,
+    share: Share,
+    pixels: bool,
+    told: Told,
 ) -> None:
     mine = [(batch, way) for batch in share.of(task.batches) for way in ways]
     left = [(b, w) for b, w in mine if not all(store.record(w.name, index) for index in b)]
     told(f"{len(mine) - len(left)} of {len(mine)} batches are there")
     began = time.monotonic()
     for done, (batch, way) in enumerate(left, 1):
-        draw(pipe, task, way, batch, store)
+        draw(pipe, task, way, batch, store, pixels)
         seconds = (time.monotonic() - began) / done * (len(left) - done)
         told(f"drawn {done} of {len(left)}: {way.name}, sample {batch[-1]}; {_left(seconds)} left")
+    for batch in share.of(task.batches):
+        for index in batch:
+            store.drop_reference(index)
 
 
 def _left(seconds: float) -> str:
@@ -204,6 +217,16 @@ def _judge_all(
 
 def _unjudged(record: dict[str, Any], panel: dict[str, judges.Judge]) -> list[str]:
     return [name for name in panel if judges.WRITES[name] not in record["scores"]]
+
+
+def _check_pixels(task: Task, ways: list[Method], store: Store) -> None:
+    """Raise ConfigError if samples were drawn when nobody asked for PSNR and SSIM."""
+    for way in ways:
+        if any("psnr" not in store.record(way.name, i)["scores"] for i in range(task.count)):
+            raise ConfigError(
+                f"{store.root} has samples of {way.name} that were drawn without the metric 'pixels', which "
+                "is taken before rounding: leave it out, or take another --out"
+            )
 
 
 def _wait(

@@ -3,6 +3,7 @@
     settings.json                  what every number depends on; other settings are refused
     samples/<method>/000012.png    a picture (.npz with `frames` for a clip), lossless
     samples/<method>/000012.json   its facts and scores; written after the picture, so it says "done"
+    exact/000012.npy               the uncached sample before rounding, while methods are compared with it
     costs/<method>.json            FLOPs of one sample
     timings/<method>/000012.json   seconds of the denoising loop, the only files that a second run
                                    writes differently
@@ -80,6 +81,23 @@ class Store:
             Image.fromarray(frames[0]).save(held, "PNG")
         write_bytes(self._sample(method, index, ".npz" if clip else ".png"), held.getvalue())
 
+    def reference(self, index: int) -> np.ndarray | None:
+        """The uncached frames before rounding, (F, H, W, 3); None when they are not kept."""
+        try:
+            return np.load(self._reference(index))
+        except FileNotFoundError:
+            return None
+
+    def write_reference(self, index: int, frames: np.ndarray) -> None:
+        """Keep the uncached frames until every method has been compared with them."""
+        held = io.BytesIO()
+        np.save(held, frames)
+        write_bytes(self._reference(index), held.getvalue())
+
+    def drop_reference(self, index: int) -> None:
+        """Let go of them: they are large."""
+        self._reference(index).unlink(missing_ok=True)
+
     def cost(self, method: str) -> dict[str, Any] | None:
         """`flops` of one sample, or why there are none (`error`)."""
         return read_json(self.root / "costs" / f"{file_name(method)}.json")
@@ -96,6 +114,9 @@ class Store:
         """The noted seconds of a method's samples, in the order of the samples."""
         folder = self.root / "timings" / file_name(method)
         return [read_json(path)["seconds"] for path in sorted(folder.glob("[0-9]*.json"))]
+
+    def _reference(self, index: int) -> Path:
+        return self.root / "exact" / f"{index:06d}.npy"
 
     def _sample(self, method: str, index: int, ending: str) -> Path:
         return self.root / "samples" / file_name(method) / f"{index:06d}{ending}"

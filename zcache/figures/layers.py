@@ -61,14 +61,19 @@ def draw(alone: np.ndarray, ours: np.ndarray, full_steps: tuple[int, ...], base:
     figure, axes = canvas.blank(11, 3.2, 1, 3, width_ratios=(1, 1, 1.1))
     top = max(alone.max(), ours.max(), 10 * FLOOR)
     norm = LogNorm(FLOOR, top)
-    for place, errors, name in zip(axes[0], (alone, ours), (base, "Z-Cache"), strict=False):
+    for place, errors, name in zip(
+        axes[0], (alone, ours), (f"{base} alone", "Z-Cache"), strict=False
+    ):
         shown = place.imshow(
             np.maximum(errors, FLOOR), norm=norm, aspect="auto", origin="lower", cmap="magma_r"
         )
         place.set(title=name, xlabel="step", ylabel="layer")
     figure.colorbar(shown, ax=axes[0, :2].tolist(), label="relative L1 error", pad=0.01)
     place = axes[0, 2]
-    for errors, name, colour in ((alone, base, canvas.BASE), (ours, "Z-Cache", canvas.OURS)):
+    for errors, name, colour in (
+        (alone, f"{base} alone", canvas.BASE),
+        (ours, "Z-Cache", canvas.OURS),
+    ):
         place.plot(errors.mean(axis=0), label=name, color=colour, linewidth=1.6)
     for step in full_steps:
         place.axvline(step, color="#bbbbbb", linewidth=0.6, zorder=0)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import metrics
-from ..compare import generate
 from ..config import ZCacheConfig
 from ..errors import ConfigError
+from ..evaluation.produce import rounded
 from . import canvas
+from .runs import frames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,9 +35,10 @@ def fig6(
         ConfigError, UnsupportedPipelineError: as `zcache.enable` does.
     """
     rows = _both(pipe, call, config, seed, intervals)
-    plain = generate(pipe, call, seed=seed).frames[0]
+    plain = frames(pipe, call, seed=seed)[0]
     captions = [[_decibels(plain, picture) for picture in pictures] for _, pictures in rows]
-    return canvas.gallery(rows, [f"N = {n}" for n in intervals], captions)
+    shown = [(name, [rounded(picture) for picture in pictures]) for name, pictures in rows]
+    return canvas.gallery(shown, [f"N = {n}" for n in intervals], captions)
 
 
 def fig7(
@@ -53,13 +55,16 @@ def fig7(
     Raises:
         ConfigError: `box` is no part of the picture; else as `zcache.enable` does.
     """
-    plain = generate(pipe, call, seed=seed).frames[0]
+    plain = frames(pipe, call, seed=seed)[0]
     left, top, right, bottom = corners(box, plain.shape[:2])
-    rows = []
-    for name, pictures in _both(pipe, call, config, seed, intervals):
-        whole = [framed(plain, (left, top, right, bottom)), plain, *pictures]
-        patches = [whole[0]] + [picture[top:bottom, left:right] for picture in whole[1:]]
-        rows.append((name, patches))
+    whole = framed(rounded(plain), (left, top, right, bottom))
+    rows = [
+        (
+            name,
+            [whole, *(rounded(picture[top:bottom, left:right]) for picture in [plain, *pictures])],
+        )
+        for name, pictures in _both(pipe, call, config, seed, intervals)
+    ]
     return canvas.gallery(rows, ["whole", "uncached", *(f"N = {n}" for n in intervals)], side=1.7)
 
 
@@ -75,14 +80,14 @@ def fig8(
     Raises:
         ConfigError: the pipeline makes pictures; else as `zcache.enable` does.
     """
-    clips = {"uncached": generate(pipe, call, seed=seed).frames}
+    clips = {"uncached": frames(pipe, call, seed=seed)}
     if len(clips["uncached"]) < 2:
         raise ConfigError(
             "fig8 shows clips, and this pipeline makes one picture: take a video model"
         )
-    clips |= {name: generate(pipe, call, config, seed).frames for name, config in configs.items()}
+    clips |= {name: frames(pipe, call, config, seed) for name, config in configs.items()}
     numbers = np.linspace(0, len(clips["uncached"]) - 1, shown).round().astype(int)
-    rows = [(name, [frames[number] for number in numbers]) for name, frames in clips.items()]
+    rows = [(name, list(rounded(clip[numbers]))) for name, clip in clips.items()]
     return canvas.gallery(rows, [f"frame {number}" for number in numbers])
 
 
@@ -117,15 +122,12 @@ def _both(
     return [
         (
             name,
-            [
-                generate(pipe, call, config.replace(interval=n, **changes), seed).frames[0]
-                for n in intervals
-            ],
+            [frames(pipe, call, config.replace(interval=n, **changes), seed)[0] for n in intervals],
         )
         for name, changes in ways.items()
     ]
 
 
 def _decibels(plain: np.ndarray, picture: np.ndarray) -> str:
-    value = metrics.psnr(plain, picture)
+    value = metrics.psnr(plain, picture, peak=1.0)
     return "identical" if value == float("inf") else f"{value:.1f} dB"

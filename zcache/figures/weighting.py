@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import metrics, weights
-from ..compare import generate
+from .. import weights
 from ..config import ZCacheConfig
+from ..evaluation.produce import likeness
 from . import canvas
+from .runs import frames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,15 +38,15 @@ def fig9(
         ConfigError: an unknown weight; else as `zcache.enable` does.
     """
     chosen = dict.fromkeys([REFERENCE, *(names or weights.names())])
-    plain = [generate(pipe, call, seed=seed + i).frames for i, call in enumerate(calls)]
+    plain = [frames(pipe, call, seed=seed + i) for i, call in enumerate(calls)]
 
     def score(weight: str, interval: int) -> list[float]:
         setting = config.replace(weight=weight, interval=interval)
-        likeness = [
-            metrics.over_frames(plain[i], generate(pipe, call, setting, seed + i).frames)
+        found = [
+            likeness(plain[i], frames(pipe, call, setting, seed + i))
             for i, call in enumerate(calls)
         ]
-        return [float(np.mean([found[name] for found in likeness])) for name in ("psnr", "ssim")]
+        return [float(np.mean([each[name] for each in found])) for name in ("psnr", "ssim")]
 
     return draw({w: np.array([score(w, n) for n in intervals]) for w in chosen}, intervals)
 
