@@ -74,10 +74,11 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
     if not host.ready:
         gr.Progress()(0.0, desc="loading the model")
     pipe = host.pipeline()  # here, because a worker process would wait for a thread it has not
-    folder, fps = _new_folder(), models.fps(host.model, request)
+    fps = models.fps(host.model, request)
     call = models.call_arguments(host.model, request)
     key = baselines.key(host.model, pipe, call, request.seed)
     with turn(engine.in_use, lambda: device.check(run)):
+        folder = _new_folder()  # here, where one run at a time is: it drops old ones
         baseline = store().get(key)
         alone = device.shows_base_alone(request)
         for stage in device.run_on_device(request, run, baseline, alone):
