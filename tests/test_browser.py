@@ -166,3 +166,54 @@ def test_stop_ends_the_run(page, kind):
     slowed.remove()
 
     run(page)
+
+
+def test_another_interval_reuses_the_plain_run_and_says_so(page):
+    set_steps(page, 10)
+    page.get_by_label("Prompt", exact=True).fill(f"a circle at width {page.viewport_size['width']}")
+    run(page)
+    assert "timed now" in page.locator(".zc-origin").first.inner_text()
+
+    interval = page.get_by_label("number input for Interval N").first
+    interval.fill("3")
+    interval.press("Tab")
+    page.locator(".zc-plan-line").filter(has_text="4 full steps of 10").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("The plain run is from the store").wait_for(timeout=PATIENCE)
+    page.locator(".zc-chart .zc-alone").first.wait_for(state="attached", timeout=PATIENCE)
+    page.get_by_role("button", name="Where they differ").click()
+    page.get_by_alt_text("Heat map of the difference").wait_for(timeout=PATIENCE)
+
+
+def test_a_link_restores_the_controls(page, served):
+    page.goto(f"{served}?tab=class&label=red+square&interval=7&steps=12&reflect=false&base=%3Cb%3E")
+    page.locator("#class-run").wait_for(timeout=PATIENCE)
+    page.locator(".zc-plan-line").filter(has_text="full steps of 12").wait_for(timeout=PATIENCE)
+    run(page)
+
+    assert page.locator(".zc-strip .zc-step").count() == 12
+    link = page.get_by_role("link", name="Link to these settings").get_attribute("href")
+    assert "label=red+square" in link and "interval=7" in link and "reflect=false" in link
+
+
+def test_several_intervals_are_compared_on_one_sheet(page):
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    box = page.get_by_label("number input for Steps of each")
+    box.fill("10")
+    box.press("Tab")
+    page.get_by_role("button", name="Compare all").click()
+
+    page.get_by_alt_text("The plain picture and each variant").wait_for(timeout=PATIENCE)
+    assert page.locator(".zc-table tbody tr").count() == 7
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_walk_can_be_followed_pass_by_pass(page):
+    page.get_by_role("tab", name="How it works").click()
+    page.get_by_text("Pass 1 of 25. Step 0 is computed in full").wait_for(timeout=PATIENCE)
+    box = page.get_by_label("number input for Pass")
+    box.fill("6")
+    box.press("Tab")
+
+    page.get_by_text("Pass 6 of 25. Step 1 is redone").wait_for(timeout=PATIENCE)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
