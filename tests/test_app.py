@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import gradio as gr
@@ -151,6 +152,68 @@ def test_a_run_can_be_stopped_while_it_waits(engines):
     with pytest.raises(gr.Error, match="stopped"):
         run.last("image", "mine", **asked())
     assert run.last("image", "mine", **asked()).done
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA"), RuntimeError("/secret")])
+def test_after_a_failure_in_the_middle_the_next_run_is_as_if_nothing_had_been(engines, error):
+    clean = decoded(run.last("image", **asked()).paths["accelerated"])
+    transformer, calls = engines["image"].pipeline().transformer, []
+
+    def fail(*_):
+        calls.append(1)
+        if len(calls) == 2:
+            raise error
+
+    hook = transformer.register_forward_pre_hook(fail)
+    with pytest.raises(gr.Error, match=r"ran out of memory|inside the server"):
+        run.last("image", **asked())
+    hook.remove()
+
+    assert np.array_equal(decoded(run.last("image", **asked()).paths["accelerated"]), clean)
+
+
+def test_a_full_disk_is_told_and_the_next_run_works(engines, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "/secret/path")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zcache.files.write", full)
+        with pytest.raises(gr.Error, match="disk is full"):
+            run.last("image", **asked())
+
+    assert run.last("image", **asked()).done
+
+
+def test_a_broken_store_costs_nothing_but_the_store(engines, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(run, "store", lambda: Store(tmp_path / "file", 10**8))
+
+    told = [run.last("image", **asked()).report["baseline_from"] for _ in range(2)]
+    assert told == ["this run", "this run"]
+
+
+def test_equal_requests_at_once_are_run_once(engines, monkeypatch):
+    engines["image"].pipeline()
+    started, stages = [], device.run_on_device
+
+    def counted(*given):
+        started.append(1)
+        time.sleep(0.3)  # long enough for the others to come
+        yield from stages(*given)
+
+    monkeypatch.setattr(device, "run_on_device", counted)
+    outcomes = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(run.last("image", **asked())))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(started) == 1
+    assert len({outcome.paths["baseline"] for outcome in outcomes}) == 1 and len(outcomes) == 4
 
 
 def test_runs_at_once_do_not_mix(engines):

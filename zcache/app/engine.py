@@ -15,6 +15,7 @@ from typing import Any
 from .. import environment, hub, models
 from ..errors import CheckpointError, ZCacheError
 from ..quiet import quieten
+from .errors import public
 from .imports import import_diffusers
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class Engine:
             "title": self.model.title,
             "device": device,
             "state": state,
-            "note": self.note if self._error is None else sentence(self._error),
+            "note": public(self.note if self._error is None else sentence(self._error)),
             "knows": self.model.knows,
             "terms": self.model.terms,
         }

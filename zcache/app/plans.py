@@ -9,7 +9,7 @@ from ..config import GRANULARITIES, MAX_ORDER
 from ..request import APP, PROMPT_LENGTH, SEED_MAX, Request, checked, choice
 from ..schedule import Kind
 from . import engine, pace
-from .errors import public, told
+from .errors import told
 from .pace import cost_of
 
 
@@ -63,7 +63,7 @@ def info() -> dict[str, Any]:
         for kind, host in engine.all_hosts().items()
     ]
     return {
-        "models": [{name: public(value) for name, value in model.items()} for model in models],
+        "models": models,
         "versions": environment.versions(),
         "limits": {
             "steps": APP.steps,
