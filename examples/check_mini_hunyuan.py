@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=FOLDER)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--guidance", type=float, default=4.0)
+    parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the captions and of the noise")
     parser.add_argument("--out", type=Path, help="file for the figures")

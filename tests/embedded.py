@@ -57,4 +57,4 @@ def _captions(grammar: Any) -> tuple[str, ...]:
 FLUX = Embedded("mini-flux", "prompt", _captions(scenes))
 VIDEO = Embedded("mini-hunyuan", "prompt", _captions(motion))
 DIT = Embedded("mini-dit", "class_labels", (3, 8, 13, 17))
-ALL = (FLUX, DIT)
+ALL = (FLUX, VIDEO, DIT)

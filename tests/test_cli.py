@@ -236,8 +236,6 @@ def test_a_folder_of_any_supported_class_needs_no_entry(capsys, folders, tmp_pat
     ],
 )
 def test_the_embedded_models_are_compared(capsys, tmp_path, name, subject, ending):
-    if not models.KNOWN[name].local.is_dir():
-        pytest.skip(f"{name} is not trained yet")
     arguments = ["--model", name, *subject, "--steps", "10", "--interval", "5", "--json"]
 
     assert main(["compare", *arguments, "--out", str(tmp_path)]) == 0

@@ -75,6 +75,12 @@ def test_mini_flux_has_flux_devs_scheduler_and_guidance() -> None:
     assert pipe.transformer.config.guidance_embeds
 
 
+def test_mini_hunyuan_has_hunyuan_videos_shift_and_guidance() -> None:
+    pipe = VIDEO.pipe()
+    assert pipe.scheduler.config["shift"] == 7.0
+    assert pipe.transformer.config.guidance_embeds
+
+
 def test_mini_dit_samples_with_ddim_and_knows_its_labels() -> None:
     pipe = DIT.pipe()
     assert type(pipe.scheduler).__name__ == "DDIMScheduler"
