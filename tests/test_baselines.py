@@ -171,7 +171,6 @@ def test_a_baseline_is_never_computed_twice(app, kind, monkeypatch):
     told = [outcome.report["baseline_from"] for outcome in (first, again, other)]
     assert told == ["this run", "the store", "this run"]
     assert again.report["baseline_taken"] == first.report["baseline_taken"]
-    assert again.report["speedup_is"] == "measured"
     assert again.report["baseline_seconds"] == first.report["baseline_seconds"]
 
 
@@ -185,6 +184,29 @@ def test_a_time_of_another_device_gives_an_estimate_that_says_how(tiny_pipe, tin
     assert report["speedup_is"] == "estimated"
     assert "another card" in report["speedup_how"]
     assert report["speedup"] < 100  # not the million seconds of the other card
+
+
+@pytest.mark.parametrize(
+    ("step", "stored", "said"),
+    [
+        (0.1, True, "measured"),
+        (0.12, True, "measured"),
+        (0.5, True, "estimated"),
+        (0.01, True, "estimated"),
+        (0.5, False, "measured"),
+    ],
+)
+def test_a_stored_time_counts_as_measured_while_the_device_keeps_its_pace(step, stored, said):
+    ran = {"full_passes": 2, "num_steps": 10, "seconds": {"full": 2 * step}}
+    accelerated = replace(plain(), denoise_seconds=0.4, report=ran)
+    baseline = replace(plain(), denoise_seconds=1.0, stored=stored)
+
+    origin = compare.origin(accelerated, baseline)
+
+    assert origin["speedup_is"] == said
+    if said == "estimated":
+        assert origin["speedup"] == pytest.approx(10 * step / 0.4)
+        assert "a step took 0.1 s when the plain run was timed" in origin["speedup_how"]
 
 
 def test_the_errors_are_those_of_the_latents(tiny_pipe, tiny_call):

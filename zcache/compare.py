@@ -38,6 +38,7 @@ SIDES = ("accelerated", "baseline")
 ALONE = "alone"  # the base strategy without reflection
 PLAIN = "plain"  # the kind of pass in a run without cache
 WARM_UP_STEPS = 2
+SAME_PACE = 1.3  # how far the time of a full step may be off for a stored run to count as measured
 
 _warm: weakref.WeakKeyDictionary[Any, set[tuple[Any, ...]]] = weakref.WeakKeyDictionary()
 
@@ -176,13 +177,21 @@ def origin(accelerated: Generation, baseline: Generation) -> dict[str, Any]:
         "speedup_is": "measured",
     }
     ran = accelerated.report or {}
-    if baseline.device == accelerated.device or not ran.get("full_passes"):
+    if not ran.get("full_passes"):
         return known
     full = ran["seconds"]["full"] / ran["full_passes"]
+    plain = baseline.denoise_seconds / ran["num_steps"]
+    why = ""
+    if baseline.device != accelerated.device:
+        why = f"the plain run was timed on {baseline.device}"
+    elif baseline.stored and not 1 / SAME_PACE <= full / plain <= SAME_PACE:
+        why = f"a step took {plain:.3g} s when the plain run was timed"
+    if not why:
+        return known
     return known | {
         "speedup_is": "estimated",
         "speedup_how": f"{ran['num_steps']} steps of {full:.3g} s, a full step of this run, over its "
-        f"{accelerated.denoise_seconds:.3g} s; the plain run was timed on {baseline.device}",
+        f"{accelerated.denoise_seconds:.3g} s; {why}",
         "speedup": ran["num_steps"] * full / accelerated.denoise_seconds,
     }
 
