@@ -17,9 +17,8 @@ from PIL import Image
 from torch import nn
 
 from zcache import ConfigError, metrics, models
-from zcache.evaluation import judges, produce, sets, vbench
+from zcache.evaluation import judges, judging, produce, sets, vbench
 from zcache.evaluation.judges import Sample
-from zcache.evaluation.run import _panel
 from zcache.evaluation.store import Store
 from zcache.mini import classes, motion, scenes
 
@@ -358,9 +357,9 @@ def test_the_real_inception_has_what_sfid_looks_at(monkeypatch):
     assert shapes == {"pooled": (1, 2048), "spatial": (1, 2023), "logits": (1, 1008)}
 
 
-def test_sets_of_clips_are_refused(tiny_pipe):
+def test_sets_of_clips_are_refused():
     with pytest.raises(ConfigError, match="judge pictures"):
-        _panel(["fid"], "video", tiny_pipe)
+        judging.seat(["fid"], "video", CPU)
 
 
 def most() -> dict[str, float]:

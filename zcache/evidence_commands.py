@@ -32,7 +32,7 @@ def _add_evaluate(commands: Any) -> None:
         nargs="+",
         default=["equal:5"],
         help="such as steps:10 fora:5 teacache:0.4 taylorseer:5 zcache:5,weight=linear, or the sets "
-        "paper, equal:N, bases:N, weights:N, peers:N (default equal:5)",
+        "paper, equal:N, bases:N, weights:N, diffusers:N, cachedit:N (default equal:5)",
     )
     sub.add_argument(
         "--prompts", default="embedded", help="embedded, parti, vbench, imagenet or a file"
@@ -85,6 +85,7 @@ def _add_figure(commands: Any) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     """Generate with every method, judge it, and write the paper's table; a stopped run goes on."""
     from . import models
+    from .evaluation.produce import sample_as_in_the_paper
     from .evaluation.run import Asked
     from .evaluation.run import evaluate as run
     from .evaluation.share import Share, launched_device
@@ -98,6 +99,7 @@ def evaluate(options: argparse.Namespace) -> None:
     share = Share.launched()
     quieten()
     pipe = models.load(model, options.device or launched_device())
+    sample_as_in_the_paper(pipe, model.name)
     pipe.set_progress_bar_config(disable=True)
     sizes = {name: getattr(options, name) for name in ("height", "width", "frames")}
     asked = Asked(

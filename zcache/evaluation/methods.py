@@ -10,7 +10,8 @@
     cache-dit-mask:5  cache-dit:0.16     caches of other libraries
 
 and sets of them: paper (what the paper compares), equal:5 (everyone at the cost of interval 5),
-bases:5, weights:5, peers:5."""
+bases:5, weights:5, diffusers:5, cachedit:5. cache-dit leaves something behind on which diffusers' own
+caches fail, so the two are evaluated one after the other, into the same folder."""
 
 from __future__ import annotations
 
@@ -46,14 +47,15 @@ def parse(name: str, num_steps: int, draw: Draw = lambda pipe: None) -> Method:
     if not rest and word != UNCACHED:
         raise ConfigError(f"method {name!r} lacks its number; write for example '{word}:5'")
     method = _KINDS[word](rest, num_steps, draw)
-    return Method(name, method.apply, method.call, method.family or word)
+    return Method(name, method.apply, method.call)
 
 
 def expand(names: list[str], model: str, num_steps: int) -> list[str]:
     """Return the names with sets written out, `uncached` first, each once.
 
     Raises:
-        ConfigError: a set's interval does not fit the steps, or the model has no set `paper`.
+        ConfigError: a set's interval does not fit the steps, the model has no set `paper`, or
+            cache-dit stands beside diffusers' caches.
     """
     found = [UNCACHED]
     for name in names:
@@ -64,7 +66,21 @@ def expand(names: list[str], model: str, num_steps: int) -> list[str]:
             found += _SETS[word](_number(name, rest, int), num_steps)
         else:
             found.append(name)
+    _check_together(found)
     return list(dict.fromkeys(found))
+
+
+def _check_together(names: list[str]) -> None:
+    words = {name.partition(":")[0] for name in names}
+    theirs = sorted(
+        words & {"diffusers-taylorseer", "diffusers-taylorseer-lite", "first-block", "mag"}
+    )
+    others = sorted(words & {"cache-dit", "cache-dit-mask"})
+    if theirs and others:
+        raise ConfigError(
+            f"methods {theirs[0]!r} and {others[0]!r} disturb each other in one process: evaluate one library's "
+            "after the other's, into the same folder"
+        )
 
 
 def _number(name: str, text: str, kind: type) -> Any:
@@ -157,13 +173,18 @@ def _teacache(rest: str, num_steps: int, _: Draw) -> Method:
 def _row(rest: str, num_steps: int, _: Draw) -> Method:
     row = presets.row(rest)
     row.config.plan(num_steps)
-    return Method.zcache("", row.config, family=f"{row.method} as in the paper")
+    return Method.zcache("", row.config)
 
 
 def _mask(rest: str, num_steps: int, _: Draw) -> Method:
     interval = _number(f"cache-dit-mask:{rest}", rest, int)
     full = ZCacheConfig.paper(interval).plan(num_steps).full_steps
     return Method("", lambda pipe: peers.cache_dit_mask(pipe, full, num_steps))
+
+
+def _dynamic(rest: str, num_steps: int, _: Draw) -> Method:
+    threshold = _number(f"cache-dit:{rest}", rest, float)
+    return Method("", lambda pipe: peers.cache_dit_dynamic(pipe, threshold, num_steps))
 
 
 def _mag(rest: str, num_steps: int, draw: Draw) -> Method:
@@ -185,13 +206,9 @@ def _taylorseer_of_diffusers(lite: bool, rest: str, num_steps: int, _: Draw) -> 
     return Method("", lambda pipe: peers.diffusers_taylorseer(pipe, interval, lite))
 
 
-def _by_threshold(cache: Callable[..., Any], counted: bool) -> Callable[[str, int, Draw], Method]:
-    def make(rest: str, num_steps: int, _: Draw) -> Method:
-        threshold = _number(f"threshold {rest}", rest, float)
-        more = (num_steps,) if counted else ()
-        return Method("", lambda pipe: cache(pipe, threshold, *more))
-
-    return make
+def _first_block(rest: str, num_steps: int, _: Draw) -> Method:
+    threshold = _number(f"first-block:{rest}", rest, float)
+    return Method("", lambda pipe: peers.diffusers_first_block(pipe, threshold))
 
 
 _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
@@ -206,10 +223,10 @@ _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     "row": _row,
     "diffusers-taylorseer": partial(_taylorseer_of_diffusers, False),
     "diffusers-taylorseer-lite": partial(_taylorseer_of_diffusers, True),
-    "first-block": _by_threshold(peers.diffusers_first_block, counted=False),
+    "first-block": _first_block,
     "mag": _mag,
     "cache-dit-mask": _mask,
-    "cache-dit": _by_threshold(peers.cache_dit_dynamic, counted=True),
+    "cache-dit": _dynamic,
 }
 
 
@@ -238,15 +255,26 @@ def _weights(interval: int, _: int) -> list[str]:
     return [f"zcache:{interval},weight={weight}" for weight in weights.names()]
 
 
-def _peers(interval: int, _: int) -> list[str]:
+def _diffusers(interval: int, _: int) -> list[str]:
     return [
         f"diffusers-taylorseer:{interval}",
         f"diffusers-taylorseer-lite:{interval}",
         *(f"first-block:{threshold}" for threshold in (0.05, 0.1, 0.2)),
         *(f"mag:{threshold}" for threshold in (0.06, 0.12, 0.24)),
+    ]
+
+
+def _cachedit(interval: int, _: int) -> list[str]:
+    return [
         f"cache-dit-mask:{interval}",
         *(f"cache-dit:{threshold}" for threshold in (0.08, 0.16, 0.32)),
     ]
 
 
-_SETS = {"equal": _equal, "bases": _bases, "weights": _weights, "peers": _peers}
+_SETS = {
+    "equal": _equal,
+    "bases": _bases,
+    "weights": _weights,
+    "diffusers": _diffusers,
+    "cachedit": _cachedit,
+}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from .. import metrics
+from .. import metrics, presets
 from ..clock import LoopClock
 from ..errors import UnsupportedPipelineError
 from ..quality import Method
@@ -52,6 +52,15 @@ class Task:
             "generator": [torch.Generator("cpu").manual_seed(self.seed + i) for i in indices],
             "output_type": "np",
         }
+
+
+def sample_as_in_the_paper(pipe: Any, model: str) -> None:
+    """Give the pipeline of one of the paper's models the scheduler settings of its table (DiT-XL/2: time
+    steps evenly from first to last); leave any other as it is."""
+    setting = presets.SETTINGS.get(model)
+    if setting is not None:
+        own = pipe.scheduler
+        pipe.scheduler = type(own).from_config(own.config, **setting.scheduler)
 
 
 def applies(pipe: Any, method: Method, store: Store) -> bool:

@@ -14,14 +14,13 @@ from .. import environment, models
 from ..errors import ConfigError
 from ..known import Model
 from ..quality import Method
-from . import judges, methods, prompts, results, sets, vbench
+from . import judging, methods, prompts, results, sets, vbench
 from .methods import UNCACHED
 from .produce import Task, applies, count_flops, draw
 from .share import Share
-from .store import Store, write_bytes, write_json
+from .store import Store, read_json, write_bytes, write_json
 
 Told = Callable[[str], None]
-WAIT = 2.0  # seconds between two looks for what other processes still draw
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,8 @@ def evaluate(
     share: Share | None = None,
     told: Told = lambda line: None,
 ) -> dict[str, Any] | None:
-    """Draw, judge and gather; what the folder `out` already holds is neither drawn nor judged again.
+    """Draw, judge and gather; what the folder `out` already holds is neither drawn nor judged again, and
+    methods that are not asked for this time keep their results.
 
     Returns:
         The results, also written to `out`; None in a process that does not gather.
@@ -71,7 +71,7 @@ def evaluate(
     task = _task(model, asked)
     given = asked.metrics
     wanted = list(default_metrics(model, asked.prompts) if given is None else given)
-    panel = _panel(wanted, task.kind, pipe)
+    panel = judging.seat(wanted, task.kind, pipe._execution_device)
     store = Store(out)
 
     def plainly(same: Any) -> None:
@@ -80,21 +80,25 @@ def evaluate(
     names = methods.expand(list(asked.names), model.name, asked.steps)
     ways = [methods.parse(name, asked.steps, plainly) for name in names]
     settings = _settings(model, asked, task) | environment.describe(pipe)
+    settings["scheduler"] = _scheduler(pipe)
     store.settle(settings)
     ways = [way for way in ways if applies(pipe, way, store)]
     _draw_all(pipe, task, ways, store, share, "pixels" in wanted, told)
     for way in share.of(ways):
         count_flops(pipe, task, way, store)
-    _judge_all(model, task, ways, store, share, panel, told)
+    names_of_classes = {number: name for name, number in models.labels(model).items()}
+    judging.judge_all(task, names_of_classes, ways, store, share, panel, told)
     if not share.leads:
         return None
     if share.world > 1:
-        _wait(task, ways, store, panel, told)
+        judging.wait(task, ways, store, panel, told)
     of_sets = _score_sets(pipe, task, ways, store, wanted, asked, model)
     if "pixels" in wanted:
-        _check_pixels(task, ways, store)
+        judging.check_pixels(task, ways, store)
     result = results.gather(store, names, task.count, settings, of_sets)
-    timings = results.latencies(store, names)
+    former = (read_json(out / "results.json") or {"methods": []})["methods"]
+    result["methods"] += [row for row in former if row["method"] not in names]
+    timings = results.latencies(store, [row["method"] for row in result["methods"]])
     write_json(out / "results.json", result)
     write_json(out / "timings.json", timings)
     write_bytes(out / "table.md", f"{results.table(result, timings)}\n".encode())
@@ -146,17 +150,10 @@ def _settings(model: Model, asked: Asked, task: Task) -> dict[str, Any]:
     }
 
 
-def _panel(wanted: Sequence[str], kind: str, pipe: Any) -> dict[str, judges.Judge]:
-    """The judges of single samples; what the other metrics need is looked for, too."""
-    device = pipe._execution_device
-    if {*wanted} & {*sets.SETS}:
-        if kind == "video":
-            raise ConfigError("FID, sFID and IS judge pictures; take 'vbench' for clips")
-        sets.inception("cpu")
-    if "vbench" in wanted:
-        vbench.check(kind)
-    single = [name for name in wanted if name not in ("pixels", "vbench", *sets.SETS)]
-    return {name: judges.build(name, kind, device) for name in single}
+def _scheduler(pipe: Any) -> dict[str, Any]:
+    """The scheduler's class and the plain values of its config."""
+    config = {k: v for k, v in pipe.scheduler.config.items() if isinstance(v, str | int | float)}
+    return {**config, "_class_name": type(pipe.scheduler).__name__}
 
 
 def _draw_all(
@@ -175,74 +172,17 @@ def _draw_all(
     for done, (batch, way) in enumerate(left, 1):
         draw(pipe, task, way, batch, store, pixels)
         seconds = (time.monotonic() - began) / done * (len(left) - done)
-        told(f"drawn {done} of {len(left)}: {way.name}, sample {batch[-1]}; {_left(seconds)} left")
+        told(f"drawn {done} of {len(left)}: {way.name}, sample {batch[-1]}; {_left(seconds)}")
     for batch in share.of(task.batches):
         for index in batch:
             store.drop_reference(index)
 
 
 def _left(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s left"
     hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
-def _judge_all(
-    model: Model,
-    task: Task,
-    ways: list[Method],
-    store: Store,
-    share: Share,
-    panel: dict[str, judges.Judge],
-    told: Told,
-) -> None:
-    """Score this process's samples by every judge that has not scored them yet."""
-    named = {number: name for name, number in models.labels(model).items()}
-    for batch in share.of(task.batches):
-        for index in batch:
-            for way in ways:
-                record = store.record(way.name, index)
-                todo = _unjudged(record, panel)
-                if not todo:
-                    continue
-                subject = record["subject"]
-                frames = store.frames(way.name, index)
-                sample = judges.Sample(
-                    frames, store.frames(UNCACHED, index), named.get(subject, subject)
-                )
-                for name in todo:
-                    record["scores"] |= panel[name](sample)
-                store.write_record(way.name, index, record)
-        told(f"judged up to sample {batch[-1]}")
-
-
-def _unjudged(record: dict[str, Any], panel: dict[str, judges.Judge]) -> list[str]:
-    return [name for name in panel if judges.WRITES[name] not in record["scores"]]
-
-
-def _check_pixels(task: Task, ways: list[Method], store: Store) -> None:
-    """Raise ConfigError if samples were drawn when nobody asked for PSNR and SSIM."""
-    for way in ways:
-        if any("psnr" not in store.record(way.name, i)["scores"] for i in range(task.count)):
-            raise ConfigError(
-                f"{store.root} has samples of {way.name} that were drawn without the metric 'pixels', which "
-                "is taken before rounding: leave it out, or take another --out"
-            )
-
-
-def _wait(
-    task: Task, ways: list[Method], store: Store, panel: dict[str, judges.Judge], told: Told
-) -> None:
-    """Wait until the other processes have written every record and every cost."""
-
-    def missing() -> int:
-        records = [store.record(way.name, i) for way in ways for i in range(task.count)]
-        costs = [store.cost(way.name) for way in ways]
-        unjudged = [r for r in records if r is None or _unjudged(r, panel)]
-        return len(unjudged) + costs.count(None)
-
-    while left := missing():
-        told(f"waiting for the other processes: {left} samples and costs to come")
-        time.sleep(WAIT)
+    return f"{hours} h {minutes} min left" if hours else f"{minutes} min left"
 
 
 def _score_sets(

@@ -8,6 +8,7 @@ counts four parts and semantics one."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from ..errors import ConfigError
 from ..files import write
 from .prompts import sample
-from .store import Store, file_name
+from .store import Store, file_name, read_json, write_json
 
 # Dimension: least, most, weight. Facts of VBench's published normalisation.
 QUALITY = {
@@ -77,18 +78,22 @@ def _mean(table: Mapping[str, tuple[float, float, float]], found: Mapping[str, f
 
 
 def score(store: Store, method: str, prompts: list[str], count: int, fps: int) -> float:
-    """Write a method's clips under the names that VBench reads, run it, and return the total.
+    """Write a method's clips under the names that VBench reads, run it, and return the total;
+    a total that is there is not worked out again.
 
     Raises:
         ConfigError: the command failed, or left a dimension out.
     """
     place = store.root / "vbench" / file_name(method)
+    known = read_json(place / "total.json")
+    if known is not None:
+        return known
     clips, results = place / "clips", place / "results"
     clips.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         name = f"{sample(prompts, index)}-{index // len(prompts)}.mp4".replace("/", "_")
         if not (clips / name).exists():
-            write(store.frames(method, index), clips / name, fps)
+            os.replace(write(store.frames(method, index), place / "partial.mp4", fps), clips / name)
     command = ["vbench", "evaluate", "--videos_path", clips, "--output_path", results]
     dimensions = ["--dimension", *QUALITY, *SEMANTIC]
     ran = subprocess.run([*command, *dimensions], capture_output=True, text=True)
@@ -99,4 +104,6 @@ def score(store: Store, method: str, prompts: list[str], count: int, fps: int) -
             f"vbench ended with {ran.returncode} and said {said!r}: cure that, and run again"
         )
     raw = json.loads(written[-1].read_text(encoding="utf-8"))
-    return total({name: float(value[0]) for name, value in raw.items()})
+    found = total({name: float(value[0]) for name, value in raw.items()})
+    write_json(place / "total.json", found)
+    return found

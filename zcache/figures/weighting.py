@@ -70,6 +70,8 @@ def draw(scores: Scores, intervals: Sequence[int]) -> Figure:
             )
     for place, name in zip(axes[0], ("PSNR", "SSIM"), strict=True):
         place.set(xlabel="interval N", ylabel=f"{name} / {name} of the linear weight")
+        place.set_xticks(list(intervals))
+        place.ticklabel_format(axis="y", useOffset=False)
         place.grid(alpha=0.3)
     axes[0, 1].legend(fontsize=8)
     return figure
