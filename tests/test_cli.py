@@ -236,12 +236,12 @@ def test_a_folder_of_any_supported_class_needs_no_entry(capsys, folders, tmp_pat
     ],
 )
 def test_the_embedded_models_are_compared(capsys, tmp_path, name, subject, ending):
-    arguments = ["--model", name, *subject, "--steps", "10", "--interval", "5", "--json"]
+    arguments = ["--model", name, *subject, "--steps", "10", "--interval", "2", "--json"]
 
     assert main(["compare", *arguments, "--out", str(tmp_path)]) == 0
 
     report = json.loads(capsys.readouterr().out)
-    assert report["full_steps"] == list(ZCacheConfig(interval=5).plan(10).full_steps)
+    assert report["full_steps"] == list(ZCacheConfig(interval=2).plan(10).full_steps)
     assert report["psnr"] > 20
     side = models.KNOWN[name].call.get("height", 128)
     assert decoded(tmp_path / f"accelerated.{ending}")[1][0].shape == (side, side, 3)
