@@ -26,6 +26,7 @@ def speed_quality(result: dict[str, Any]) -> Figure:
     for row in result["methods"]:
         if row.get("psnr_mean") is not None:
             curves.setdefault(row["family"], []).append((row["speedup"], row["psnr_mean"]))
+    axes.set_prop_cycle(color=_colours(len(curves)))
     for family, points in curves.items():
         ours = family.startswith(OURS)
         speeds, quality = zip(*sorted(points), strict=True)
@@ -55,3 +56,11 @@ def _figure() -> tuple[Figure, Any]:
         raise ConfigError("matplotlib is not installed; pip install 'zcache[bench]'") from error
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def _colours(count: int) -> list[Any]:
+    """As many colours as there are curves, no two alike up to twenty."""
+    from matplotlib import colormaps
+
+    palette = colormaps["tab10" if count <= 10 else "tab20"].colors
+    return [palette[index % len(palette)] for index in range(count)]
