@@ -2,7 +2,8 @@
 
 Protocol: each method is put on, warmed up, run, taken off, and the plain pipeline must then give
 bit for bit what it gave before. Repeats are interleaved (every method once, then every method
-again), medians are compared as ratios to the uncached run of the same process. FLOPs are counted
+again), and the fastest of each are compared as ratios to the uncached run of the same process, since
+whatever else the machine does only adds time; all times are kept. FLOPs are counted
 around a run of their own, since counting slows a run down."""
 
 from __future__ import annotations
@@ -130,8 +131,8 @@ def _row(record: Record, plain: Record, scored: bool) -> dict[str, Any]:
     }
     if record.error is not None:
         return {**row, "error": record.error}
-    seconds = statistics.median(record.seconds)
-    speedup = statistics.median(plain.seconds) / seconds
+    seconds = min(record.seconds)
+    speedup = min(plain.seconds) / seconds
     flops_speedup = plain.flops / record.flops if record.flops else None
     row |= {
         "seconds": seconds,
