@@ -75,14 +75,6 @@ def test_the_library_snippet_uses_public_names():
             assert node.attr in zcache.__all__
 
 
-def test_the_client_snippet_runs(served, capsys):
-    (snippet,) = (block for block in blocks("python") if "gradio_client" in block)
-
-    exec(snippet.replace("http://127.0.0.1:7860", served), {})
-
-    assert capsys.readouterr().out
-
-
 def test_the_package_and_the_app_ask_for_the_same_libraries():
     if sys.version_info < (3, 11):
         pytest.skip("tomllib came with Python 3.11")
