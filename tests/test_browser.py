@@ -11,6 +11,8 @@ from zcache.app import engine
 pytestmark = pytest.mark.browser
 
 WIDTHS = {"desktop": 1280, "phone": 390}
+# What does not depend on the width is tried at one.
+at_one_width = pytest.mark.parametrize("page", ["desktop"], indirect=True)
 PATIENCE = 60_000  # milliseconds
 KINDS = ("image", "video", "class")
 CLIPS = "[...document.querySelectorAll('.zc-clips video')]"
@@ -104,6 +106,7 @@ def test_a_prompt_becomes_two_clips_that_play_in_step(page):
     assert "worst frame" in page.locator(".zc-likeness").inner_text()
 
 
+@at_one_width
 def test_the_files_of_a_clip_hold_both_sides_beside_each_other(page):
     open_tab(page, "video")
     set_steps(page, 10, "video")
@@ -123,6 +126,7 @@ def test_the_page_is_not_wider_than_the_screen(page, kind):
     assert page.locator("input[type=file]").count() == 0  # nothing can be uploaded
 
 
+@at_one_width
 def test_an_empty_prompt_is_refused_in_one_sentence_and_the_page_goes_on(page):
     set_steps(page, 10)
     page.get_by_label("Prompt").fill("   ")
@@ -133,6 +137,7 @@ def test_an_empty_prompt_is_refused_in_one_sentence_and_the_page_goes_on(page):
     run(page)
 
 
+@at_one_width
 def test_a_preset_sets_the_interval_and_one_computes_everything(page):
     interval = page.get_by_label("number input for Interval N")
     page.get_by_label("Fast").check()
@@ -146,6 +151,7 @@ def test_a_preset_sets_the_interval_and_one_computes_everything(page):
     assert "identical" in page.locator(".zc-likeness").inner_text()
 
 
+@at_one_width
 def test_a_drawn_seed_is_written_back(page):
     set_steps(page, 10)
     page.get_by_label("New seed for each run").check()
@@ -154,6 +160,7 @@ def test_a_drawn_seed_is_written_back(page):
     assert page.get_by_label("Seed", exact=True).input_value() != "0"
 
 
+@at_one_width
 @pytest.mark.parametrize("kind", KINDS)
 def test_stop_ends_the_run(page, kind):
     open_tab(page, kind)
@@ -168,6 +175,7 @@ def test_stop_ends_the_run(page, kind):
     run(page)
 
 
+@at_one_width
 def test_another_interval_reuses_the_plain_run_and_says_so(page):
     set_steps(page, 10)
     page.get_by_label("Prompt", exact=True).fill(f"a circle at width {page.viewport_size['width']}")

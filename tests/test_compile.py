@@ -39,8 +39,10 @@ def fresh() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("case", MODELS, ids=str)
-@pytest.mark.parametrize("granularity", ["stack", "module"])
-@pytest.mark.parametrize("compiled", [in_place, wrapped, repeated_blocks])
+@pytest.mark.parametrize(
+    ("compiled", "granularity"),
+    [(in_place, "stack"), (in_place, "module"), (wrapped, "stack"), (repeated_blocks, "stack")],
+)
 def test_a_compiled_transformer_is_cached_exactly_and_given_back(
     case: Case, granularity: str, compiled: Callable[[Any], None]
 ) -> None:
