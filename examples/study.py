@@ -104,7 +104,9 @@ def table(results: dict[str, Any]) -> str:
     counts = sorted(reference, reverse=True)
     heads = (f"{k} full ({reference[k]['flops_speedup']:.1f}×)" for k in counts)
     lines = ["| variant | " + " | ".join(heads) + " |", "|---|" + "---|" * len(counts)]
-    cells = (f"{reference[k]['psnr_mean']:.1f} ± {reference[k]['psnr_interval']:.1f} dB" for k in counts)
+    cells = (
+        f"{reference[k]['psnr_mean']:.1f} ± {reference[k]['psnr_interval']:.1f} dB" for k in counts
+    )
     lines.append(f"| {REFERENCE} (the defaults) | " + " | ".join(cells) + " |")
     for name, row in rows.items():
         if name != REFERENCE:

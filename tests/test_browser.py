@@ -84,7 +84,7 @@ def expect_two_pictures(page) -> None:
     for name in ("Picture of the plain pipeline", "Picture made with Z-Cache"):
         picture = page.get_by_alt_text(name).last
         picture.wait_for(state="attached", timeout=PATIENCE)
-        picture.evaluate("image => image.scrollIntoView()")  # it is loaded when it is near the screen
+        picture.evaluate("image => image.scrollIntoView()")  # it loads when it is near
         page.wait_for_function("image => image.naturalWidth === 64", arg=picture.element_handle())
     assert page.locator(".zc-slider img").count() == 2
 

@@ -2,9 +2,8 @@
 
 Protocol: each method is put on, warmed up, run, taken off, and the plain pipeline must then give
 bit for bit what it gave before. Repeats are interleaved (every method once, then every method
-again), and the fastest of each are compared as ratios to the uncached run of the same process, since
-whatever else the machine does only adds time; all times are kept. FLOPs are counted
-around a run of their own, since counting slows a run down."""
+again), and the medians are compared as ratios to the uncached run of the same process; all times are
+kept. FLOPs are counted around a run of their own, since counting slows a run down."""
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ def bench(
     pipe: Any,
     call: dict[str, Any],
     methods: Sequence[Method],
-    repeats: int = 3,
+    repeats: int = 5,
     told: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Time every method on `pipe(**call)`.
@@ -131,8 +130,8 @@ def _row(record: Record, plain: Record, scored: bool) -> dict[str, Any]:
     }
     if record.error is not None:
         return {**row, "error": record.error}
-    seconds = min(record.seconds)
-    speedup = min(plain.seconds) / seconds
+    seconds = statistics.median(record.seconds)
+    speedup = statistics.median(plain.seconds) / seconds
     flops_speedup = plain.flops / record.flops if record.flops else None
     row |= {
         "seconds": seconds,

@@ -35,7 +35,7 @@ def add_commands(commands: Any) -> None:
     sub.add_argument("--class", dest="label", help="for class models (default: the first class)")
     sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
     sub.add_argument("--intervals", type=int, nargs="+", default=[4, 5, 8])
-    sub.add_argument("--repeats", type=int, default=3)
+    sub.add_argument("--repeats", type=int, default=5)
     sub.add_argument("--no-peers", action="store_true", help="leave other libraries' caches out")
     sub.add_argument("--out", type=Path, default=Path("out/bench.json"))
     sub.add_argument("--json", action="store_true", help="print JSON")
