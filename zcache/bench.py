@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from . import environment, metrics
 from .clock import LoopClock
+from .meter import FlopMeter
 from .quality import Method
 
 UNCACHED = "uncached"
@@ -101,14 +101,13 @@ def _array(output: Any) -> np.ndarray:
 
 
 def _count(pipe: Any, call: dict[str, Any], record: Record, plain: np.ndarray) -> None:
-    name = type(getattr(pipe.transformer, "_orig_mod", pipe.transformer)).__name__
     try:
-        counter = FlopCounterMode(display=False)
-        record.output, _, record.report = _once(pipe, call, record.method, counter)
+        meter = FlopMeter(pipe)
+        record.output, _, record.report = _once(pipe, call, record.method, meter)
     except Exception as error:
         record.error = f"{type(error).__name__}: {error}".splitlines()[0]
     else:
-        record.flops = sum(counter.get_flop_counts().get(name, {}).values())
+        record.flops = meter.total
     record.restores = np.array_equal(plain, _once(pipe, call, Method(UNCACHED))[0])
 
 

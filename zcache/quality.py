@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from . import enabled, metrics
 from .config import ZCacheConfig
 from .errors import UnsupportedPipelineError
+from .meter import FlopMeter
 
 Apply = Callable[[Any], AbstractContextManager[Any]]
 Calls = Sequence[dict[str, Any]]  # pipeline arguments, one dictionary per batch
@@ -52,18 +52,17 @@ class Outcome:
 def draw(pipe: Any, calls: Calls, method: Method) -> Outcome:
     """Draw every batch with a method; its cache is off again afterwards."""
     pictures, flops, full_passes = [], 0, None
-    name = type(pipe.transformer).__name__
     with method.apply(pipe) as handle:
         for call in calls:
             seeds = call["seeds"]
             arguments = {key: value for key, value in call.items() if key != "seeds"}
             generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-            with FlopCounterMode(display=False) as counter:
+            with FlopMeter(pipe) as meter:
                 output = pipe(
                     **{**arguments, **method.call}, generator=generators, output_type="np"
                 )
             pictures.append(output.frames if hasattr(output, "frames") else output.images)
-            flops += sum(counter.get_flop_counts().get(name, {}).values())
+            flops += meter.total
         if hasattr(handle, "report"):
             full_passes = handle.report().full_passes
     return Outcome(np.concatenate(pictures), flops, full_passes)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from .. import metrics, presets
 from ..clock import LoopClock
 from ..errors import UnsupportedPipelineError
+from ..meter import FlopMeter
 from ..quality import Method
 from .methods import UNCACHED
 from .prompts import sample
@@ -135,9 +135,6 @@ def count_flops(pipe: Any, task: Task, method: Method, store: Store) -> None:
     if store.cost(method.name) is not None:
         return
     indices = task.batches[0]
-    name = type(getattr(pipe.transformer, "_orig_mod", pipe.transformer)).__name__
-    counter = FlopCounterMode(display=False)
-    with method.apply(pipe), counter:
+    with method.apply(pipe), FlopMeter(pipe) as meter:
         pipe(**task.arguments(indices, **method.call))
-    total = sum(counter.get_flop_counts().get(name, {}).values())
-    store.write_cost(method.name, {"flops": total / len(indices)})
+    store.write_cost(method.name, {"flops": meter.total / len(indices)})
