@@ -74,6 +74,19 @@ def variants(paper_interval: int) -> Iterator[tuple[str, ZCacheConfig]]:
         for relax in (even.relax, None):
             form = even.replace(granularity=granularity, relax=relax)
             yield f"granularity: {granularity}, relax {relax}", form
+    yield from combinations(even, even.replace(full_steps=_open(count)))
+
+
+def combinations(even: ZCacheConfig, tail: ZCacheConfig) -> Iterator[tuple[str, ZCacheConfig]]:
+    """What gained alone, together; `tail` ends on forecasts."""
+    for granularity in ("stack", "module", "output"):
+        for order in (1, 2):
+            for schedule, config in (("last forced", even), ("last not forced", tail)):
+                moved = (granularity != "stack") + (order != 1) + (config is tail)
+                for relax in (even.relax, None):
+                    if moved + (relax is None) > 1:
+                        form = config.replace(granularity=granularity, order=order, relax=relax)
+                        yield f"{granularity}, order {order}, {schedule}, relax {relax}", form
 
 
 def _shifted(count: int) -> tuple[int, ...]:
