@@ -147,6 +147,20 @@ def test_a_method_that_does_not_know_the_pipeline_says_so(tmp_path, tiny_pipes, 
     assert "no layers named" in results.table(result, {})
 
 
+@pytest.mark.parametrize("kind", ["image", "video", "class"])
+@pytest.mark.parametrize("sampler", ["unipc", "dpm"])
+def test_fewer_steps_of_another_sampler_stay_near_the_uncached_output(
+    tmp_path, tiny_pipes, tinies, kind, sampler
+):
+    names = (f"{sampler}:{STEPS}", "steps:2")
+    result = evaluate(
+        tiny_pipes[kind], models.KNOWN[tinies[kind]], asked(names=names, count=1), tmp_path
+    )
+
+    same, few = ({r["method"]: r for r in result["methods"]}[name] for name in names)
+    assert same["flops_speedup"] == 1.0 and same["psnr"] > few["psnr"]
+
+
 def test_clips_are_stored_whole_and_judged_over_time(tmp_path, tiny_pipes, tinies):
     model = models.KNOWN[tinies["video"]]
 

@@ -117,6 +117,19 @@ def _dpm(pipe: Any) -> Any:
     """DPM-Solver++ of order 2, on the pipeline's own shift of the noise levels."""
     from diffusers import DPMSolverMultistepScheduler
 
+    class FlowDPM(DPMSolverMultistepScheduler):
+        """Takes a pipeline's even noise levels for their number; its own are even, and shifted alike."""
+
+        def set_timesteps(
+            self,
+            num_inference_steps: int | None = None,
+            device: Any = None,
+            sigmas: Any = None,
+            **kwargs: Any,
+        ) -> None:
+            steps = num_inference_steps if sigmas is None else len(sigmas)
+            super().set_timesteps(steps, device, **kwargs)
+
     if not _is_flow(pipe):
         return DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     shared = rivals.unipc_flow(pipe).config
@@ -128,7 +141,7 @@ def _dpm(pipe: Any) -> Any:
         "time_shift_type",
         "num_train_timesteps",
     )
-    return DPMSolverMultistepScheduler(**{name: shared[name] for name in kept})
+    return FlowDPM(**{name: shared[name] for name in kept})
 
 
 def _cached(rest: str, num_steps: int, fixed: dict[str, Any]) -> Method:
