@@ -22,12 +22,20 @@ from zcache import ZCacheConfig, bases, models, weights
 from zcache.errors import UnsupportedPipelineError
 from zcache.mini import classes, motion, scenes
 from zcache.peers import cache_dit_mask, diffusers_taylorseer
+from zcache.presets import DIFFUSION
 from zcache.quality import Method, measure
 
 STEPS = 50
 INTERVALS = range(4, 11)
 PAPER = {"weight": "logarithmic", "relax": None}  # of reflection; the schedule is named beside it
-MAIN = ("paper schedule", "even schedule", "diffusers", "cache-dit", "fewer")  # 32 prompts
+MAIN = (
+    "paper schedule",
+    "even schedule",
+    "open schedule",
+    "diffusers",
+    "cache-dit",
+    "fewer",
+)  # 32 prompts
 
 
 def z(name: str, interval: int, **settings: Any) -> Method:
@@ -35,7 +43,7 @@ def z(name: str, interval: int, **settings: Any) -> Method:
     return Method.zcache(f"{name} | N={interval}", config)
 
 
-def main_methods(interval: int) -> list[Method]:
+def main_methods(interval: int, kind: str) -> list[Method]:
     """The claims: with reflection and without, ours and the paper's, on the same full steps each."""
     methods = []
     for name, placement in (("paper schedule", "warmup"), ("even schedule", "even")):
@@ -43,6 +51,12 @@ def main_methods(interval: int) -> list[Method]:
             z(f"{name}, TaylorSeer", interval, placement=placement, reflect=False),
             z(f"{name}, Z-Cache as in the paper", interval, placement=placement, **PAPER),
             z(f"{name}, Z-Cache, our defaults", interval, placement=placement),
+        ]
+    if kind == "class":
+        open_ended = {"last_full": False, "reflect": False}
+        methods += [
+            z("open schedule, TaylorSeer", interval, **open_ended),
+            z("open schedule, Z-Cache, recommended for DDIM", interval, **DIFFUSION),
         ]
     full = len(ZCacheConfig(interval=interval).plan(STEPS).full_steps)
     methods.append(
@@ -210,7 +224,7 @@ def main() -> None:
     model = models.find(options.model)
     pipe = models.load(options.model)
     pipe.set_progress_bar_config(disable=True)
-    methods = [m for n in options.intervals for m in main_methods(n)]
+    methods = [m for n in options.intervals for m in main_methods(n, model.kind)]
     methods += [] if options.no_peers else peer_methods()
     more = [m for n in options.intervals for m in more_methods(n)]
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import gradio as gr
 import pytest
 
-from zcache import ZCacheConfig, costs, models
+from zcache import ZCacheConfig, costs, models, presets
 from zcache.app import device, drawings, engine, explained, pace, plans, share
 from zcache.architectures import ARCHITECTURES
 from zcache.flops import pass_cost
@@ -38,7 +38,8 @@ REPORT = {
 def test_a_plan_is_the_schedule_and_the_cost_without_loading_anything(hosts, kind):
     plan = plans.plan(kind, interval=4, steps=10)
 
-    schedule = ZCacheConfig(interval=4).plan(10)
+    own = presets.DIFFUSION if kind == "class" else {}
+    schedule = ZCacheConfig(interval=4, **own).plan(10)
     assert plan["full_steps"] == list(schedule.full_steps)
     assert plan["walk"] == str(schedule)
     assert plan["full_passes"] + plan["forecast_passes"] + plan["reflect_passes"] == len(

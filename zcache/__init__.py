@@ -23,6 +23,7 @@ from .errors import (
     UnsupportedPipelineError,
     ZCacheError,
 )
+from .presets import recommended
 from .report import Report
 
 __all__ = [
@@ -39,5 +40,6 @@ __all__ = [
     "disable",
     "enable",
     "enabled",
+    "recommended",
 ]
 __version__ = "0.1.0"

@@ -15,6 +15,7 @@ from . import interception, sampler
 from .config import ZCacheConfig
 from .errors import AlreadyEnabledError, NotEnabledError, UnsupportedPipelineError
 from .granularity import Denoiser, Signal, bind, inner
+from .presets import recommended
 from .report import Log, Report
 from .run import Run
 
@@ -124,7 +125,7 @@ def enable(pipe: Any, config: ZCacheConfig | None = None) -> ZCache:
 
     Args:
         pipe: a diffusers pipeline with a `transformer` and a `scheduler`.
-        config: settings; None takes the defaults.
+        config: settings; None takes those of `zcache.recommended`.
 
     Returns:
         A handle, with `report()` and `disable()`.
@@ -134,8 +135,7 @@ def enable(pipe: Any, config: ZCacheConfig | None = None) -> ZCache:
         already. UnsupportedPipelineError: no denoiser that we know, or a scheduler that cannot be
         followed.
     """
-    config = ZCacheConfig() if config is None else config
-    if not isinstance(config, ZCacheConfig):
+    if config is not None and not isinstance(config, ZCacheConfig):
         raise UnsupportedPipelineError(f"config is {type(config).__name__}; give a ZCacheConfig")
     _refuse_second_cache(pipe)
     handle = _make(pipe, config)
@@ -197,10 +197,10 @@ def _weakly(method: Callable[..., Any], *first: Any) -> interception.Handler:
     return handle
 
 
-def _make(pipe: Any, config: ZCacheConfig) -> ZCache:
+def _make(pipe: Any, config: ZCacheConfig | None) -> ZCache:
     denoisers = find_denoisers(pipe)
     scheduler = getattr(pipe, "scheduler", None)
-    sampler.check(scheduler, config.reflect)
+    sampler.check(scheduler, config is None or config.reflect)
     for denoiser in denoisers:
         if interception.is_armed(denoiser, "__call__") or interception.is_armed(scheduler, "step"):
             raise AlreadyEnabledError(
@@ -216,7 +216,7 @@ def _make(pipe: Any, config: ZCacheConfig) -> ZCache:
             raise AlreadyEnabledError(
                 f"{type(pipe).__name__} has cache-dit enabled; call cache_dit.disable_cache(pipe) first"
             )
-    return ZCache(pipe, config)
+    return ZCache(pipe, recommended(pipe) if config is None else config)
 
 
 def _refuse_second_cache(pipe: Any) -> None:

@@ -126,7 +126,11 @@ def _add_cache_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--base", help=f"forecast: {', '.join(bases.names())}")
     sub.add_argument("--weight", help=f"blend of the reflection: {', '.join(weights.names())}")
     sub.add_argument("--no-reflect", dest="reflect", action="store_false", default=None)
-    sub.add_argument("--order", type=_number, help="highest derivative of taylorseer (default 1)")
+    sub.add_argument(
+        "--order",
+        type=_number,
+        help="highest derivative of taylorseer (default 1, of class models 2)",
+    )
     sub.add_argument("--granularity", help=f"what is cached: {', '.join(GRANULARITIES)}")
     sub.add_argument("--steps", type=_number, help="sampling steps (default 50)")
     sub.add_argument("--json", action="store_true", help="print the report as JSON on stdout")

@@ -1,5 +1,5 @@
-"""The settings behind the paper's Tables 1 to 3: sampler, resolution and the full steps of every
-row.
+"""Settings that were found out: ours by the kind of sampler, and those behind the paper's Tables 1 to
+3, with sampler, resolution and the full steps of every row.
 
 The full steps are the lists whose FLOPs agree with the printed ones (Table 2's Z-Cache rows to 0.01
 TFLOP): on FLUX.1-dev four warm-up steps, then every N-th, and the last step full when two or more
@@ -15,6 +15,28 @@ from typing import Any
 
 from .config import ZCacheConfig
 from .errors import ConfigError
+
+# Besides the defaults of ZCacheConfig, which are for flow matching; examples/study has the figures.
+DIFFUSION: dict[str, Any] = {"order": 2, "last_full": False, "relax": None}
+
+
+def recommended(pipe: Any, interval: int = 5, **changes: Any) -> ZCacheConfig:
+    """The settings that our study supports for a pipeline's sampler.
+
+    Flow matching (FLUX, HunyuanVideo): the defaults of ZCacheConfig. Diffusion samplers (DDIM with
+    DiT): order 2, no forced full last step, and reflection that is not relaxed.
+
+    Args:
+        pipe: a diffusers pipeline, of which the scheduler's config is read.
+        interval: N.
+        changes: settings of ZCacheConfig that are to be others.
+
+    Raises:
+        ConfigError: a value is outside its limits.
+    """
+    predicts = getattr(pipe.scheduler.config, "prediction_type", "flow_prediction")
+    own = {} if predicts == "flow_prediction" else DIFFUSION
+    return ZCacheConfig(interval=interval, **{**own, **changes})
 
 
 @dataclass(frozen=True)

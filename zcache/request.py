@@ -16,6 +16,7 @@ from typing import Any
 from . import bases, weights
 from .config import GRANULARITIES, MAX_ORDER, ZCacheConfig
 from .errors import ZCacheError
+from .presets import DIFFUSION
 
 PROMPT_LENGTH = 500
 SEED_MAX = 2**31 - 1
@@ -66,8 +67,8 @@ class Request:
     """One checked comparison: what to draw, and how to cache.
 
     Build it with `checked`. `kind` is "image", "video" or "class"; the first two have a prompt, the
-    last has the id of a class as its `label`. Height and width are in pixels, `fps` in frames per
-    second; None leaves the model's default.
+    last has the id of a class as its `label`. An `order` of None is what suits the model's sampler.
+    Height and width are in pixels, `fps` in frames per second; None leaves the model's default.
     """
 
     prompt: str = ""
@@ -79,7 +80,7 @@ class Request:
     reflect: bool = True
     steps: int = 50
     seed: int = 0
-    order: int = 1
+    order: int | None = None
     granularity: str = "stack"
     height: int | None = None
     width: int | None = None
@@ -88,13 +89,16 @@ class Request:
 
     def config(self) -> ZCacheConfig:
         """Return the cache configuration this request stands for."""
+        own = dict(DIFFUSION) if self.kind == "class" else {}
+        if self.order is not None:
+            own["order"] = self.order
         return ZCacheConfig(
             interval=self.interval,
             base=self.base,
             weight=self.weight,
             reflect=self.reflect,
-            order=self.order,
             granularity=self.granularity,
+            **own,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,7 +137,7 @@ def checked(
         weight=choice("weight", values["weight"], weights.names()),
         reflect=switch("reflect", values["reflect"]),
         seed=whole("seed", values["seed"], 0, SEED_MAX),
-        order=whole("order", values["order"], 0, MAX_ORDER),
+        order=None if values["order"] is None else whole("order", values["order"], 0, MAX_ORDER),
         granularity=choice("granularity", values["granularity"], GRANULARITIES),
         height=side("height", values["height"], *limits.side),
         width=side("width", values["width"], *limits.side),

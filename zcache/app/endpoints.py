@@ -19,6 +19,7 @@ ON_DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 8}
 AT_ONCE: dict[str, Any] = {"queue": False}
 HIDDEN: dict[str, Any] = {"visible": False}
 whole = "{}, a whole number from {} to {}".format
+ORDER = whole("Order of the base", 0, MAX_ORDER) + ", or none for what suits the model"
 
 
 def compare_image(
@@ -29,9 +30,9 @@ def compare_image(
     reflect: bool,
     steps: int,
     seed: int,
-    order: int,
-    granularity: str,
-    request: gr.Request,
+    order: int | None = None,
+    granularity: str = Request.granularity,
+    request: gr.Request = None,
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one prompt with and without Z-Cache; return baseline file, accelerated file, report."""
     outcome = run.last("image", **_asked(locals()))
@@ -46,11 +47,11 @@ def compare_video(
     reflect: bool,
     steps: int,
     seed: int,
-    order: int,
-    granularity: str,
-    frames: int,
-    fps: int,
-    request: gr.Request,
+    order: int | None = None,
+    granularity: str = Request.granularity,
+    frames: int | None = None,
+    fps: int | None = None,
+    request: gr.Request = None,
 ) -> tuple[str, str, str, dict[str, Any]]:
     """Film one prompt with and without Z-Cache; return baseline, accelerated and side-by-side clip,
     report."""
@@ -67,9 +68,9 @@ def compare_class(
     reflect: bool,
     steps: int,
     seed: int,
-    order: int,
-    granularity: str,
-    request: gr.Request,
+    order: int | None = None,
+    granularity: str = Request.granularity,
+    request: gr.Request = None,
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one class, given by name or number, with and without Z-Cache; return baseline file,
     accelerated file, report."""
@@ -93,9 +94,9 @@ def plan(
     weight: str,
     reflect: bool,
     steps: int,
-    order: int,
-    granularity: str,
-    frames: int,
+    order: int | None = None,
+    granularity: str = Request.granularity,
+    frames: int | None = None,
 ) -> dict[str, Any]:
     """Return schedule, walk, FLOPs and expected seconds of a run, at once and without running it;
     `frames` counts for videos only."""
@@ -175,7 +176,7 @@ def _settings() -> list[Any]:
         gr.Checkbox(Request.reflect, label="Go back over each window", **HIDDEN),
         gr.Number(Request.steps, label=whole("Steps", *APP.steps), **HIDDEN),
         gr.Number(Request.seed, label=whole("Seed", 0, SEED_MAX), **HIDDEN),
-        gr.Number(Request.order, label=whole("Order of the base", 0, MAX_ORDER), **HIDDEN),
+        gr.Number(Request.order, label=ORDER, **HIDDEN),
         gr.Textbox(Request.granularity, label=_one_of("Granularity", GRANULARITIES), **HIDDEN),
     ]
 
