@@ -17,7 +17,7 @@ from gradio_client import Client
 from PIL import Image
 
 from zcache import CheckpointError, models
-from zcache.app import build_demo, device, engine, run, views
+from zcache.app import build_demo, device, engine, looks, run, views
 from zcache.app.errors import told
 from zcache.baselines import Store
 from zcache.compare import Generation
@@ -486,3 +486,12 @@ def test_the_script_can_be_imported_without_serving():
         command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
     )
     assert said.stdout.strip().endswith("Blocks")
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_endpoints_are_tools_for_agents_only_where_the_extra_is_installed(
+    monkeypatch, installed
+):
+    monkeypatch.setattr(looks, "find_spec", lambda name: object() if installed else None)
+
+    assert looks.launch_options()["mcp_server"] is installed

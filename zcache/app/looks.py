@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from importlib.util import find_spec
 from typing import Any
 
 import gradio as gr
@@ -16,7 +17,7 @@ MARGINS = (
 
 def launch_options() -> dict[str, Any]:
     """Return the keyword arguments for `demo.launch`: looks, limits, and nothing that leaves this
-    host."""
+    host. Where gradio's `mcp` extra is installed, the endpoints are tools of an MCP server, too."""
     return {
         "theme": _theme(),
         "css": _text("style.css"),
@@ -25,6 +26,7 @@ def launch_options() -> dict[str, Any]:
         "max_file_size": "1mb",
         "show_error": False,
         "ssr_mode": False,
+        "mcp_server": find_spec("mcp") is not None,
     }
 
 
