@@ -350,11 +350,11 @@ def test_everything_from_outside_is_escaped():
     assert "&lt;script&gt;" in views.note("<script>")
 
 
-def test_progress_grows_with_the_passes_that_cost_time(monkeypatch):
+def test_progress_grows_with_the_passes_that_cost_time(monkeypatch, tmp_path):
     told_so_far = []
     monkeypatch.setattr(device, "UPDATE_SECONDS", 0)
     monkeypatch.setattr(device.Meter, "say", lambda self, *said: told_so_far.append(said))
-    meter = device.Meter(checked(APP, **asked(interval=9)), threading.Event())
+    meter = device.Meter(checked(APP, **asked(interval=9)), tmp_path / "stop")
 
     for side, step, kind in [("accelerated", 0, "full"), ("accelerated", 1, "forecast")]:
         meter.on_pass(side, step, kind, 10)
@@ -367,9 +367,9 @@ def test_progress_grows_with_the_passes_that_cost_time(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stages_are_plain_data_that_can_cross_to_a_worker(engines, kind):
+def test_stages_are_plain_data_that_can_cross_to_a_worker(engines, kind, tmp_path):
     request = models.asked(engines[kind].model, **asked(kind))
-    first, last = device.run_on_device(pickle.loads(pickle.dumps(request)), "s")
+    first, last = device.run_on_device(*pickle.loads(pickle.dumps((request, tmp_path / "stop"))))
 
     assert isinstance(pickle.loads(pickle.dumps(first)), Generation)
     assert pickle.loads(pickle.dumps(last)).report == last.report

@@ -29,7 +29,7 @@ def result() -> dict:
     methods = [
         Method.zcache("exact", ZCacheConfig(interval=1)),
         *rivals.ours(4),
-        *rivals.fewer_steps(4, STEPS, flow=True),
+        *rivals.fewer_steps(4, STEPS),
         Method("diffusers", lambda pipe: peers.diffusers_taylorseer(pipe, 4)),
         Method("diffusers lite", lambda pipe: peers.diffusers_taylorseer(pipe, 4, lite=True)),
         *(m for m in rivals.adaptive(STEPS, draw) if m.name.startswith("diffusers")),

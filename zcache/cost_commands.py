@@ -112,7 +112,7 @@ def bench(options: argparse.Namespace) -> None:
     for interval in options.intervals:
         methods += rivals.ours(interval)
         methods += [] if options.no_peers else rivals.others(interval, options.steps)
-        methods += rivals.fewer_steps(interval, options.steps, flow=model.kind != "class")
+        methods += rivals.fewer_steps(interval, options.steps)
     if not options.no_peers:
         methods += rivals.adaptive(options.steps, lambda pipe: pipe(**call))
     # Once cache-dit has run in a process, diffusers' FirstBlockCache fails there: it comes last, beside

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from . import enabled, recommended
 from .config import ZCacheConfig
 from .peers import (
     cache_dit_dynamic,
@@ -48,8 +49,22 @@ def unipc_flow(pipe: Any) -> Any:
     )
 
 
+def unipc(pipe: Any) -> Any:
+    """UniPC of order 2 for the pipeline's own kind of sampler."""
+    from diffusers import UniPCMultistepScheduler
+
+    if is_flow(pipe):
+        return unipc_flow(pipe)
+    return UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+
+
+def is_flow(pipe: Any) -> bool:
+    """Whether the pipeline samples by flow matching."""
+    return type(pipe.scheduler).__name__.startswith("FlowMatch")
+
+
 def ours(interval: int, modules: bool = True) -> list[Method]:
-    """Z-Cache at every granularity, and without reflection."""
+    """Z-Cache at every granularity, and without reflection, as recommended for the pipeline."""
     settings = {
         "Z-Cache stack": {},
         "Z-Cache output": {"granularity": "output"},
@@ -61,7 +76,11 @@ def ours(interval: int, modules: bool = True) -> list[Method]:
             "TaylorSeer (ours, no reflection) module": {"granularity": "module", "reflect": False},
         }
     return [
-        Method.zcache(f"{family} N={interval}", ZCacheConfig(interval=interval, **changes), family)
+        Method(
+            f"{family} N={interval}",
+            lambda pipe, changes=changes: enabled(pipe, recommended(pipe, interval, **changes)),
+            family=family,
+        )
         for family, changes in settings.items()
     ]
 
@@ -119,17 +138,15 @@ def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
     return methods
 
 
-def fewer_steps(interval: int, num_steps: int, flow: bool) -> list[Method]:
+def fewer_steps(interval: int, num_steps: int) -> list[Method]:
     """As many steps as Z-Cache has full ones: with the pipeline's own sampler, and with UniPC."""
     steps = {"num_inference_steps": len(ZCacheConfig(interval=interval).plan(num_steps).full_steps)}
-    methods = [Method(f"fewer steps N={interval}", call=steps, family="fewer steps")]
-    if flow:
-        methods.append(
-            Method(
-                f"UniPC, fewer steps N={interval}",
-                lambda pipe: scheduler_of(pipe, unipc_flow(pipe)),
-                call=steps,
-                family="UniPC, fewer steps",
-            )
-        )
-    return methods
+    return [
+        Method(f"fewer steps N={interval}", call=steps, family="fewer steps"),
+        Method(
+            f"UniPC, fewer steps N={interval}",
+            lambda pipe: scheduler_of(pipe, unipc(pipe)),
+            call=steps,
+            family="UniPC, fewer steps",
+        ),
+    ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-import threading
+import secrets
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import gradio as gr
 import spaces
@@ -27,33 +29,41 @@ SIDE_NAMES = {
     compare.ALONE: "base without reflection",
 }
 
-_stops: dict[str, threading.Event] = {}
+_stops: dict[str, Path] = {}  # by run: a file that is there once it is to stop, for a worker to see
 
 
 def announce(run: str) -> None:
     """Note that a run of this name will come, so that it can be stopped while it waits."""
-    _stops[run] = threading.Event()
+    forget(run)
+    flag(run)
+
+
+def flag(run: str) -> Path:
+    """Return the file whose presence stops the run of this name, in whatever process it is."""
+    place = Path(tempfile.gettempdir())
+    return _stops.setdefault(run, place / f"zcache-stop-{secrets.token_hex(16)}")
 
 
 def stop(run: str) -> None:
     """End the run of this name at its next pass; without one nothing happens."""
     if run in _stops:
-        _stops[run].set()
+        _stops[run].touch()
 
 
 def forget(run: str) -> None:
     """Note that the run of this name is over."""
-    _stops.pop(run, None)
+    if run in _stops:
+        _stops.pop(run).unlink(missing_ok=True)
 
 
 def check(run: str) -> None:
     """Raise StoppedError if the run of this name was stopped."""
-    if run in _stops and _stops[run].is_set():
+    if run in _stops and _stops[run].exists():
         raise StoppedError("stopped")
 
 
 def seconds_of(
-    request: Request, run: str, baseline: compare.Generation | None, alone: bool, *_: object
+    request: Request, flag: Path, baseline: compare.Generation | None, alone: bool, *_: object
 ) -> int:
     """Return how many seconds of a shared GPU to ask for: what the run is expected to take."""
     model = engine.of(request.kind).model
@@ -74,15 +84,15 @@ def shows_base_alone(request: Request) -> bool:
 
 @spaces.GPU(duration=seconds_of)
 def run_on_device(
-    request: Request, run: str, baseline: compare.Generation | None = None, alone: bool = False
+    request: Request, flag: Path, baseline: compare.Generation | None = None, alone: bool = False
 ) -> Iterator[compare.Generation | compare.Comparison]:
-    """Yield the accelerated generation, then the comparison, of one request.
+    """Yield the accelerated generation, then the comparison, of one request, until `flag` is there.
 
     Arguments and results are plain data, so that they can cross to a worker process and back.
     """
     with told():
         host = engine.of(request.kind)
-        meter = Meter(request, _stops.setdefault(run, threading.Event()), baseline is None, alone)
+        meter = Meter(request, flag, baseline is None, alone)
         call = models.call_arguments(host.model, request)
         yield from compare.stages(
             host.pipeline(),
@@ -99,18 +109,18 @@ class Meter:
     """Tells the page how far a run is; the bar grows with the passes that cost time."""
 
     def __init__(
-        self, request: Request, stopped: threading.Event, plain: bool = True, alone: bool = False
+        self, request: Request, flag: Path, plain: bool = True, alone: bool = False
     ) -> None:
         full = request.config().plan(request.steps).count(Kind.FULL)
         self._total = full * (1 + alone) + request.steps * plain
         self._done = 0
         self._told = 0.0
-        self._stopped = stopped
+        self._flag = flag
         self._progress = gr.Progress()
 
     def on_pass(self, side: str, step: int, kind: str, num_steps: int) -> None:
         """Note the beginning of a pass; raises StoppedError when the visitor asked for it."""
-        if self._stopped.is_set():
+        if self._flag.exists():
             raise StoppedError("stopped")
         fraction = min(self._done / self._total, 1.0)
         self._done += kind in ("full", compare.PLAIN)

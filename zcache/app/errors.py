@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 PATH = re.compile(r"(?<![\w:/.<])/(?:[^\s/'\"<>]+/)+([^\s/'\"<>:,;]+)")
 MEMORY = "The GPU ran out of memory: choose fewer steps or a smaller model, and run again."
 DISK = "The server's disk is full: try again in a few minutes."
+LOST = "The GPU's process ended in the middle of the run, which is lost: run again."
 BROKEN = "The run failed for a reason inside the server; it is in the server's log. Run again."
 
 
@@ -31,7 +32,9 @@ def told() -> Iterator[None]:
     """Turn what goes wrong inside into a gr.Error of one clear, escaped sentence."""
     try:
         yield
-    except gr.Error:
+    except gr.Error as error:
+        if error.title == "ZeroGPU worker error":  # it died, or said the name of an exception only
+            raise _error("GPU worker lost", LOST) from error
         raise
     except StoppedError as error:
         raise _error("StoppedError", "the run was stopped; the next one starts afresh.") from error

@@ -101,18 +101,6 @@ def _fewer(scheduler: Callable[[Any], Any] | None, rest: str, num_steps: int, _:
     return Method("", lambda pipe: rivals.scheduler_of(pipe, scheduler(pipe)), call)
 
 
-def _is_flow(pipe: Any) -> bool:
-    return type(pipe.scheduler).__name__.startswith("FlowMatch")
-
-
-def _unipc(pipe: Any) -> Any:
-    from diffusers import UniPCMultistepScheduler
-
-    if _is_flow(pipe):
-        return rivals.unipc_flow(pipe)
-    return UniPCMultistepScheduler.from_config(pipe.scheduler.config)
-
-
 def _dpm(pipe: Any) -> Any:
     """DPM-Solver++ of order 2, on the pipeline's own shift of the noise levels."""
     from diffusers import DPMSolverMultistepScheduler
@@ -130,7 +118,7 @@ def _dpm(pipe: Any) -> Any:
             steps = num_inference_steps if sigmas is None else len(sigmas)
             super().set_timesteps(steps, device, **kwargs)
 
-    if not _is_flow(pipe):
+    if not rivals.is_flow(pipe):
         return DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     shared = rivals.unipc_flow(pipe).config
     kept = (
@@ -227,7 +215,7 @@ def _first_block(rest: str, num_steps: int, _: Draw) -> Method:
 _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     UNCACHED: lambda rest, num_steps, _: Method(""),
     "steps": partial(_fewer, None),
-    "unipc": partial(_fewer, _unipc),
+    "unipc": partial(_fewer, rivals.unipc),
     "dpm": partial(_fewer, _dpm),
     "fora": _alone("fora"),
     "taylorseer": _alone("taylorseer"),
