@@ -60,7 +60,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", LEVEL)
+@pytest.mark.parametrize("name", sorted(LEVEL))
 def test_the_core_imports_only_lower_levels(name: str) -> None:
     for module in imports(PACKAGE / f"{name}.py"):
         if module.startswith("."):

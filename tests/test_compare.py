@@ -1,10 +1,20 @@
 import json
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
 import torch
 
-from zcache import ConfigError, UnsupportedPipelineError, ZCacheConfig, compare, enable, metrics
+from zcache import (
+    ConfigError,
+    UnsupportedPipelineError,
+    ZCacheConfig,
+    compare,
+    enable,
+    enabled,
+    metrics,
+)
 from zcache.clock import LoopClock
 from zcache.request import RequestError
 
@@ -177,20 +187,27 @@ def test_a_run_after_a_stopped_one_is_clean(tiny_pipe, tiny_call):
     )
 
 
-def test_the_warm_up_runs_once_a_shape_and_leaves_the_global_generator_alone(tiny_call):
-    calls = []
+def test_the_warm_up_runs_every_kind_of_pass_once_a_shape(tiny_pipe, tiny_call, monkeypatch):
+    reports = []
 
-    class Pipe:
-        def __call__(self, **call):
-            calls.append(call["num_inference_steps"])
-            torch.randn(1, generator=call["generator"])
+    @contextmanager
+    def noted(pipe, config):
+        with enabled(pipe, config) as handle:
+            yield handle
+            reports.append(handle.report())
 
-    pipe, before = Pipe(), torch.get_rng_state()
-    compare.warm_up(pipe, tiny_call)
-    compare.warm_up(pipe, tiny_call)
-    compare.warm_up(pipe, tiny_call | {"height": 128})
+    monkeypatch.setattr(compare, "_warm", WeakKeyDictionary())
+    monkeypatch.setattr(compare, "enabled", noted)
+    before = torch.get_rng_state()
+    config = ZCacheConfig(interval=8, base="teacache", threshold=0.3)
+    compare.warm_up(tiny_pipe, tiny_call, config)
+    compare.warm_up(tiny_pipe, tiny_call, config)
+    compare.warm_up(tiny_pipe, tiny_call | {"height": 128}, config)
+    compare.warm_up(
+        tiny_pipe, tiny_call | {"num_inference_steps": 2}, config.replace(granularity="output")
+    )
 
-    assert calls == [2, 2]
+    assert [report.walk for report in reports] == ["0F 1f 2f 3F 1r 2r 3r 4f"] * 2 + ["0F 1f"]
     assert torch.equal(before, torch.get_rng_state())
 
 

@@ -3,8 +3,8 @@ cost.
 
 Timing: the speedup is that of the denoising loop (`clock.py`), measured in the very runs whose
 pictures are shown; the end-to-end times, with text encoding and decoding, stand beside it.
-Before the first timed run of a pipeline at a shape, two untimed steps are run so that neither
-side pays for a cold start. The accelerated run comes first, so that there is something to show
+Before the first timed run of a pipeline at a shape, a few untimed steps are run, two of them full,
+so that neither side pays for a cold start. The accelerated run comes first, so that there is something to show
 early. The steps of the plain run are counted at the scheduler, which every pipeline calls once a
 step.
 
@@ -37,7 +37,7 @@ OnSidePass = Callable[[str, int, str, int], None]  # the same, after the name of
 SIDES = ("accelerated", "baseline")
 ALONE = "alone"  # the base strategy without reflection
 PLAIN = "plain"  # the kind of pass in a run without cache
-WARM_UP_STEPS = 2
+WARM_UP_STEPS, WARM_UP_FULL_STEPS = 5, (0, 3)  # every kind of pass: 0F 1f 2f 3F 1r 2r 3r 4f
 SAME_PACE = 1.3  # how far the time of a full step may be off for a stored run to count as measured
 
 _warm: weakref.WeakKeyDictionary[Any, set[tuple[Any, ...]]] = weakref.WeakKeyDictionary()
@@ -127,7 +127,7 @@ def stages(
     check(call, config)
     with enabled(pipe, config):  # refuses here what it would refuse later, before anything runs
         pass
-    warm_up(pipe, call)
+    warm_up(pipe, call, config)
     watch = {
         side_name: partial(on_pass, side_name) if on_pass else None for side_name in (*SIDES, ALONE)
     }
@@ -243,20 +243,21 @@ def check(call: Call, config: ZCacheConfig | None) -> None:
         config.plan(call["num_inference_steps"])
 
 
-def warm_up(pipe: Any, call: Call) -> None:
-    """Run two untimed steps if this pipeline has not yet run at this shape in this process."""
+def warm_up(pipe: Any, call: Call, config: ZCacheConfig) -> None:
+    """Run a few untimed steps, of every kind that `config` has, if this pipeline has not yet run
+    at this shape and granularity in this process."""
     import torch
 
-    shape = tuple(
-        call.get(name) for name in ("height", "width", "num_frames", "max_sequence_length")
-    )
+    sizes = ("height", "width", "num_frames", "max_sequence_length")
+    shape = (config.granularity, *map(call.get, sizes))
     done = _warm.setdefault(pipe, set())
     if shape in done:
         return
     steps = min(WARM_UP_STEPS, call["num_inference_steps"])
-    pipe(
-        **{**call, "num_inference_steps": steps, "generator": torch.Generator("cpu").manual_seed(0)}
-    )
+    full = tuple(step for step in WARM_UP_FULL_STEPS if step < steps)
+    generator = torch.Generator("cpu").manual_seed(0)
+    with enabled(pipe, config.replace(full_steps=full)):
+        pipe(**{**call, "num_inference_steps": steps, "generator": generator})
     done.add(shape)
 
 
