@@ -7,7 +7,7 @@ only) no block runs. Choices, where the sources differ, are silent, or cannot be
 
 - A full step computes every block. The published DiT code changes its interval in the middle of a
   full step, and most of its "full" steps compute the first block only; the papers say nothing of it,
-  but their tables are paid for so. `as_coded` makes tokens or skip steps of those (block 0 too).
+  but their tables are paid for so. `coded` makes tokens or skip steps of those (of block 0 too).
 - HunyuanVideo chooses tokens by score, as the papers do; its published code draws them at random.
 - DuCa on FLUX was never published: it takes HunyuanVideo's alternation, which begins with tokens.
 - A ratio of 0 caches nothing, attention included: every step is full. The published factors would
@@ -107,7 +107,7 @@ class Settings:
         ratio: R, the share of tokens that is cached, in [0, 1]; None takes the published one. 0
             computes everything; 1 computes no token, which is FORA.
         warmup: full steps at the beginning; None takes the published number. DiT has none.
-        as_coded: see the top of this file; only DiT heeds it.
+        coded: see the top of this file; only DiT heeds it.
 
     Raises:
         ConfigError: a value is outside its limits.
@@ -116,7 +116,7 @@ class Settings:
     interval: int
     ratio: float | None = None
     warmup: int | None = None
-    as_coded: bool = False
+    coded: bool = False
     dual: bool = False
 
     def __post_init__(self) -> None:
@@ -132,14 +132,25 @@ class Settings:
             raise ConfigError(
                 f"ratio is {self.ratio!r}; give the share of tokens to cache, from 0 to 1, for example 0.9"
             )
-        for name in ("as_coded", "dual"):
+        for name in ("coded", "dual"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give True or False")
 
     def computed(self, rules: Rules) -> float:
         """1 - R, before any factor."""
         ratio = rules.ratios[self.dual] if self.ratio is None else self.ratio
-        return round(1 - ratio, 9)  # 1 - 0.9 would floor 4608 tokens' tenth to one less than 460.8
+        return round(
+            1 - ratio, 9
+        )  # 1 - 0.9 is a little less than a tenth, and int() would lose a token
+
+
+def check(settings: Settings, num_steps: int) -> None:
+    """Raise ConfigError if the interval is above the steps."""
+    if settings.interval > num_steps:
+        raise ConfigError(
+            f"interval {settings.interval} is above the {num_steps} sampling steps; "
+            f"choose an interval from 1 to {num_steps}, or more steps"
+        )
 
 
 def plan(settings: Settings, rules: Rules, num_steps: int) -> tuple[Kind, ...]:
@@ -153,11 +164,7 @@ def plan(settings: Settings, rules: Rules, num_steps: int) -> tuple[Kind, ...]:
     Raises:
         ConfigError: the interval is above the steps.
     """
-    if settings.interval > num_steps:
-        raise ConfigError(
-            f"interval {settings.interval} is above the {num_steps} sampling steps; "
-            f"choose an interval from 1 to {num_steps}, or more steps"
-        )
+    check(settings, num_steps)
     if settings.interval == 1 or settings.computed(rules) == 1:
         return (Kind.FULL,) * num_steps
     return (_dynamic if rules.dynamic else _constant)(settings, rules, num_steps)
@@ -180,7 +187,7 @@ def _dynamic(settings: Settings, rules: Rules, num_steps: int) -> tuple[Kind, ..
         full = first or s % interval == 0
         if full and settings.computed(rules) > 0:
             interval = _stretched(settings.interval, s, num_steps)
-        if settings.as_coded:
+        if settings.coded:
             full = first or s % interval == 0
         skip = settings.dual and s % interval % 2 == 0
         kinds.append(Kind.FULL if full else Kind.SKIP if skip else Kind.TOKENS)

@@ -25,7 +25,7 @@ def toca(
     interval: int,
     ratio: float | None = None,
     warmup: int | None = None,
-    as_coded: bool = False,
+    coded: bool = False,
 ) -> Iterator[TokenCache]:
     """ToCa, token-wise feature caching (arXiv:2410.05317), without reflection; the settings are those
     of `rules.Settings`.
@@ -36,7 +36,7 @@ def toca(
             be followed.
         AlreadyEnabledError: the pipeline has a cache already.
     """
-    with _on(pipe, Settings(interval, ratio, warmup, as_coded)) as cache:
+    with _on(pipe, Settings(interval, ratio, warmup, coded)) as cache:
         yield cache
 
 
@@ -46,11 +46,11 @@ def duca(
     interval: int,
     ratio: float | None = None,
     warmup: int | None = None,
-    as_coded: bool = False,
+    coded: bool = False,
 ) -> Iterator[TokenCache]:
     """DuCa, dual feature caching (arXiv:2412.18911): ToCa whose cached steps alternate with steps that
     run no block; raises as `toca`."""
-    with _on(pipe, Settings(interval, ratio, warmup, as_coded, dual=True)) as cache:
+    with _on(pipe, Settings(interval, ratio, warmup, coded, dual=True)) as cache:
         yield cache
 
 
