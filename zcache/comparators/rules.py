@@ -1,14 +1,16 @@
 """When ToCa and DuCa compute, and what share of a layer's tokens: plain numbers, no tensors.
 
-Sources: ToCa, arXiv:2410.05317 (ICLR 2025); DuCa, arXiv:2412.18911; the numbers are those that both
-were published with. At a *full* step everything is computed and kept. At a *tokens* step attention is
+Sources: ToCa, arXiv:2410.05317 (ICLR 2025); DuCa, arXiv:2412.18911v1, the version of the year that
+the tables cite (v2 draws its tokens at random). The numbers are those of the published
+implementations. At a *full* step everything is computed and kept. At a *tokens* step attention is
 reused whole and the MLPs are computed for the tokens of the highest score. At a *skip* step (DuCa
 only) no block runs. Choices, where the sources differ, are silent, or cannot be met:
 
-- A full step computes every block. The published DiT code changes its interval in the middle of a
-  full step, and most of its "full" steps compute the first block only; the papers say nothing of it,
-  but their tables are paid for so. `coded` makes tokens or skip steps of those (of block 0 too).
-- HunyuanVideo chooses tokens by score, as the papers do; its published code draws them at random.
+- A full step computes every block, as ToCa is described. The published DiT code changes its interval
+  in the middle of a full step, and some of its "full" steps compute the first block only; the tables
+  are paid for so. `coded` makes tokens or skip steps of those (of block 0 too).
+- HunyuanVideo chooses tokens by score, as ToCa is described; its published code draws them at random,
+  and does not write the single-stream ones back.
 - DuCa on FLUX was never published: it takes HunyuanVideo's alternation, which begins with tokens.
 - A ratio of 0 caches nothing, attention included: every step is full. The published factors would
   leave tokens out even then, and reuse attention always.
@@ -24,7 +26,7 @@ from enum import Enum
 
 from ..errors import ConfigError, UnsupportedPipelineError
 
-STALENESS = 0.25  # weight of a token's age in intervals (ToCa's s3; both papers)
+STALENESS = 0.25  # weight of a token's age in intervals (ToCa's s3)
 
 
 class Kind(Enum):
