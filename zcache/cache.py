@@ -197,12 +197,12 @@ def _weakly(method: Callable[..., Any], *first: Any) -> interception.Handler:
     return handle
 
 
-def _make(pipe: Any, config: ZCacheConfig | None) -> ZCache:
-    denoisers = find_denoisers(pipe)
-    scheduler = getattr(pipe, "scheduler", None)
-    sampler.check(scheduler, config is None or config.reflect)
+def refuse_other_caches(pipe: Any, denoisers: list[nn.Module]) -> None:
+    """Raise AlreadyEnabledError if a denoiser or the scheduler has a cache, ours or another's."""
     for denoiser in denoisers:
-        if interception.is_armed(denoiser, "__call__") or interception.is_armed(scheduler, "step"):
+        if interception.is_armed(denoiser, "__call__") or interception.is_armed(
+            pipe.scheduler, "step"
+        ):
             raise AlreadyEnabledError(
                 "another pipeline shares this transformer or scheduler and has zcache enabled, which works for "
                 "both; disable it there first to use other settings"
@@ -216,6 +216,12 @@ def _make(pipe: Any, config: ZCacheConfig | None) -> ZCache:
             raise AlreadyEnabledError(
                 f"{type(pipe).__name__} has cache-dit enabled; call cache_dit.disable_cache(pipe) first"
             )
+
+
+def _make(pipe: Any, config: ZCacheConfig | None) -> ZCache:
+    denoisers = find_denoisers(pipe)
+    sampler.check(getattr(pipe, "scheduler", None), config is None or config.reflect)
+    refuse_other_caches(pipe, denoisers)
     return ZCache(pipe, recommended(pipe) if config is None else config)
 
 

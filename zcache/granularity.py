@@ -75,7 +75,8 @@ def bind(granularity: str, denoiser: nn.Module) -> Binding:
     return (Stack if granularity == "stack" else Module)(transformer, adapter)
 
 
-def _without_blocks(transformer: nn.Module, adapter: Adapter) -> list[Swap]:
+def without_blocks(transformer: nn.Module, adapter: Adapter) -> list[Swap]:
+    """Stand-ins under which no block runs, nor what only the blocks use."""
     swaps: list[Swap] = [
         (transformer, blocks.name, NoBlocks(getattr(transformer, blocks.name)))
         for blocks in adapter.blocks
@@ -118,7 +119,7 @@ class Stack:
         ]
         self._skipping: list[Swap] = [
             *self._per_step,
-            *_without_blocks(transformer, adapter),
+            *without_blocks(transformer, adapter),
             (transformer, adapter.head, self._head),
         ]
 
@@ -220,7 +221,7 @@ class Signal:
         self._block = _first_block(transformer, adapter)[2]
         self._probe = HeadProbe(getattr(transformer, adapter.head))
         self._skipping = [
-            *_without_blocks(transformer, adapter),
+            *without_blocks(transformer, adapter),
             (transformer, adapter.head, self._probe),
         ]
 

@@ -8,6 +8,7 @@
     row:flux-dev/z-cache/9               a row of the paper's tables, with the paper's full steps
     diffusers-taylorseer:5  diffusers-taylorseer-lite:5  first-block:0.1  mag:0.12
     cache-dit-mask:5  cache-dit:0.16     caches of other libraries
+    toca:6  duca:5                       ToCa and DuCa; settings follow: toca:6,ratio=0.9,warmup=4
 
 and sets of them: paper (what the paper compares), equal:5 (everyone at the cost of interval 5),
 bases:5, weights:5, diffusers:5, cachedit:5. cache-dit leaves something behind on which diffusers' own
@@ -22,6 +23,7 @@ from functools import partial
 from typing import Any
 
 from .. import bases, peers, presets, rivals, weights
+from ..comparators import rules, toca
 from ..config import ZCacheConfig
 from ..errors import ConfigError
 from ..quality import Method
@@ -133,9 +135,17 @@ def _dpm(pipe: Any) -> Any:
 
 
 def _cached(rest: str, num_steps: int, fixed: dict[str, Any]) -> Method:
-    first, *settings = rest.split(",")
-    values: dict[str, Any] = {"interval": _number(rest, first, int), **fixed}
     known = {field.name for field in fields(ZCacheConfig)}
+    values = {**fixed, **_settings(rest, known)}
+    config = ZCacheConfig(**values)
+    config.plan(num_steps)
+    return Method.zcache("", config)
+
+
+def _settings(rest: str, known: set[str]) -> dict[str, Any]:
+    """The interval, and every name=value after it."""
+    first, *settings = rest.split(",")
+    values: dict[str, Any] = {"interval": _number(rest, first, int)}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or key not in known:
@@ -143,9 +153,7 @@ def _cached(rest: str, num_steps: int, fixed: dict[str, Any]) -> Method:
                 f"setting {setting!r} is unknown; write name=value with one of: {', '.join(sorted(known))}"
             )
         values[key] = _value(text)
-    config = ZCacheConfig(**values)
-    config.plan(num_steps)
-    return Method.zcache("", config)
+    return values
 
 
 def _value(text: str) -> Any:
@@ -212,6 +220,12 @@ def _first_block(rest: str, num_steps: int, _: Draw) -> Method:
     return Method("", lambda pipe: peers.diffusers_first_block(pipe, threshold))
 
 
+def _tokenwise(way: Callable[..., Any], rest: str, num_steps: int, _: Draw) -> Method:
+    values = _settings(rest, {"ratio", "warmup", "coded"})
+    rules.check(rules.Settings(**values), num_steps)
+    return Method("", lambda pipe: way(pipe, **values))
+
+
 _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     UNCACHED: lambda rest, num_steps, _: Method(""),
     "steps": partial(_fewer, None),
@@ -228,6 +242,8 @@ _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     "mag": _mag,
     "cache-dit-mask": _mask,
     "cache-dit": _dynamic,
+    "toca": partial(_tokenwise, toca.toca),
+    "duca": partial(_tokenwise, toca.duca),
 }
 
 
