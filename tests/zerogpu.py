@@ -34,7 +34,7 @@ from zcache.app import device, engine, run  # noqa: E402
 
 from .folders import as_model  # noqa: E402
 
-BUSY_TICKS = 5
+BUSY_TICKS = 3
 ASKED: dict[str, Any] = {"prompt": "a red circle", "steps": 50, "interval": 8}
 
 
@@ -43,10 +43,11 @@ def picture(seed: int) -> list[int]:
     return np.asarray(Image.open(outcome.paths["accelerated"])).flatten().tolist()
 
 
-def refused(seed: int, name: str = "", meanwhile: Callable[[], None] = lambda: None) -> str:
+def refused(seed: int, name: str = "", meanwhile: Callable[[], None] | None = None) -> str:
     """What a visitor reads of a run that fails, or in the middle of which something happens."""
     acting = threading.Thread(target=soon, args=(meanwhile,), daemon=True)
-    acting.start()
+    if meanwhile is not None:
+        acting.start()
     try:
         run.last("image", name, **ASKED, seed=seed)
     except gr.Error as error:
@@ -54,7 +55,8 @@ def refused(seed: int, name: str = "", meanwhile: Callable[[], None] = lambda: N
     else:
         return "nothing went wrong"
     finally:
-        acting.join()
+        if meanwhile is not None:
+            acting.join()
 
 
 def workers() -> list[int]:
