@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from zcache import ConfigError, models
 from zcache.cli import main
@@ -180,6 +181,34 @@ def test_the_command_draws_and_prints_the_table(tmp_path, tiny, capsys):
     assert code == 0, printed.err
     assert printed.out == (tmp_path / "out" / "table.md").read_text()
     assert "drawn 2 of 2: zcache:2, sample 0; 0 s left" in printed.err
+
+
+def test_the_command_computes_with_the_threads_it_was_given_whatever_the_launcher_chose(
+    tmp_path, tiny, capsys
+):
+    former = torch.get_num_threads()
+    arguments = [
+        "evaluate",
+        "--model",
+        tiny,
+        "--methods",
+        "uncached",
+        "--steps",
+        "2",
+        "--count",
+        "1",
+    ]
+    torch.set_num_threads(2)
+    try:
+        assert main([*arguments, "--out", str(tmp_path / "one")]) == 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(former)
+
+    settings = json.loads((tmp_path / "one" / "results.json").read_text())["settings"]
+    assert settings["device"].endswith(", 1 threads")
+    assert main([*arguments, "--threads", "0", "--out", str(tmp_path / "none")]) == 2
+    assert "threads is 0" in capsys.readouterr().err
 
 
 def test_the_papers_models_are_sampled_as_in_the_paper(tiny_pipes):

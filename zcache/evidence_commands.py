@@ -47,6 +47,12 @@ def _add_evaluate(commands: Any) -> None:
     sub.add_argument("--steps", type=int, default=50, help="steps of the uncached run (default 50)")
     sub.add_argument("--seed", type=int, default=0, help="of the first sample (default 0)")
     sub.add_argument("--batch", type=int, default=1, help="samples in one call (default 1)")
+    sub.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="of each process on a CPU, where they change the last bits (default 1)",
+    )
     sub.add_argument("--reference", type=Path, help="statistics for FID and sFID, ADM's .npz")
     sub.add_argument("--height", type=int, help="pixels, divisible by 16")
     sub.add_argument("--width", type=int, help="pixels, divisible by 16")
@@ -88,7 +94,7 @@ def evaluate(options: argparse.Namespace) -> None:
     from .evaluation.produce import sample_as_in_the_paper
     from .evaluation.run import Asked
     from .evaluation.run import evaluate as run
-    from .evaluation.share import Share, launched_device
+    from .evaluation.share import Share, launched_device, threads
 
     model = models.find(options.model)
     if options.task not in (None, model.kind):
@@ -114,7 +120,9 @@ def evaluate(options: argparse.Namespace) -> None:
         sizes={name: size for name, size in sizes.items() if size is not None},
     )
     lead = f"process {share.rank} of {share.world}: " if share.world > 1 else ""
-    if run(pipe, model, asked, options.out, share, told=lambda line: _say(lead + line)):
+    with threads(options.threads):
+        result = run(pipe, model, asked, options.out, share, told=lambda line: _say(lead + line))
+    if result:
         print((options.out / "table.md").read_text(encoding="utf-8"), end="")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
+
+from ..errors import ConfigError
 
 Item = TypeVar("Item")
 
@@ -38,3 +41,22 @@ def launched_device() -> str | None:
 
     local = os.environ.get("LOCAL_RANK")
     return f"cuda:{local}" if local is not None and torch.cuda.is_available() else None
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Compute with this many threads on a CPU, whatever the launcher chose: sums depend on it.
+
+    Raises:
+        ConfigError: less than one thread.
+    """
+    import torch
+
+    if number < 1:
+        raise ConfigError(f"threads is {number}; give a whole number from 1 up")
+    former = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(former)
