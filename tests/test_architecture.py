@@ -35,7 +35,7 @@ LEVELS = [
         "clock",
         "folder",
     },
-    {"flops", "hub", "known", "peers", "plots", "probes", "quality"},
+    {"flops", "hub", "known", "peers", "plots", "preview", "probes", "quality", "summary"},
     {"bench", "compare", "costs", "models", "rivals"},
     {"baselines"},
     {"cost_commands", "evidence_commands"},

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from zcache import ZCacheConfig, baselines, compare, models
+from zcache import ZCacheConfig, baselines, compare, models, summary
 from zcache.app import engine, run
 from zcache.baselines import Store
 from zcache.compare import Generation
@@ -201,7 +201,7 @@ def test_a_stored_time_counts_as_measured_while_the_device_keeps_its_pace(step, 
     accelerated = replace(plain(), denoise_seconds=0.4, report=ran)
     baseline = replace(plain(), denoise_seconds=1.0, stored=stored)
 
-    origin = compare.origin(accelerated, baseline)
+    origin = summary.origin(accelerated, baseline)
 
     assert origin["speedup_is"] == said
     if said == "estimated":

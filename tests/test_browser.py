@@ -177,6 +177,23 @@ def test_stop_ends_the_run(page, kind):
 
 
 @at_one_width
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_sides_are_seen_while_they_are_made(page, kind):
+    open_tab(page, kind)
+    set_steps(page, 30, kind)
+    slowed = (
+        engine.of(kind).pipeline().transformer.register_forward_pre_hook(lambda *_: time.sleep(0.1))
+    )
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_alt_text("Preview: Plain pipeline").wait_for(timeout=PATIENCE)
+    assert page.get_by_alt_text("Preview: Z-Cache").is_visible()
+    slowed.remove()
+
+    page.locator(".zc-speedup").wait_for(timeout=PATIENCE)
+    page.locator(".zc-preview").wait_for(state="detached", timeout=PATIENCE)
+
+
+@at_one_width
 def test_another_interval_reuses_the_plain_run_and_says_so(page):
     set_steps(page, 10)
     page.get_by_label("Prompt", exact=True).fill(f"a circle at width {page.viewport_size['width']}")

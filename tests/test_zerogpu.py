@@ -90,9 +90,14 @@ def test_after_a_run_that_ended_early_the_next_one_is_the_same_as_ever(found, af
     assert found["flags left"] == 0
 
 
+def test_the_page_sees_a_workers_run_in_progress_and_afterwards_nothing_is_left(found):
+    assert found["seen"] == ["accelerated", "baseline"]
+    assert found["seen afterwards"] == []
+
+
 def test_the_seconds_asked_for_follow_what_was_learnt(found):
     asked = [float(query["durationSeconds"]) for path, query in REQUESTS if path == "/schedule"]
 
-    assert len(asked) == 8
+    assert len(asked) == 9
     assert asked[0] >= asked[1] > 0  # the second run has the plain side from the store
     assert {"/startup-report", "/allow", "/release"} >= {p for p, _ in REQUESTS} - {"/schedule"}

@@ -93,6 +93,11 @@ def main(checkpoint: str) -> None:
     found["workers"] = len(workers())
     assert os.getpid() not in workers()
 
+    seen: set[str] = set()
+    device.announce("watched")
+    found["watched"] = refused(5, "watched", lambda: watch("watched", seen))
+    found["seen"], found["seen afterwards"] = sorted(seen), sorted(device.seen("watched"))
+
     device.announce("mine")
     found["stopped"] = refused(2, "mine", lambda: device.stop("mine"))
     found["after stop"] = picture(1)
@@ -111,6 +116,15 @@ def main(checkpoint: str) -> None:
     found["flags left"] = len(device._stops)
     print(json.dumps(found), flush=True)
     os._exit(0)
+
+
+def watch(name: str, seen: set[str]) -> None:
+    """Note the sides of a run that show small pictures, until it is over."""
+    for _ in range(500):
+        seen.update(side for side, png in device.seen(name).items() if png[1:4] == b"PNG")
+        if len(seen) == 2:
+            return
+        time.sleep(0.01)
 
 
 def dawdle(*_: Any) -> None:

@@ -34,7 +34,7 @@ class LoopClock:
         self._pipe = pipe
         self._device = torch_device(pipe)  # looking it up takes milliseconds
         self._stack = ExitStack()
-        self._entered = self._left = 0.0
+        self._entered = self._left = self._paused = self._paused_denoising = 0.0
         self._begin: float | None = None
         self._end: float | None = None
 
@@ -56,13 +56,26 @@ class LoopClock:
     @property
     def total(self) -> float:
         """Seconds of the whole call: text encoding, denoising, decoding."""
-        return self._left - self._entered
+        return self._left - self._entered - self._paused
 
     @property
     def denoising(self) -> float:
         """Seconds of the denoising loop."""
         begin = self._entered if self._begin is None else self._begin
-        return (self._left if self._end is None else self._end) - begin
+        end = self._left if self._end is None else self._end
+        return end - begin - self._paused_denoising
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out of both times what is done inside."""
+        inside = self._begin is not None and self._end is None
+        began = self._now()
+        try:
+            yield
+        finally:
+            took = self._now() - began
+            self._paused += took
+            self._paused_denoising += took if inside else 0.0
 
     def _on_denoiser(self, *_: object) -> None:
         if self._begin is None:

@@ -25,20 +25,21 @@ from typing import Any
 
 import numpy as np
 
-from . import ZCacheConfig, enabled, environment, metrics
+from . import ZCacheConfig, enabled, environment, preview
 from .clock import LoopClock, after, before, torch_device
 from .request import frame_count, side
 from .sampler import previous_sample
+from .summary import errors, origin, summary
 
 Call = Mapping[str, Any]
 OnPass = Callable[[int, str, int], None]  # (step, kind of pass, number of steps)
 OnSidePass = Callable[[str, int, str, int], None]  # the same, after the name of the side
+OnSideLook = Callable[[str, np.ndarray], None]  # (name of the side, small picture)
 
 SIDES = ("accelerated", "baseline")
 ALONE = "alone"  # the base strategy without reflection
 PLAIN = "plain"  # the kind of pass in a run without cache
 WARM_UP_STEPS, WARM_UP_FULL_STEPS = 5, (0, 3)  # every kind of pass: 0F 1f 2f 3F 1r 2r 3r 4f
-SAME_PACE = 1.3  # how far the time of a full step may be off for a stored run to count as measured
 
 _warm: weakref.WeakKeyDictionary[Any, set[tuple[Any, ...]]] = weakref.WeakKeyDictionary()
 
@@ -78,22 +79,25 @@ def generate(
     seed: int = 0,
     on_pass: OnPass | None = None,
     trace: bool = False,
+    on_look: preview.OnLook | None = None,
 ) -> Generation:
     """Run `pipe(**call)` once, with the cache if `config` is given, and take its time.
 
     `call` needs `num_inference_steps`; the generator is made here from `seed`, on the CPU so
     that every device draws the same noise. `on_pass` is called as each pass begins; the kind is
     `full`, `forecast` or `reflect`, and `plain` without a cache. `trace` keeps the latents.
+    `on_look` gets small pictures of the run in progress, outside its times, once one has finished
+    (see `preview`).
 
     Raises:
         ConfigError, RequestError: an impossible schedule or size, before anything runs.
     """
     check(call, config)
     if config is None:
-        return _timed(pipe, call, seed, on_pass, trace)
+        return _timed(pipe, call, seed, on_pass, trace, on_look)
     with enabled(pipe, config) as handle:
         handle.on_pass = on_pass
-        result = _timed(pipe, call, seed, trace=trace)
+        result = _timed(pipe, call, seed, trace=trace, on_look=on_look)
         return replace(result, report=handle.report().to_dict())
 
 
@@ -117,12 +121,15 @@ def stages(
     on_pass: OnSidePass | None = None,
     baseline: Generation | None = None,
     alone: bool = False,
+    on_look: OnSideLook | None = None,
 ) -> Iterator[Generation | Comparison]:
     """Yield the accelerated Generation as soon as it is there, then the Comparison.
 
     `on_pass` is called with the name of the side before the arguments of `generate`'s: "accelerated",
     "baseline" or "alone". A `baseline` from an earlier run of the same call and seed is not run again.
     With `alone`, the base strategy without reflection is run too, and its figures are in the report.
+    `on_look` is called with the name of the side and a small picture, (h, w, 3) uint8, a few times a
+    second.
     """
     check(call, config)
     with enabled(pipe, config):  # refuses here what it would refuse later, before anything runs
@@ -131,10 +138,13 @@ def stages(
     watch = {
         side_name: partial(on_pass, side_name) if on_pass else None for side_name in (*SIDES, ALONE)
     }
-    accelerated = generate(pipe, call, config, seed, watch["accelerated"], trace=True)
+    look = {name: partial(on_look, name) if on_look else None for name in SIDES}
+    accelerated = generate(
+        pipe, call, config, seed, watch["accelerated"], True, look["accelerated"]
+    )
     yield accelerated
     if baseline is None:
-        baseline = generate(pipe, call, None, seed, watch["baseline"], trace=True)
+        baseline = generate(pipe, call, None, seed, watch["baseline"], True, look["baseline"])
     report = summary(accelerated, baseline) | {
         "seed": seed,
         "config": config.to_dict(),
@@ -151,76 +161,6 @@ def stages(
             "errors": errors(base, baseline),
         }
     yield Comparison(accelerated, baseline, _plain(report))
-
-
-def errors(run: Generation, baseline: Generation) -> list[float]:
-    """Return the distance of the latent from the baseline's after each step, relative to its size;
-    empty where the latents were not traced."""
-    if run.latents is None or baseline.latents is None:
-        return []
-    pairs = zip(run.latents, baseline.latents, strict=True)
-    return [_distance(ours.astype(np.float32), plain.astype(np.float32)) for ours, plain in pairs]
-
-
-def _distance(ours: np.ndarray, plain: np.ndarray) -> float:
-    size = float(np.linalg.norm(plain))
-    return float(np.linalg.norm(ours - plain)) / size if size else 0.0
-
-
-def origin(accelerated: Generation, baseline: Generation) -> dict[str, Any]:
-    """Return where the baseline is from, and the speedup as an estimate if its time cannot be
-    measured against this device's."""
-    known = {
-        "baseline_from": "the store" if baseline.stored else "this run",
-        "baseline_device": baseline.device,
-        "baseline_taken": baseline.taken,
-        "speedup_is": "measured",
-    }
-    ran = accelerated.report or {}
-    if not ran.get("full_passes"):
-        return known
-    full = ran["seconds"]["full"] / ran["full_passes"]
-    plain = baseline.denoise_seconds / ran["num_steps"]
-    why = ""
-    if baseline.device != accelerated.device:
-        why = f"the plain run was timed on {baseline.device}"
-    elif baseline.stored and not 1 / SAME_PACE <= full / plain <= SAME_PACE:
-        why = f"a step took {plain:.3g} s when the plain run was timed"
-    if not why:
-        return known
-    return known | {
-        "speedup_is": "estimated",
-        "speedup_how": f"{ran['num_steps']} steps of {full:.3g} s, a full step of this run, over its "
-        f"{accelerated.denoise_seconds:.3g} s; {why}",
-        "speedup": ran["num_steps"] * full / accelerated.denoise_seconds,
-    }
-
-
-def summary(accelerated: Generation, baseline: Generation) -> dict[str, Any]:
-    """Return the figures of two runs: times in seconds, PSNR in dB (None: identical), SSIM, the
-    walk.
-
-    PSNR and SSIM are means over the frames; where there are several, those of the worst frame
-    stand beside them.
-    """
-    ran = accelerated.report or {}
-    identical = bool(np.array_equal(baseline.frames, accelerated.frames))
-    likeness: dict[str, Any] = metrics.over_frames(baseline.frames, accelerated.frames)
-    if identical:
-        likeness |= {"psnr": None, "psnr_worst_frame": None}
-    if len(baseline.frames) == 1:
-        likeness = {name: likeness[name] for name in ("psnr", "ssim")}
-    return {
-        "speedup": baseline.denoise_seconds / accelerated.denoise_seconds,
-        "speedup_end_to_end": baseline.seconds / accelerated.seconds,
-        "baseline_seconds": baseline.denoise_seconds,
-        "accelerated_seconds": accelerated.denoise_seconds,
-        "baseline_seconds_end_to_end": baseline.seconds,
-        "accelerated_seconds_end_to_end": accelerated.seconds,
-        **likeness,
-        "identical": identical,
-        **ran,
-    }
 
 
 def _is_plain(value: Any) -> bool:
@@ -256,13 +196,24 @@ def warm_up(pipe: Any, call: Call, config: ZCacheConfig) -> None:
     steps = min(WARM_UP_STEPS, call["num_inference_steps"])
     full = tuple(step for step in WARM_UP_FULL_STEPS if step < steps)
     generator = torch.Generator("cpu").manual_seed(0)
-    with enabled(pipe, config.replace(full_steps=full)):
-        pipe(**{**call, "num_inference_steps": steps, "generator": generator})
+    made: list[Any] = []
+    with (
+        enabled(pipe, config.replace(full_steps=full)),
+        after(pipe.scheduler, "step", lambda result: made.append(previous_sample(result))),
+    ):
+        output = pipe(**{**call, "num_inference_steps": steps, "generator": generator})
+    preview.prime(pipe)
+    preview.learn(pipe, call, made[-1], _frames(output))
     done.add(shape)
 
 
 def _timed(
-    pipe: Any, call: Call, seed: int, on_pass: OnPass | None = None, trace: bool = False
+    pipe: Any,
+    call: Call,
+    seed: int,
+    on_pass: OnPass | None = None,
+    trace: bool = False,
+    on_look: preview.OnLook | None = None,
 ) -> Generation:
     import torch
 
@@ -277,9 +228,14 @@ def _timed(
             counted()
             stack.enter_context(before(pipe.scheduler, "step", counted))
         clock = stack.enter_context(LoopClock(pipe))
+        if on_look is not None:
+            stack.enter_context(preview.looked(pipe, call, on_look, clock))
         output = pipe(**call, generator=generator)
+    frames = _frames(output)
+    if traced:
+        preview.learn(pipe, call, traced[-1], frames)
     return Generation(
-        _frames(output),
+        frames,
         clock.total,
         clock.denoising,
         latents=np.stack([latent.cpu().numpy() for latent in traced]) if traced else None,

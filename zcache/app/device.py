@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import secrets
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
+import numpy as np
 import spaces
+from PIL import Image
 
 from .. import compare, models
 from ..request import Request
@@ -53,7 +58,30 @@ def stop(run: str) -> None:
 def forget(run: str) -> None:
     """Note that the run of this name is over."""
     if run in _stops:
-        _stops.pop(run).unlink(missing_ok=True)
+        flag = _stops.pop(run)
+        for file in (flag, *(_view(flag, side) for side in compare.SIDES)):
+            file.unlink(missing_ok=True)
+
+
+def seen(run: str) -> dict[str, bytes]:
+    """Return small pictures, as PNG, of the sides of a run in progress, by name, as far as there are."""
+    views = {side: _view(_stops[run], side) for side in compare.SIDES} if run in _stops else {}
+    return {side: view.read_bytes() for side, view in views.items() if view.exists()}
+
+
+def _view(flag: Path, side: str) -> Path:
+    return flag.with_name(f"{flag.name}-{side}.png")
+
+
+def _show(flag: Path, side: str, picture: np.ndarray) -> None:
+    """Put a small picture of a side where `seen` finds it, in whatever process."""
+    if flag.exists():
+        return
+    coded = io.BytesIO()
+    Image.fromarray(picture).save(coded, "PNG")
+    whole = _view(flag, f"{side}-new")
+    whole.write_bytes(coded.getvalue())
+    os.replace(whole, _view(flag, side))
 
 
 def check(run: str) -> None:
@@ -84,10 +112,15 @@ def shows_base_alone(request: Request) -> bool:
 
 @spaces.GPU(duration=seconds_of)
 def run_on_device(
-    request: Request, flag: Path, baseline: compare.Generation | None = None, alone: bool = False
+    request: Request,
+    flag: Path,
+    baseline: compare.Generation | None = None,
+    alone: bool = False,
+    watched: bool = False,
 ) -> Iterator[compare.Generation | compare.Comparison]:
     """Yield the accelerated generation, then the comparison, of one request, until `flag` is there.
 
+    A run that is `watched` leaves small pictures of itself beside the flag, for `seen`.
     Arguments and results are plain data, so that they can cross to a worker process and back.
     """
     with told():
@@ -102,6 +135,7 @@ def run_on_device(
             meter.on_pass,
             baseline,
             alone,
+            partial(_show, flag) if watched else None,
         )
 
 

@@ -32,6 +32,7 @@ def build(kind: str) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "figures": gr.HTML(views.waiting(kind), elem_classes="zc-figures", padding=False)
     }
+    shown["preview"] = gr.HTML(elem_classes="zc-steps", padding=False)
     if kind == "video":
         shown |= _pair(_clip, "zc-pair zc-clips") | _steps()
     else:
@@ -55,7 +56,8 @@ def of_outcome(shown: dict[str, Any], outcome: Outcome, link: str = "") -> dict[
 
 def unfinished(shown: dict[str, Any]) -> dict[Any, Any]:
     """Return what changes when a run ends early: the accelerated side may stand alone."""
-    return {shown["first"]: gr.Image(label=views.UNFINISHED)} if "first" in shown else {}
+    label = {shown["first"]: gr.Image(label=views.UNFINISHED)} if "first" in shown else {}
+    return {shown["preview"]: "", **label}
 
 
 def _overlay() -> dict[str, Any]:
@@ -96,6 +98,7 @@ def _halfway(outcome: Outcome) -> dict[str, Any]:
     accelerated = outcome.paths["accelerated"]
     return {
         "figures": views.note(""),
+        "preview": gr.skip(),
         "first": gr.Image(accelerated, visible=True, label=views.HALFWAY),
         "slider": gr.ImageSlider(visible=False),
         "strip": "",
@@ -113,6 +116,7 @@ def _finished(outcome: Outcome, link: str) -> dict[str, Any]:
     sides = paths["baseline"], paths["accelerated"]
     return {
         "figures": views.cards(report) + views.link(link),
+        "preview": "",
         "first": gr.Image(None, visible=False),
         "slider": gr.ImageSlider(sides, visible=True),
         "strip": views.timeline(report["walk"]),

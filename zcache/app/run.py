@@ -81,7 +81,7 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
         folder = _new_folder()  # here, where one run at a time is: it drops old ones
         baseline = store().get(key)
         alone = device.shows_base_alone(request)
-        for stage in device.run_on_device(request, device.flag(run), baseline, alone):
+        for stage in device.run_on_device(request, device.flag(run), baseline, alone, bool(run)):
             if isinstance(stage, Comparison):
                 if baseline is None:
                     store().put(key, stage.baseline)

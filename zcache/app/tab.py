@@ -14,6 +14,7 @@ from .endpoints import ON_DEVICE
 from .flights import visitor
 
 PLANNED = ("interval", "base", "weight", "reflect", "steps", "frames")
+LOOK_SECONDS = 0.4
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {**PRIVATE, "queue": False, "show_progress": "hidden"}
 
@@ -63,6 +64,7 @@ def _wire_runs(
     kind: str, given: dict[str, Any], settings: dict[str, Any], shown: dict[str, Any]
 ) -> None:
     go, halt = given["go"], given["halt"]
+    timer = gr.Timer(LOOK_SECONDS, active=False)
 
     def begin(seed: int, randomise: bool, request: gr.Request) -> dict[Any, Any]:
         device.announce(_name(kind, request))
@@ -70,7 +72,11 @@ def _wire_runs(
             given["seed"]: random.randint(0, SEED_MAX) if randomise else seed,
             go: gr.Button(interactive=False),
             halt: gr.Button(interactive=True),
+            timer: gr.Timer(active=True),
         }
+
+    def look(request: gr.Request) -> str:
+        return views.preview(device.seen(_name(kind, request)))
 
     def compare(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         asked = {name: values[part] for name, part in settings.items()}
@@ -82,14 +88,22 @@ def _wire_runs(
         device.stop(_name(kind, request))
 
     def idle() -> dict[Any, Any]:
-        return {go: gr.Button(interactive=True), halt: gr.Button(interactive=False)}
+        return {
+            go: gr.Button(interactive=True),
+            halt: gr.Button(interactive=False),
+            timer: gr.Timer(active=False),
+        }
 
     def fail() -> dict[Any, Any]:
         return idle() | outputs.unfinished(shown)
 
     starts = [go.click] + ([given["prompt"].submit] if "prompt" in given else [])
     started = gr.on(
-        starts, begin, [given["seed"], given["randomise"]], [given["seed"], go, halt], **QUICK
+        starts,
+        begin,
+        [given["seed"], given["randomise"]],
+        [given["seed"], go, halt, timer],
+        **QUICK,
     )
     running = started.then(
         compare,
@@ -99,8 +113,9 @@ def _wire_runs(
         **PRIVATE,
         **ON_DEVICE,
     )
-    running.success(idle, None, [go, halt], **QUICK)
-    running.failure(fail, None, [go, halt, *shown.values()], **QUICK)
+    running.success(idle, None, [go, halt, timer], **QUICK)
+    running.failure(fail, None, [go, halt, timer, *shown.values()], **QUICK)
+    timer.tick(look, None, shown["preview"], **QUICK)
     halt.click(stop, None, None, **QUICK)
 
 

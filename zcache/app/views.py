@@ -3,6 +3,7 @@ escaped."""
 
 from __future__ import annotations
 
+import base64
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ MEANINGS = {"F": "computed in full", "f": "predicted", "r": "redone once the nex
 TONES = {"F": "full", "f": "forecast", "r": "reflect"}
 PASS = re.compile(r"(\d+)([Ffr])")
 HALFWAY = "Z-Cache (the plain pipeline is still running)"
+PREVIEWED = {"baseline": "Plain pipeline", "accelerated": "Z-Cache"}
 UNFINISHED = "Z-Cache (the plain run did not finish)"
 
 
@@ -26,6 +28,23 @@ def chip(status: dict[str, str]) -> str:
 def note(text: str) -> str:
     """Return a line that stands where the figures will be."""
     return f'<div class="zc-waiting">{escape(text)}</div>'
+
+
+def preview(pictures: dict[str, bytes]) -> str:
+    """Return small PNG pictures of the two sides of a run in progress; "" without any."""
+    if not pictures:
+        return ""
+    shown = "".join(
+        f'<figure><img alt="Preview: {name}" src="data:image/png;base64,{_text(pictures[side])}">'
+        f"<figcaption>{name}, in progress</figcaption></figure>"
+        for side, name in PREVIEWED.items()
+        if side in pictures
+    )
+    return f'<div class="zc-preview">{shown}</div>'
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
 
 
 def plan(line: str) -> str:
