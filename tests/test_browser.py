@@ -70,6 +70,18 @@ def test_a_prompt_becomes_two_pictures_and_a_speedup(page):
     assert page.locator(".zc-strip .zc-step").count() == 10
 
 
+@pytest.mark.parametrize("page", ["phone"], indirect=True)
+def test_on_a_phone_the_figures_come_into_view_and_the_buttons_stay(page):
+    set_steps(page, 10)
+    run(page)
+
+    page.wait_for_function(
+        "document.querySelector('.zc-speedup').getBoundingClientRect().top < 450"
+    )
+    assert 0 <= page.locator("#image-run").bounding_box()["y"] < 20
+    assert page.locator("#image-stop").bounding_box()["y"] >= 0
+
+
 def test_a_class_becomes_two_pictures(page):
     open_tab(page, "class")
     set_steps(page, 10, "class")
@@ -242,4 +254,8 @@ def test_the_walk_can_be_followed_pass_by_pass(page):
     box.press("Tab")
 
     page.get_by_text("Pass 6 of 25. Step 1 is redone").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Play").click()
+    page.get_by_text("Pass 8 of 25. Step 3 is redone").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Play").wait_for(timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

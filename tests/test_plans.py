@@ -244,7 +244,9 @@ def test_the_weight_curve_ends_at_the_newer_full_step():
 def test_the_walk_is_followed_pass_by_pass_in_words(shown):
     html = explained.picture(4, True, shown)
 
-    assert len(list(drawing(html).iter("circle"))) == min(shown, 25)
+    assert len(list(drawing(html).iter("circle"))) == 25
+    assert html.count("zc-to-come") == 25 - min(shown, 25)
+    assert html.count("zc-now") == 1
     assert f"Pass {min(shown, 25)} of 25." in html
     words = {1: "Step 0 is computed in full", 9: "Step 4 is redone", 25: "Step 12 is redone"}
     assert words[min(shown, 25)] in html

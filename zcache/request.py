@@ -27,7 +27,7 @@ EXAMPLES = {
     "image": (
         "two red circles left of a blue square on a light background",
         "three yellow stars on a dark striped background",
-        "a large green triangle above two purple circles on a grey dotted background",
+        "a large green triangle above two purple circles on a grey background",
     ),
     "video": (
         "a red circle moves left while a blue square grows",

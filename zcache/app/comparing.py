@@ -11,7 +11,7 @@ from ..request import APP, EXAMPLES, PROMPT_LENGTH, Request
 from . import device, engine, sweeps, views
 from .endpoints import ON_DEVICE
 from .flights import visitor
-from .tab import PRIVATE, QUICK
+from .tab import PRIVATE, QUICK, REVEAL
 
 CHOICES = {"Intervals": "interval", "Base strategies": "base", "Weight functions": "weight"}
 WORDS = "One prompt, one seed, several settings: what each costs and how close it stays. A clip shows its middle."
@@ -20,7 +20,7 @@ WORDS = "One prompt, one seed, several settings: what each costs and how close i
 def build() -> None:
     """Lay out and wire the tab."""
     gr.Markdown(WORDS)
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_classes="zc-tab"):
         with gr.Column(scale=2, min_width=300):
             kind = gr.Radio(
                 [(name.capitalize(), name) for name in engine.EMBEDDED],
@@ -42,11 +42,13 @@ def build() -> None:
             steps = gr.Slider(
                 *APP.steps, Request.steps, step=1, label="Steps of each", elem_id="sweep-steps"
             )
-            with gr.Row():
+            with gr.Row(elem_classes="zc-buttons"):
                 go = gr.Button("Compare all", variant="primary", min_width=120)
                 halt = gr.Button("Stop", variant="stop", interactive=False, min_width=120)
         with gr.Column(scale=3, min_width=300):
-            figures = gr.HTML(views.note("Press Compare all."), padding=False)
+            figures = gr.HTML(
+                views.note("Press Compare all."), elem_classes="zc-figures", padding=False
+            )
             sheet = gr.Image(
                 label="Contact sheet", type="filepath", format="png", interactive=False,
                 alt_text="The plain picture and each variant, captioned with its figures",
@@ -74,6 +76,7 @@ def build() -> None:
     def idle() -> tuple[Any, ...]:
         return gr.Button(interactive=True), gr.Button(interactive=False)
 
+    go.click(None, js=REVEAL, **QUICK)
     started = go.click(begin, None, [go, halt], **QUICK)
     inputs = [kind, prompt, label, over, interval, steps]
     running = started.then(

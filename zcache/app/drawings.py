@@ -13,6 +13,7 @@ from ..weights import weight_at
 
 WIDTH, HEIGHT = 640, 180
 LEFT, RIGHT, TOP, BOTTOM = 60, 16, 12, 26  # room for the axes
+STRIDE, MARGIN = 28, 14  # between the steps of a walk, and beside them
 MEANING = {
     Kind.FULL: "computed in full: the whole network runs, and what it added is remembered.",
     Kind.FORECAST: "predicted: what the network would have added is guessed from the full steps so "
@@ -75,20 +76,23 @@ def weight_curve(name: str, interval: int) -> str:
 
 
 def walk(passes: Sequence[Pass], shown: int) -> str:
-    """Return the first `shown` passes of a walk as a path over the steps, the last of them in words."""
+    """Return the first `shown` passes of a walk as a path over the steps, the last of them in words;
+    those to come are faint."""
     shown = min(max(1, shown), len(passes))
     steps = max(p.step for p in passes)
     rows = _rows(passes)
-    height = TOP + BOTTOM + 26 * (max(rows) + 1)
-    spots = [(_x(p.step, steps), TOP + 13 + 26 * row) for p, row in zip(passes, rows, strict=True)]
-    path = " ".join(f"{x:.1f},{y}" for x, y in spots[:shown])
+    width, height = 2 * MARGIN + STRIDE * steps, TOP + BOTTOM + 26 * (max(rows) + 1)
+    spots = [
+        (MARGIN + STRIDE * p.step, TOP + 13 + 26 * row) for p, row in zip(passes, rows, strict=True)
+    ]
+    path = " ".join(f"{x},{y}" for x, y in spots[:shown])
     cells = "".join(
-        f'<g class="zc-pass zc-{TONE[p.kind]}{" zc-now" if i == shown - 1 else ""}">'
-        f'<circle cx="{x:.1f}" cy="{y}" r="9"/><text x="{x:.1f}" y="{y + 4}">{p.kind.value}</text></g>'
-        for i, (p, (x, y)) in enumerate(zip(passes[:shown], spots, strict=False))
+        f'<g class="zc-pass zc-{TONE[p.kind]}{_moment(i, shown - 1)}">'
+        f'<circle cx="{x}" cy="{y}" r="9"/><text x="{x}" y="{y + 4}">{p.kind.value}</text></g>'
+        for i, (p, (x, y)) in enumerate(zip(passes, spots, strict=True))
     )
     ticks = "".join(
-        f'<text class="zc-tick" x="{_x(step, steps):.1f}" y="{height - 6}">{step}</text>'
+        f'<text class="zc-tick" x="{MARGIN + STRIDE * step}" y="{height - 6}">{step}</text>'
         for step in range(steps + 1)
     )
     now = passes[shown - 1]
@@ -99,10 +103,16 @@ def walk(passes: Sequence[Pass], shown: int) -> str:
     line = f'<polyline class="zc-path" points="{path}"/>'
     return (
         '<figure class="zc-chart zc-walk">'
-        f"{_svg(line + cells + ticks, told, height)}"
+        f"{_svg(line + cells + ticks, told, width, height)}"
         f'<figcaption role="status">{escape(told)} So far the whole network ran {full} '
         f"time{'s' if full != 1 else ''}.</figcaption></figure>"
     )
+
+
+def _moment(index: int, now: int) -> str:
+    if index == now:
+        return " zc-now"
+    return " zc-to-come" if index > now else ""
 
 
 def _rows(passes: Iterable[Pass]) -> list[int]:
@@ -146,5 +156,5 @@ def _percent(value: float) -> str:
     return f"{value:.0%}" if value in (0, 1) or value >= 0.2 else f"{value:.1%}"
 
 
-def _svg(inside: str, label: str, height: int = HEIGHT) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">{inside}</svg>'
+def _svg(inside: str, label: str, width: int = WIDTH, height: int = HEIGHT) -> str:
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{inside}</svg>'

@@ -11,12 +11,13 @@ from . import drawings
 from .tab import QUICK
 
 STEPS, INTERVAL = 13, 4
+BEAT = 0.8  # seconds between the passes of a played walk
 WORDS = """
 A diffusion transformer draws in many small steps, and neighbouring steps do almost the same work.
 Z-Cache computes only every N-th step in full (**F**) and predicts what the steps between would have
 computed (**f**). When the next full step is known, it goes back and redoes those steps with a blend
 of the prediction from the past and the one that knows the future (**r**), which costs next to
-nothing. Drawn over the steps, the way looks like a Z. Move *Pass* to follow it.
+nothing. Drawn over the steps, the way looks like a Z. Press *Play* or move *Pass* to follow it.
 """
 
 
@@ -28,15 +29,34 @@ def build() -> None:
         reflect = gr.Checkbox(True, label="Go back (reflect)")
     first = picture(INTERVAL, True, 1)
     last = len(_passes(INTERVAL, True))
-    shown = gr.Slider(1, last, 1, step=1, label="Pass", elem_id="walk-pass")
+    with gr.Row():
+        shown = gr.Slider(1, last, 1, step=1, label="Pass", elem_id="walk-pass", scale=5)
+        play = gr.Button("Play", min_width=120)
     drawing = gr.HTML(first, elem_classes="zc-steps", padding=False)
     shown.change(picture, [interval, reflect, shown], drawing, trigger_mode="always_last", **QUICK)
+    timer = gr.Timer(BEAT, active=False)
+    play.click(_play, [play, interval, reflect, shown], [play, timer, shown], **QUICK)
+    timer.tick(_next, [interval, reflect, shown], [play, timer, shown], **QUICK)
     gr.on([interval.change, reflect.change], _other, [interval, reflect], [shown, drawing], **QUICK)
 
 
 def picture(interval: int, reflect: bool, shown: int) -> str:
     """Return the first `shown` passes of the example's walk."""
     return drawings.walk(_passes(interval, reflect), int(shown))
+
+
+def _play(label: str, interval: int, reflect: bool, shown: int) -> tuple[Any, Any, int]:
+    """Start the walk, from the beginning if it is at its end; or halt it."""
+    if label == "Pause":
+        return "Play", gr.Timer(active=False), shown
+    return "Pause", gr.Timer(active=True), shown if shown < len(_passes(interval, reflect)) else 1
+
+
+def _next(interval: int, reflect: bool, shown: int) -> tuple[Any, Any, int]:
+    """Go one pass on; at the last one stop."""
+    last = len(_passes(interval, reflect))
+    going = shown + 1 < last
+    return "Pause" if going else "Play", gr.Timer(active=going), min(shown + 1, last)
 
 
 def _other(interval: int, reflect: bool) -> tuple[Any, str]:

@@ -17,7 +17,7 @@ def build(kind: str) -> dict[str, Any]:
     """Lay out the inputs of a kind of model; return the components by the names of the settings,
     and the buttons `go` and `halt`, the `preset` and `randomise`, the `cost` line and the `curve`."""
     subject = _label() if kind == "class" else _prompt(kind)
-    with gr.Row():
+    with gr.Row(elem_classes="zc-buttons"):
         go = gr.Button("Run", variant="primary", min_width=120, elem_id=f"{kind}-run")
         halt = gr.Button(
             "Stop", variant="stop", interactive=False, min_width=120, elem_id=f"{kind}-stop"

@@ -11,7 +11,9 @@ import gradio as gr
 # Gradio confines `css` to the inside of the page; the page's own margins are set from the head.
 MARGINS = (
     "<style>@media (max-width: 560px) { .main.app { padding: 12px !important; } "
-    ".tab-container button { padding: 0 7px !important; font-size: 14px !important; } }</style>"
+    ".tab-container button { padding: 0 7px !important; font-size: 14px !important; } "
+    ".gradio-container { overflow: clip !important; } }"  # clipped, what is sticky still sticks
+    "footer .divider { display: none !important; }</style>"
 )
 
 

@@ -17,11 +17,17 @@ PLANNED = ("interval", "base", "weight", "reflect", "steps", "frames")
 LOOK_SECONDS = 0.4
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {**PRIVATE, "queue": False, "show_progress": "hidden"}
+# On a phone what a button starts is below the screen.
+REVEAL = """() => {
+  const figures = [...document.querySelectorAll(".zc-figures")].find((box) => box.offsetParent);
+  if (figures && figures.getBoundingClientRect().top > innerHeight / 2)
+    figures.scrollIntoView({ behavior: "smooth" });
+}"""
 
 
 def build(demo: gr.Blocks, kind: str) -> dict[str, Any]:
     """Lay out and wire the tab of a kind of model; return its settings by name."""
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_classes="zc-tab"):
         with gr.Column(scale=2, min_width=300):
             given = inputs.build(kind)
         with gr.Column(scale=3, min_width=300):
@@ -98,6 +104,7 @@ def _wire_runs(
         return idle() | outputs.unfinished(shown)
 
     starts = [go.click] + ([given["prompt"].submit] if "prompt" in given else [])
+    gr.on(starts, None, js=REVEAL, **QUICK)
     started = gr.on(
         starts,
         begin,

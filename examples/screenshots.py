@@ -1,0 +1,82 @@
+"""Screenshots of every tab of a running app, at desktop and phone width:
+
+    python app.py & python examples/screenshots.py http://127.0.0.1:7860
+
+Needs playwright and Chromium. Writes WebP files to examples/screenshots."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+WIDTHS = {"desktop": 1280, "phone": 390}
+PATIENCE = 120_000  # milliseconds
+
+
+def run(page: Page, kind: str) -> None:
+    """Open a tab, choose the Fast preset, run it and wait for the figures."""
+    page.get_by_role("tab", name=kind, exact=True).click()
+    page.get_by_role("radio", name="Fast").locator("visible=true").check()
+    page.get_by_role("button", name="Run", exact=True).locator("visible=true").click()
+    page.locator(".zc-speedup:visible").wait_for(timeout=PATIENCE)
+    page.wait_for_timeout(1500)
+
+
+def sweep(page: Page) -> None:
+    """Run the comparison of intervals."""
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    page.get_by_role("button", name="Compare all", exact=True).click()
+    page.get_by_alt_text("The plain picture and each variant").wait_for(timeout=PATIENCE)
+    page.wait_for_timeout(1500)
+
+
+def explain(page: Page) -> None:
+    """Open the tab with the walk, in the middle of it."""
+    page.get_by_role("tab", name="How it works", exact=True).click()
+    box = page.get_by_label("number input for Pass")
+    box.fill("16")
+    box.press("Tab")
+    page.get_by_text("Pass 16").wait_for(timeout=PATIENCE)
+
+
+TABS: dict[str, Any] = {
+    "image": lambda page: run(page, "Image"),
+    "video": lambda page: run(page, "Video"),
+    "class": lambda page: run(page, "Class"),
+    "compare": sweep,
+    "how": explain,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url")
+    parser.add_argument("--out", type=Path, default=Path("examples/screenshots"))
+    parser.add_argument("--dark", action="store_true")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for width, pixels in WIDTHS.items():
+            page = browser.new_page(viewport={"width": pixels, "height": 900})
+            page.goto(options.url + ("?__theme=dark" if options.dark else ""))
+            page.get_by_role("button", name="Run", exact=True).wait_for(timeout=PATIENCE)
+            for name, act in TABS.items():
+                act(page)
+                page.evaluate("window.scrollTo(0, 0)")
+                shot = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+                shot.save(options.out / f"{name}-{width}.webp", quality=85, method=6)
+                print(name, width, shot.size, flush=True)
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
