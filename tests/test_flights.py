@@ -1,4 +1,4 @@
-"""Equal runs at once are one run, and a visitor has few."""
+"""Equal runs at once are one run."""
 
 import threading
 import time
@@ -7,7 +7,6 @@ import pytest
 
 from zcache.app import flights
 from zcache.app.errors import StoppedError
-from zcache.request import RequestError
 
 
 def together(number, key, make, check=lambda: None):
@@ -122,25 +121,6 @@ def test_a_maker_who_goes_away_leaves_nothing_behind():
     stages.close()
 
     assert list(flights.shared("left", lambda: iter([3]), lambda: None)) == [3]
-
-
-def test_a_visitor_has_few_runs_at_once_and_others_are_not_in_the_way():
-    runs = [flights.admitted("visitor") for _ in range(flights.AT_ONCE)]
-    for run in runs:
-        run.__enter__()
-
-    with (
-        pytest.raises(RequestError, match="you have 4 runs in progress"),
-        flights.admitted("visitor"),
-    ):
-        pass
-    with flights.admitted("someone else"):
-        pass
-    for run in runs:
-        run.__exit__(None, None, None)
-    with flights.admitted("visitor"):
-        pass
-    assert not flights._visitors
 
 
 def test_a_turn_is_waited_for_and_the_waiting_can_be_stopped():

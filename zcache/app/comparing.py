@@ -10,8 +10,8 @@ import gradio as gr
 from ..request import APP, EXAMPLES, PROMPT_LENGTH, Request
 from . import device, engine, sweeps, views
 from .endpoints import ON_DEVICE
-from .flights import visitor
 from .tab import PRIVATE, QUICK, REVEAL
+from .visitors import visitor
 
 CHOICES = {"Intervals": "interval", "Base strategies": "base", "Weight functions": "weight"}
 WORDS = "One prompt, one seed, several settings: what each costs and how close it stays. A clip shows its middle."

@@ -11,8 +11,8 @@ from .. import bases, weights
 from ..config import GRANULARITIES, MAX_ORDER
 from ..request import APP, EXAMPLES, PROMPT_LENGTH, SEED_MAX, Request
 from . import engine, plans, run, sweeps
-from .flights import visitor
 from .inputs import own_frames, own_rate
+from .visitors import visitor
 
 # One device serves all, but those who wait must be in here: equal runs are shared, any can be stopped.
 ON_DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 8}

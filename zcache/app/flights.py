@@ -1,25 +1,19 @@
-"""Runs in progress: equal ones share one result, and a visitor has few at once."""
+"""Runs in progress: equal ones share one result, and one at a time has the device."""
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-import gradio as gr
-
-from ..request import RequestError
 from .errors import StoppedError
 
 Stage = TypeVar("Stage")
 POLL_SECONDS = 0.2
-AT_ONCE = 4  # runs of one visitor
 
 _lock = threading.Lock()
 _flights: dict[Hashable, Flight] = {}
-_visitors: Counter[str] = Counter()
 
 
 class Flight(Generic[Stage]):
@@ -93,31 +87,6 @@ def shared(
             return
         if (yield from flight.follow(check)):
             return
-
-
-def visitor(request: gr.Request) -> str:
-    """Return who asks: an address, or on this machine itself the session."""
-    host = request.client.host if request.client else ""
-    return str(request.session_hash) if host in ("", "127.0.0.1", "::1") else host
-
-
-@contextmanager
-def admitted(visitor: str) -> Iterator[None]:
-    """Count a run of a visitor while it lasts; raises RequestError if there are too many."""
-    with _lock:
-        if visitor and _visitors[visitor] >= AT_ONCE:
-            raise RequestError(
-                f"you have {AT_ONCE} runs in progress, the most that one visitor may have: "
-                "wait for one to end, or stop it"
-            )
-        _visitors[visitor] += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _visitors[visitor] -= 1
-            if not _visitors[visitor]:
-                del _visitors[visitor]
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from ..known import Model
 from ..request import APP, Request
 from . import device, engine, pace
 from .errors import told
-from .flights import admitted, shared, turn
+from .flights import shared, turn
+from .visitors import admitted
 
 FOLDER_VARIABLE, STORE_BYTES = "ZCACHE_STORE", 2_000_000_000
 KEPT_RUNS = 16  # Gradio copies what it serves; these are only the originals

@@ -10,7 +10,7 @@ from .. import bases, files, models, weights
 from ..request import APP, SUBJECTS, Request, choice
 from . import device, engine, pace, run
 from .errors import told
-from .flights import admitted
+from .visitors import admitted
 
 OVER = {
     "interval": lambda: (3, 4, 5, 6, 8, 10),

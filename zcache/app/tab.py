@@ -11,7 +11,7 @@ import gradio as gr
 from ..request import SEED_MAX, Request
 from . import device, drawings, inputs, outputs, plans, run, share, views
 from .endpoints import ON_DEVICE
-from .flights import visitor
+from .visitors import visitor
 
 PLANNED = ("interval", "base", "weight", "reflect", "steps", "frames")
 LOOK_SECONDS = 0.4

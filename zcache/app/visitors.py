@@ -1,0 +1,82 @@
+"""Who asks, and how much one visitor may ask for: few runs at once, and not too many in a while."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+
+import gradio as gr
+
+from ..request import RequestError
+
+AT_ONCE = 4  # runs of one visitor
+STARTS, WHILE = 60, 300  # runs one visitor may start in so many seconds
+
+_lock = threading.Lock()
+_running: Counter[str] = Counter()
+_started: defaultdict[str, deque[float]] = defaultdict(deque)
+
+
+def visitor(request: gr.Request) -> str:
+    """Return who asks: the public address nearest to this machine, or without one the session.
+
+    A Space sees only the address of the platform's proxies. Each proxy adds whom it spoke to at the
+    end of `x-forwarded-for`; what stands before the first public address from there is hearsay.
+    """
+    hops = [*request.headers.get("x-forwarded-for", "").split(","), _peer(request)]
+    public = (hop for hop in map(str.strip, reversed(hops)) if _is_public(hop))
+    return next(public, str(request.session_hash))
+
+
+@contextmanager
+def admitted(visitor: str) -> Iterator[None]:
+    """Count a run of a visitor while it lasts; raises RequestError if there are too many."""
+    with _lock:
+        _check(visitor, time.monotonic())
+        _running[visitor] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _running[visitor] -= 1
+            if not _running[visitor]:
+                del _running[visitor]
+
+
+def _check(visitor: str, now: float) -> None:
+    """Note the start of a run, or refuse it; runs of nobody, as in a script, are not counted."""
+    for known in list(_started):
+        starts = _started[known]
+        while starts and starts[0] <= now - WHILE:
+            starts.popleft()
+        if not starts:
+            del _started[known]
+    if not visitor:
+        return
+    if _running[visitor] >= AT_ONCE:
+        raise RequestError(
+            f"you have {AT_ONCE} runs in progress, the most that one visitor may have: "
+            "wait for one to end, or stop it"
+        )
+    if len(_started[visitor]) >= STARTS:
+        wait = _started[visitor][0] + WHILE - now
+        raise RequestError(
+            f"you have started {STARTS} runs in {WHILE // 60} minutes, the most that one visitor "
+            f"may start: try again in {wait:.0f} seconds"
+        )
+    _started[visitor].append(now)
+
+
+def _peer(request: gr.Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return False
