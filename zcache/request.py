@@ -175,7 +175,7 @@ def text(value: Any) -> str:
         raise RequestError(f"prompt is {_shown(value)}; it must be text: write a sentence")
     prompt = value.strip()
     if not prompt:
-        raise RequestError("prompt is empty; it needs 1 to 500 characters: describe a picture")
+        raise RequestError("prompt is empty; it needs 1 to 500 characters: say what to show")
     if len(prompt) > PROMPT_LENGTH:
         raise RequestError(
             f"prompt has {len(prompt)} characters; at most {PROMPT_LENGTH} are allowed: shorten it"
