@@ -15,7 +15,7 @@ import torch
 from diffusers import DiTPipeline
 from PIL import Image
 
-from zcache.mini import classes
+from zcache.models.mini import classes
 
 FOLDER = Path(__file__).parents[1] / "zcache" / "checkpoints" / "mini-dit"
 

@@ -16,7 +16,7 @@ import torch
 from diffusers import FluxPipeline
 from PIL import Image
 
-from zcache.mini import check, scenes
+from zcache.models.mini import check, scenes
 
 FOLDER = Path(__file__).parents[1] / "zcache" / "checkpoints" / "mini-flux"
 

@@ -16,7 +16,7 @@ import torch
 from diffusers import HunyuanVideoPipeline
 from PIL import Image
 
-from zcache.mini import motion, motion_check
+from zcache.models.mini import motion, motion_check
 
 FOLDER = Path(__file__).parents[1] / "zcache" / "checkpoints" / "mini-hunyuan"
 

@@ -6,11 +6,11 @@ import json
 from dataclasses import replace
 from importlib import resources
 
-from zcache.architectures import ARCHITECTURES
-from zcache.config import GRANULARITIES
-from zcache.costs import key
-from zcache.flops import pass_cost
-from zcache.request import APP, FRAME_MULTIPLE
+from zcache.measure.flop_estimate import pass_cost
+from zcache.measure.flop_table import key
+from zcache.method.config import GRANULARITIES
+from zcache.models.architectures import ARCHITECTURES
+from zcache.models.request import APP, FRAME_MULTIPLE
 
 
 def main() -> None:

@@ -18,12 +18,15 @@ from typing import Any
 import diffusers
 import torch
 
-from zcache import ZCacheConfig, bases, models, weights
+from zcache import ZCacheConfig
 from zcache.errors import UnsupportedPipelineError
-from zcache.mini import classes, motion, scenes
-from zcache.peers import cache_dit_mask, diffusers_taylorseer
-from zcache.presets import DIFFUSION
-from zcache.quality import Method, measure
+from zcache.evaluation.method import Method
+from zcache.evaluation.quality import measure
+from zcache.evaluation.rivals.libraries import cache_dit_mask, diffusers_taylorseer
+from zcache.method import bases, weights
+from zcache.method.recommended import DIFFUSION
+from zcache.models import loading
+from zcache.models.mini import classes, motion, scenes
 
 STEPS = 50
 INTERVALS = range(4, 11)
@@ -126,7 +129,7 @@ def subjects(kind: str, count: int) -> tuple[str, list[Any]]:
     return "prompt", [grammar.caption(s) for s in grammar.samples(count, "held-out", seed=0)]
 
 
-def batches(model: models.Model, count: int, size: int) -> list[dict[str, Any]]:
+def batches(model: loading.Model, count: int, size: int) -> list[dict[str, Any]]:
     """Pipeline calls for `count` subjects, `size` each."""
     argument, asked = subjects(model.kind, count)
     return [
@@ -174,7 +177,7 @@ def split(stored: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def about(model: str, stored: dict[str, Any], count: int) -> str:
     """How the figures of a table were measured, in one sentence."""
-    what = {"image": "pictures", "class": "pictures", "video": "clips"}[models.find(model).kind]
+    what = {"image": "pictures", "class": "pictures", "video": "clips"}[loading.find(model).kind]
     return (
         f"`{model}`: PSNR in dB to the uncached {what} (FLOPs speedup), mean of {count}, "
         f"{stored['steps']} steps, {stored['device']}, {stored['dtype']}, torch {stored['torch']}, "
@@ -221,8 +224,8 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     options = parser.parse_args()
 
-    model = models.find(options.model)
-    pipe = models.load(options.model)
+    model = loading.find(options.model)
+    pipe = loading.load(options.model)
     pipe.set_progress_bar_config(disable=True)
     methods = [m for n in options.intervals for m in main_methods(n, model.kind)]
     methods += [] if options.no_peers else peer_methods()

@@ -22,8 +22,12 @@ import numpy as np
 import torch
 from quality_table import STEPS, batches, write
 
-from zcache import ZCacheConfig, bases, models, weights
-from zcache.quality import Method, interval95, measure
+from zcache import ZCacheConfig
+from zcache.evaluation.method import Method
+from zcache.evaluation.quality import measure
+from zcache.measure.metrics import interval95
+from zcache.method import bases, weights
+from zcache.models import loading
 
 PAPER_INTERVALS = (4, 5, 7, 10)
 REFERENCE = "even"  # the default settings
@@ -157,8 +161,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("examples/study"))
     options = parser.parse_args()
 
-    model = models.find(options.model)
-    pipe = models.load(options.model)
+    model = loading.find(options.model)
+    pipe = loading.load(options.model)
     pipe.set_progress_bar_config(disable=True)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{options.model}.json"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from zcache import models
-from zcache.mini import motion, scenes
+from zcache.models import loading
+from zcache.models.mini import motion, scenes
 
 STEPS = 16
 
@@ -28,7 +28,7 @@ class Embedded:
 
     def load(self) -> Any:
         """A new pipeline on the CPU."""
-        pipe = models.load(self.name, "cpu")
+        pipe = loading.load(self.name, "cpu")
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
@@ -38,7 +38,7 @@ class Embedded:
 
     def draw(self, pipe: Any, steps: int = STEPS, count: int = 1, **changes: Any) -> np.ndarray:
         """Pictures (count, H, W, 3) or clips (count, F, H, W, 3) in [0, 1]."""
-        call = {**models.find(self.name).call, "num_inference_steps": steps, **changes}
+        call = {**loading.find(self.name).call, "num_inference_steps": steps, **changes}
         call[self.argument] = list(self.subjects[:count])
         generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
         output = pipe(**call, generator=generators, output_type="np")

@@ -30,7 +30,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from zcache.models import Model
+from zcache.models.loading import Model
 
 SIDE = 64  # pixels: 8x8 latents, 16 tokens
 FRAMES = 5  # two latent frames

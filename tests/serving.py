@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from zcache import models
+from zcache.models import loading
 
 from .folders import as_model, write_dit, write_flux, write_hunyuan
 from .pipelines import quiet
@@ -57,10 +57,10 @@ def flux_folder(folders: dict[str, Path]) -> Path:
 def tinies(folders: dict[str, Path]) -> Iterator[dict[str, str]]:
     """The names, by kind, under which the tiny checkpoints are known for the whole session."""
     for kind, (name, _, pipeline) in TINY.items():
-        models.KNOWN[name] = as_model(folders[kind], name, pipeline)
+        loading.KNOWN[name] = as_model(folders[kind], name, pipeline)
     yield {kind: name for kind, (name, _, _) in TINY.items()}
     for name, _, _ in TINY.values():
-        del models.KNOWN[name]
+        del loading.KNOWN[name]
 
 
 @pytest.fixture(scope="session")
@@ -71,13 +71,13 @@ def tiny(tinies: dict[str, str]) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_pipe(tiny: str) -> Any:
-    return quiet(models.load(tiny))
+    return quiet(loading.load(tiny))
 
 
 @pytest.fixture(scope="session")
 def tiny_pipes(tinies: dict[str, str], tiny_pipe: Any) -> dict[str, Any]:
     """The loaded tiny pipelines by kind."""
-    others = {kind: quiet(models.load(tinies[kind])) for kind in ("video", "class")}
+    others = {kind: quiet(loading.load(tinies[kind])) for kind in ("video", "class")}
     return {"image": tiny_pipe, **others}
 
 
@@ -90,7 +90,7 @@ def tiny_calls(tinies: dict[str, str]) -> dict[str, dict[str, Any]]:
         "class": {"class_labels": [1]},
     }
     return {
-        kind: {**models.KNOWN[name].call, **subjects[kind], "num_inference_steps": 10}
+        kind: {**loading.KNOWN[name].call, **subjects[kind], "num_inference_steps": 10}
         for kind, name in tinies.items()
     }
 

@@ -1,4 +1,5 @@
-"""Arrows point one way: pure core, tensor core, diffusers integration, tools, app."""
+"""Arrows point one way, also inside functions and under TYPE_CHECKING: the method on the ground, then
+caching and models beside each other, then measure, then evaluation and the app, the commands on top."""
 
 from __future__ import annotations
 
@@ -9,84 +10,117 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "zcache"
-LEVELS = [
-    {"errors"},
-    {"registry"},
-    {"weights", "bases", "teacache"},
-    {"schedule"},
-    {"config"},
-    {"presets"},
-    {"interception", "blend", "outputs", "substitution", "guidance"},
-    {"anchors", "surgery", "adapters", "sampler", "report"},
-    {"granularity"},
-    {"replay"},
-    {"run"},
-    {"cache"},
-    {"__init__"},
-    {
-        "architectures",
-        "environment",
-        "files",
-        "meter",
-        "metrics",
-        "quiet",
-        "request",
-        "clock",
-        "folder",
-    },
-    {"flops", "hub", "known", "peers", "plots", "preview", "probes", "quality", "summary"},
-    {"bench", "compare", "costs", "models", "rivals"},
-    {"baselines"},
-    {"cost_commands", "evidence_commands"},
-    {"cli"},
-    {"__main__"},
-]
-LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-PURE = {
-    "errors",
-    "registry",
-    "weights",
-    "bases",
-    "teacache",
-    "schedule",
-    "config",
-    "presets",
-    "interception",
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "zcache"
+# What each package may import besides itself and `errors`.
+BELOW = {
+    "method": set(),
+    "caching": {"method"},
+    "models": {"method"},
+    "measure": {"method", "caching", "models"},
+    "evaluation": {"method", "caching", "models", "measure"},
+    "app": {"method", "caching", "models", "measure"},
+    "commands": {"method", "caching", "models", "measure", "evaluation", "app"},
 }
+VERSION = "__version__"  # the one name that everybody may take of the package itself
+BESIDE = {"__init__.py", "__main__.py", "errors.py", "checkpoints", "data"}
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def imports(path: Path) -> set[str]:
-    """Modules a file imports when it is imported itself; relative ones begin with a dot."""
+def module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module(path) for path in FILES}
+
+
+def imports(text: str, name: str, is_package: bool) -> set[str]:
+    """Absolute names of what a module imports anywhere in its text; of zcache as modules, not names."""
     found = set()
-    for node in ast.parse(path.read_text()).body:
+    package = name.split(".") if is_package else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 1:
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found |= {f".{name.split('.')[0]}" for name in names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module.split(".")[0])
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *((node.module or "").split(".") if node.module else [])])
+            for alias in node.names:
+                inner = f"{source}.{alias.name}"
+                found.add(inner if inner in MODULES or alias.name == VERSION else source)
     return found
 
 
-@pytest.mark.parametrize("name", sorted(LEVEL))
-def test_the_core_imports_only_lower_levels(name: str) -> None:
-    for module in imports(PACKAGE / f"{name}.py"):
-        if module.startswith("."):
-            # `from . import enabled` takes a public name of the package itself.
-            assert LEVEL.get(module[1:], LEVEL["__init__"]) < LEVEL[name], (
-                f"{name} imports {module}"
-            )
+def imported_by(path: Path) -> set[str]:
+    return imports(path.read_text(), module(path), path.name == "__init__.py")
 
 
-def test_every_module_has_its_level() -> None:
-    assert {path.stem for path in PACKAGE.glob("*.py")} == set(LEVEL)
+def forbidden(name: str, targets: set[str]) -> set[str]:
+    """Those of `targets` that the module `name` may not import."""
+    room = name.split(".")[1] if "." in name else ""
+    wrong = set()
+    for target in targets:
+        parts = target.split(".")
+        if parts[0] != "zcache" or room not in BELOW:
+            continue
+        other = parts[1] if len(parts) > 1 else ""
+        allowed = {room, "errors", VERSION} | BELOW[room]
+        if other not in allowed:
+            wrong.add(target)
+    return wrong
 
 
-@pytest.mark.parametrize("name", sorted(PURE))
-def test_the_pure_core_knows_no_tensors(name: str) -> None:
-    assert not imports(PACKAGE / f"{name}.py") & {"torch", "diffusers", "numpy"}
+def test_the_listing_shows_the_seven_packages() -> None:
+    found = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert found - {"README.md", "py.typed"} == set(BELOW) | BESIDE
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_arrows_point_down(path: Path) -> None:
+    assert forbidden(module(path), imported_by(path)) == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from ..app.errors import public",
+        "def f():\n    from ..app import runs",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from zcache.app import runs",
+        "import zcache.app",
+        "from .. import enabled",
+    ],
+)
+def test_an_arrow_up_is_noticed(text: str) -> None:
+    assert forbidden("zcache.evaluation.store", imports(text, "zcache.evaluation.store", False))
+
+
+def circles(arrows: dict[str, set[str]]) -> list[str]:
+    """Modules that reach themselves."""
+    found = []
+    for start in arrows:
+        seen: set[str] = set()
+        waiting = list(arrows[start])
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                waiting += arrows.get(name, ())
+        if start in seen:
+            found.append(start)
+    return found
+
+
+def test_there_is_no_import_circle() -> None:
+    arrows = {module(path): imported_by(path) & MODULES for path in FILES}
+    assert circles(arrows) == []
+    arrows["zcache.method.weights"] = {"zcache.caching.run"}
+    assert "zcache.caching.run" in circles(arrows)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "method").glob("*.py")), ids=module)
+def test_the_method_knows_no_tensors(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imported_by(path)}
+    assert not roots & {"torch", "diffusers", "numpy"}
 
 
 def test_importing_zcache_is_light() -> None:
@@ -100,8 +134,8 @@ def test_importing_zcache_is_light() -> None:
     assert printed.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
-)
-def test_files_are_small(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 320
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_files_are_neither_long_nor_crumbs(path: Path) -> None:
+    lines = len(path.read_text().splitlines())
+    assert lines <= 300
+    assert lines >= 10 or path.name in ("__init__.py", "__main__.py")

@@ -13,8 +13,9 @@
 A step is an index that counts up from 0, the noisiest; timesteps belong to the scheduler.
 """
 
-from .cache import ZCache, disable, enable, enabled
-from .config import Plan, ZCacheConfig
+from .caching import adapters
+from .caching.enable import ZCache, disable, enable, enabled
+from .caching.report import Report
 from .errors import (
     AlreadyEnabledError,
     CheckpointError,
@@ -23,8 +24,9 @@ from .errors import (
     UnsupportedPipelineError,
     ZCacheError,
 )
-from .presets import recommended
-from .report import Report
+from .method import bases, schedule, weights
+from .method.config import Plan, ZCacheConfig
+from .method.recommended import recommended
 
 __all__ = [
     "AlreadyEnabledError",
@@ -37,9 +39,13 @@ __all__ = [
     "ZCache",
     "ZCacheConfig",
     "ZCacheError",
+    "adapters",
+    "bases",
     "disable",
     "enable",
     "enabled",
     "recommended",
+    "schedule",
+    "weights",
 ]
 __version__ = "0.1.0"

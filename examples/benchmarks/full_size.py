@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 
-from zcache import architectures, bench, rivals
+from zcache.evaluation import bench
+from zcache.evaluation.rivals import lineup
+from zcache.models import architectures
 
 INTERVALS = {"flux-dev": (9, 7), "hunyuan-video": (5, 7)}
 TINY = {
@@ -102,10 +104,10 @@ def main() -> None:
         methods = []
         for interval in INTERVALS[name]:
             # HunyuanVideo's layers take 30 GB at order 1: left out, as its per-layer peers are.
-            methods += rivals.ours(interval, modules=name == "flux-dev")
+            methods += lineup.ours(interval, modules=name == "flux-dev")
             if not options.no_peers:
                 methods += [
-                    m for m in rivals.others(interval, 50) if name == "flux-dev" or "lite" in m.name
+                    m for m in lineup.others(interval, 50) if name == "flux-dev" or "lite" in m.name
                 ]
         result = bench.bench(
             pipe, call, methods, options.repeats, told=lambda line: print(line, flush=True)

@@ -13,7 +13,7 @@ import logging
 import torch
 from torch import nn
 
-from zcache.mini import check, scenes
+from zcache.models.mini import check, scenes
 
 logger = logging.getLogger("grounding")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
-from zcache.mini import classes
+from zcache.models.mini import classes
 
 NULL_CLASS = 1000  # `DiTPipeline` takes this row for "no class", whatever the number of classes
 WEIGHTS_BYTES = "9MB"

@@ -21,7 +21,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from zcache.mini import scenes
+from zcache.models.mini import scenes
 
 TEXT_LENGTH = 20  # tokens of the long text, `max_sequence_length` in the pipeline's call
 POOLED_LENGTH = 24  # tokens of the pooled text

@@ -23,7 +23,7 @@ from transformers import (
     LlamaTokenizerFast,
 )
 
-from zcache.mini import motion
+from zcache.models.mini import motion
 
 TEXT_LENGTH = 16  # tokens of the prompt, `max_sequence_length` in the pipeline's call
 POOLED_LENGTH = 77  # tokens of the pooled text; the pipeline pads to no other length

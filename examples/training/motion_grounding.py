@@ -8,7 +8,7 @@ been said. The pooled text has to tell both actors.
 import torch
 from grounding import IGNORED, Grounding
 
-from zcache.mini import motion, motion_check
+from zcache.models.mini import motion, motion_check
 
 ATTRIBUTES = ("colour", "kind", "action")
 VALUES = {

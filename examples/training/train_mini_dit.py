@@ -20,7 +20,7 @@ from diffusers import AutoencoderKL, DiTTransformer2DModel
 from mini_dit import NULL_CLASS, autoencoder, save, scheduler, transformer
 from optimization import average, falling, optimizers, set_pace
 
-from zcache.mini import classes
+from zcache.models.mini import classes
 
 logger = logging.getLogger("train_mini_dit")
 

@@ -38,7 +38,7 @@ from mini_flux import (
 from optimization import average, optimizers, set_pace
 from torch import nn
 
-from zcache.mini import scenes
+from zcache.models.mini import scenes
 
 logger = logging.getLogger("train_mini_flux")
 

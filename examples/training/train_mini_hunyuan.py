@@ -41,7 +41,7 @@ from motion_grounding import of_clips
 from optimization import average, falling, optimizers, set_pace
 from torch import nn
 
-from zcache.mini import motion
+from zcache.models.mini import motion
 
 logger = logging.getLogger("train_mini_hunyuan")
 

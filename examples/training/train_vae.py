@@ -18,7 +18,7 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image, ImageDraw
 
-from zcache.mini import scenes
+from zcache.models.mini import scenes
 
 logger = logging.getLogger("train_vae")
 

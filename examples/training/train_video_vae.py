@@ -21,7 +21,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderKLHunyuanVideo
 from train_vae import objective
 
-from zcache.mini import motion
+from zcache.models.mini import motion
 
 logger = logging.getLogger("train_video_vae")
 

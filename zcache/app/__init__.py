@@ -5,7 +5,7 @@ the figures as HTML, `inputs` and `outputs` are the two columns of a `tab`, and 
 images, videos and classes. `app.py` at the repository's root starts it.
 """
 
-from .looks import launch_options
 from .page import build_demo
+from .theme import launch_options
 
 __all__ = ["build_demo", "launch_options"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..request import APP, EXAMPLES, PROMPT_LENGTH, Request
+from ..models.request import APP, EXAMPLES, PROMPT_LENGTH, Request
 from . import device, engine, sweeps, views
 from .endpoints import ON_DEVICE
 from .tab import PRIVATE, QUICK, REVEAL

@@ -17,9 +17,10 @@ import numpy as np
 import spaces
 from PIL import Image
 
-from .. import compare, models
-from ..request import Request
-from ..schedule import Kind
+from ..measure import compare
+from ..method.schedule import Kind
+from ..models import loading
+from ..models.request import Request
 from . import engine, pace
 from .errors import StoppedError, told
 
@@ -106,7 +107,9 @@ def seconds_of(
 def shows_base_alone(request: Request) -> bool:
     """Whether the base without reflection is run too: where it is known to cost little time."""
     model = engine.of(request.kind).model
-    times = pace.seconds(model, request, pace.cost_of(model, request), models.default_device().type)
+    times = pace.seconds(
+        model, request, pace.cost_of(model, request), loading.default_device().type
+    )
     return request.reflect and times is not None and times["accelerated"] <= ALONE_SECONDS
 
 
@@ -126,7 +129,7 @@ def run_on_device(
     with told():
         host = engine.of(request.kind)
         meter = Meter(request, flag, baseline is None, alone)
-        call = models.call_arguments(host.model, request)
+        call = loading.call_arguments(host.model, request)
         yield from compare.stages(
             host.pipeline(),
             call,

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from .. import weights
-from ..schedule import Kind, Pass
-from ..weights import weight_at
+from ..method import weights
+from ..method.schedule import Kind, Pass
+from ..method.weights import weight_at
 
 WIDTH, HEIGHT = 640, 180
 LEFT, RIGHT, TOP, BOTTOM = 60, 16, 12, 26  # room for the axes

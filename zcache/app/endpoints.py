@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from .. import bases, weights
-from ..config import GRANULARITIES, MAX_ORDER
-from ..request import APP, EXAMPLES, PROMPT_LENGTH, SEED_MAX, Request
-from . import engine, plans, run, sweeps
+from ..method import bases, weights
+from ..method.config import GRANULARITIES, MAX_ORDER
+from ..models.request import APP, EXAMPLES, PROMPT_LENGTH, SEED_MAX, Request
+from . import engine, forecast, runs, sweeps
 from .inputs import own_frames, own_rate
 from .visitors import visitor
 
@@ -35,7 +35,7 @@ def compare_image(
     request: gr.Request = None,
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one prompt with and without Z-Cache; return baseline file, accelerated file, report."""
-    outcome = run.last("image", **_asked(locals()))
+    outcome = runs.last("image", **_asked(locals()))
     return outcome.paths["baseline"], outcome.paths["accelerated"], outcome.report
 
 
@@ -55,7 +55,7 @@ def compare_video(
 ) -> tuple[str, str, str, dict[str, Any]]:
     """Film one prompt with and without Z-Cache; return baseline, accelerated and side-by-side clip,
     report."""
-    outcome = run.last("video", **_asked(locals()))
+    outcome = runs.last("video", **_asked(locals()))
     sides = ("baseline", "accelerated", "side_by_side")
     return *(outcome.paths[side] for side in sides), outcome.report
 
@@ -74,7 +74,7 @@ def compare_class(
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one class, given by name or number, with and without Z-Cache; return baseline file,
     accelerated file, report."""
-    outcome = run.last("class", **_asked(locals()))
+    outcome = runs.last("class", **_asked(locals()))
     return outcome.paths["baseline"], outcome.paths["accelerated"], outcome.report
 
 
@@ -101,12 +101,12 @@ def plan(
     """Return schedule, walk, FLOPs and expected seconds of a run, at once and without running it;
     `frames` counts for videos only."""
     settings = locals() if kind == "video" else locals() | {"frames": None}
-    return plans.plan(**settings)
+    return forecast.plan(**settings)
 
 
 def info() -> dict[str, Any]:
     """Return the models and whether they are loaded, the versions, and the limits of this app."""
-    return plans.info()
+    return forecast.info()
 
 
 def add_endpoints() -> None:

@@ -12,9 +12,10 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from .. import environment, hub, models
 from ..errors import CheckpointError, ZCacheError
-from ..quiet import quieten
+from ..measure import environment
+from ..models import hub, loading
+from ..models.quiet import quieten
 from .errors import public
 from .imports import import_diffusers
 
@@ -45,7 +46,7 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._pipe: Any = None
         self._error: ZCacheError | None = None
-        self.model = models.find(EMBEDDED["image"] if name == AUTO else name)
+        self.model = loading.find(EMBEDDED["image"] if name == AUTO else name)
         self.note = note
 
     @property
@@ -61,7 +62,7 @@ class Engine:
     def labels(self) -> list[str]:
         """Return the names of the classes the model draws; none if they cannot be had."""
         try:
-            return list(models.labels(self.model))
+            return list(loading.labels(self.model))
         except CheckpointError as error:
             logger.warning("no classes of %s: %s", self.model.name, error)
             return []
@@ -108,7 +109,7 @@ class Engine:
             quieten()
             import_diffusers()
             with in_use:
-                self._pipe = self._load_auto() if self._wanted == AUTO else models.load(self.model)
+                self._pipe = self._load_auto() if self._wanted == AUTO else loading.load(self.model)
             self._pipe.set_progress_bar_config(disable=True)
         except ZCacheError as error:
             self._error = error
@@ -126,13 +127,13 @@ class Engine:
         why = why_not_large()
         if not why:
             try:
-                hub.check_access(models.KNOWN[LARGE].source)
-                self.model = models.KNOWN[LARGE]
-                return models.load(LARGE)
+                hub.check_access(loading.KNOWN[LARGE].source)
+                self.model = loading.KNOWN[LARGE]
+                return loading.load(LARGE)
             except CheckpointError as error:
                 self.model, why = small, f"FLUX.1-dev is not used: {error}."
         self.note = why
-        return models.load(small)
+        return loading.load(small)
 
 
 def sentence(error: Exception) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..config import ZCacheConfig
+from ..method.config import ZCacheConfig
 from . import drawings
 from .tab import QUICK
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from .. import bases, weights
-from ..request import APP, EXAMPLES, FRAME_MULTIPLE, PROMPT_LENGTH, SEED_MAX, Request
+from ..method import bases, weights
+from ..models.request import APP, EXAMPLES, FRAME_MULTIPLE, PROMPT_LENGTH, SEED_MAX, Request
 from . import drawings, engine
 
 PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8}

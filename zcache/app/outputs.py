@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from . import drawings, views
-from .run import Outcome
+from .runs import Outcome
 
 HEIGHT = 420  # pixels
 ALT = {"Plain pipeline": "Picture of the plain pipeline", "Z-Cache": "Picture made with Z-Cache"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .. import costs
-from ..flops import Estimate
-from ..known import Model
-from ..request import Request, RequestError
+from ..measure import flop_table
+from ..measure.flop_estimate import Estimate
+from ..models.catalogue import Model
+from ..models.request import Request, RequestError
 from .imports import import_diffusers
 
 TFLOPS = {"cuda": 60.0, "cpu": 0.03}  # a second, of a device nobody has timed
@@ -39,7 +39,7 @@ def learn(model: Model, request: Request, report: dict[str, Any]) -> None:
 def cost_of(model: Model, request: Request) -> Estimate | None:
     """Return the FLOPs of a run, in whichever thread; None where they cannot be known."""
     import_diffusers()
-    return costs.of(model, request)
+    return flop_table.of(model, request)
 
 
 def seconds(

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from . import comparing, engine, explained, plans, share, tab, views
+from . import comparing, engine, explained, forecast, links, tab, views
 from .endpoints import add_endpoints
 from .tab import QUICK
 
@@ -27,7 +27,7 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
     """
     engine.use(hosts or engine.lineup())
     engine.of("image").start()
-    threading.Thread(target=plans.prepare, name="zcache-count", daemon=True).start()
+    threading.Thread(target=forecast.prepare, name="zcache-count", daemon=True).start()
     with gr.Blocks(title="Z-Cache", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         gr.HTML(INTRO, elem_classes="zc-head", padding=False)
         chips, tabs, settings = {}, {}, {}
@@ -59,7 +59,7 @@ def _restore(demo: gr.Blocks, all_tabs: gr.Tabs, settings: dict[str, dict[str, A
     parts = [part for of_kind in settings.values() for part in of_kind.values()]
 
     def restore(request: gr.Request) -> dict[Any, Any]:
-        found = share.restored(dict(request.query_params))
+        found = links.restored(dict(request.query_params))
         if found is None:
             return {all_tabs: gr.skip()}
         kind, values = found

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import bases, files, models, weights
-from ..request import APP, SUBJECTS, Request, choice
-from . import device, engine, pace, run
+from ..measure import files
+from ..method import bases, weights
+from ..models import loading
+from ..models.request import APP, SUBJECTS, Request, choice
+from . import device, engine, pace, runs
 from .errors import told
 from .visitors import admitted
 
@@ -36,7 +38,7 @@ def sweep(
         with told():
             host = engine.of(choice("kind", kind, tuple(engine.EMBEDDED)))
             requests = variants(host, subject, choice("over", over, tuple(OVER)), settings)
-            pace.check(host.model, list(requests.values()), models.default_device().type)
+            pace.check(host.model, list(requests.values()), loading.default_device().type)
             with admitted(visitor):
                 yield from _rows(host, requests, run)
     finally:
@@ -48,10 +50,10 @@ def variants(
 ) -> dict[str, Request]:
     """Return the checked request of each variant by its name; those that cannot be run are refused."""
     named = {SUBJECTS[host.model.kind][0]: subject}
-    one = models.asked(host.model, APP, **named, **settings)
+    one = loading.asked(host.model, APP, **named, **settings)
     values = [value for value in OVER[over]() if over != "interval" or value <= one.steps]
     return {
-        f"N = {value}" if over == "interval" else str(value): models.asked(
+        f"N = {value}" if over == "interval" else str(value): loading.asked(
             host.model, APP, **named, **{**settings, over: value}
         )
         for value in values[:MOST]
@@ -65,7 +67,7 @@ def _rows(
     cells: list[tuple[str, Any]] = []
     for variant, request in requests.items():
         device.check(name)
-        *_, outcome = run.of_request(host, request, name)
+        *_, outcome = runs.of_request(host, request, name)
         report = outcome.report
         if not rows:
             seconds, steps = report["baseline_seconds"], report["num_steps"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from ..request import SEED_MAX, Request
-from . import device, drawings, inputs, outputs, plans, run, share, views
+from ..models.request import SEED_MAX, Request
+from . import device, drawings, forecast, inputs, links, outputs, runs, views
 from .endpoints import ON_DEVICE
 from .visitors import visitor
 
@@ -54,7 +54,7 @@ def _wire_plan(
     def tell(*values: Any) -> tuple[str, str]:
         chosen = dict(zip(planned, values, strict=True))
         curve = drawings.weight_curve(chosen["weight"], chosen["interval"])
-        return views.plan(plans.line(kind, chosen)), curve
+        return views.plan(forecast.line(kind, chosen)), curve
 
     gr.on(
         [*(part.change for part in planned.values()), demo.load, finished.change],
@@ -86,8 +86,8 @@ def _wire_runs(
 
     def compare(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         asked = {name: values[part] for name, part in settings.items()}
-        for outcome in run.outcomes(kind, _name(kind, request), visitor(request), **asked):
-            link = share.address(kind, asked) if outcome.done else ""
+        for outcome in runs.outcomes(kind, _name(kind, request), visitor(request), **asked):
+            link = links.address(kind, asked) if outcome.done else ""
             yield outputs.of_outcome(shown, outcome, link)
 
     def stop(request: gr.Request) -> None:

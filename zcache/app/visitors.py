@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 import gradio as gr
 
-from ..request import RequestError
+from ..models.request import RequestError
 
 AT_ONCE = 4  # runs of one visitor
 STARTS, WHILE = 60, 300  # runs one visitor may start in so many seconds

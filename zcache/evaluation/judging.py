@@ -7,28 +7,28 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigError
-from ..quality import Method
-from . import judges, sets, vbench
+from . import sample_scores, set_scores, vbench
+from .drawing import Task
+from .method import Method
 from .methods import UNCACHED
-from .produce import Task
-from .share import Share
+from .processes import Share
 from .store import Store
 
-Panel = Mapping[str, judges.Judge]
+Panel = Mapping[str, sample_scores.Judge]
 Told = Callable[[str], None]
 WAIT = 2.0  # seconds between two looks for what other processes still do
 
 
 def seat(wanted: Sequence[str], kind: str, device: Any) -> Panel:
     """The judges of single samples; what the other metrics need is looked for, too."""
-    if {*wanted} & {*sets.SETS}:
+    if {*wanted} & {*set_scores.SETS}:
         if kind == "video":
             raise ConfigError("FID, sFID and IS judge pictures; take 'vbench' for clips")
-        sets.inception("cpu")
+        set_scores.inception("cpu")
     if "vbench" in wanted:
         vbench.check(kind)
-    single = [name for name in wanted if name not in ("pixels", "vbench", *sets.SETS)]
-    return {name: judges.build(name, kind, device) for name in single}
+    single = [name for name in wanted if name not in ("pixels", "vbench", *set_scores.SETS)]
+    return {name: sample_scores.build(name, kind, device) for name in single}
 
 
 def judge_all(
@@ -54,7 +54,7 @@ def judge_all(
                     continue
                 subject = record["subject"]
                 frames = store.frames(way.name, index)
-                sample = judges.Sample(
+                sample = sample_scores.Sample(
                     frames, store.frames(UNCACHED, index), names.get(subject, subject)
                 )
                 for name in todo:
@@ -64,7 +64,7 @@ def judge_all(
 
 
 def _unjudged(record: dict[str, Any], panel: Panel) -> list[str]:
-    return [name for name in panel if judges.WRITES[name] not in record["scores"]]
+    return [name for name in panel if sample_scores.WRITES[name] not in record["scores"]]
 
 
 def check_pixels(task: Task, ways: list[Method], store: Store) -> None:

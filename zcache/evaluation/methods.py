@@ -22,12 +22,13 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from .. import bases, peers, presets, rivals, weights
-from ..comparators import rules, toca
-from ..config import ZCacheConfig
 from ..errors import ConfigError
-from ..quality import Method
-from . import paper
+from ..method import bases, weights
+from ..method.config import ZCacheConfig
+from . import printed, rows
+from .method import Method
+from .rivals import libraries, lineup
+from .rivals.toca import on_pipeline, rules
 
 UNCACHED = "uncached"
 Draw = Callable[[Any], Any]
@@ -63,7 +64,7 @@ def expand(names: list[str], model: str, num_steps: int) -> list[str]:
     for name in names:
         word, _, rest = name.partition(":")
         if name == "paper":
-            found += paper.methods(model)
+            found += printed.methods(model)
         elif word in _SETS:
             found += _SETS[word](_number(name, rest, int), num_steps)
         else:
@@ -100,7 +101,7 @@ def _fewer(scheduler: Callable[[Any], Any] | None, rest: str, num_steps: int, _:
     call = {"num_inference_steps": steps}
     if scheduler is None:
         return Method("", call=call)
-    return Method("", lambda pipe: rivals.scheduler_of(pipe, scheduler(pipe)), call)
+    return Method("", lambda pipe: lineup.scheduler_of(pipe, scheduler(pipe)), call)
 
 
 def _dpm(pipe: Any) -> Any:
@@ -120,9 +121,9 @@ def _dpm(pipe: Any) -> Any:
             steps = num_inference_steps if sigmas is None else len(sigmas)
             super().set_timesteps(steps, device, **kwargs)
 
-    if not rivals.is_flow(pipe):
+    if not lineup.is_flow(pipe):
         return DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
-    shared = rivals.unipc_flow(pipe).config
+    shared = lineup.unipc_flow(pipe).config
     kept = (
         "prediction_type",
         "use_flow_sigmas",
@@ -180,7 +181,7 @@ def _teacache(rest: str, num_steps: int, _: Draw) -> Method:
 
 
 def _row(rest: str, num_steps: int, _: Draw) -> Method:
-    row = presets.row(rest)
+    row = rows.row(rest)
     row.config.plan(num_steps)
     return Method.zcache("", row.config)
 
@@ -188,12 +189,12 @@ def _row(rest: str, num_steps: int, _: Draw) -> Method:
 def _mask(rest: str, num_steps: int, _: Draw) -> Method:
     interval = _number(f"cache-dit-mask:{rest}", rest, int)
     full = ZCacheConfig.paper(interval).plan(num_steps).full_steps
-    return Method("", lambda pipe: peers.cache_dit_mask(pipe, full, num_steps))
+    return Method("", lambda pipe: libraries.cache_dit_mask(pipe, full, num_steps))
 
 
 def _dynamic(rest: str, num_steps: int, _: Draw) -> Method:
     threshold = _number(f"cache-dit:{rest}", rest, float)
-    return Method("", lambda pipe: peers.cache_dit_dynamic(pipe, threshold, num_steps))
+    return Method("", lambda pipe: libraries.cache_dit_dynamic(pipe, threshold, num_steps))
 
 
 def _mag(rest: str, num_steps: int, draw: Draw) -> Method:
@@ -203,8 +204,8 @@ def _mag(rest: str, num_steps: int, draw: Draw) -> Method:
     @contextmanager
     def apply(pipe: Any) -> Iterator[None]:
         if id(pipe) not in known:
-            known[id(pipe)] = peers.mag_ratios(pipe, lambda: draw(pipe), num_steps)
-        with peers.diffusers_mag(pipe, threshold, 5, known[id(pipe)], num_steps):
+            known[id(pipe)] = libraries.mag_ratios(pipe, lambda: draw(pipe), num_steps)
+        with libraries.diffusers_mag(pipe, threshold, 5, known[id(pipe)], num_steps):
             yield
 
     return Method("", apply)
@@ -212,12 +213,12 @@ def _mag(rest: str, num_steps: int, draw: Draw) -> Method:
 
 def _taylorseer_of_diffusers(lite: bool, rest: str, num_steps: int, _: Draw) -> Method:
     interval = _number(f"diffusers-taylorseer:{rest}", rest, int)
-    return Method("", lambda pipe: peers.diffusers_taylorseer(pipe, interval, lite))
+    return Method("", lambda pipe: libraries.diffusers_taylorseer(pipe, interval, lite))
 
 
 def _first_block(rest: str, num_steps: int, _: Draw) -> Method:
     threshold = _number(f"first-block:{rest}", rest, float)
-    return Method("", lambda pipe: peers.diffusers_first_block(pipe, threshold))
+    return Method("", lambda pipe: libraries.diffusers_first_block(pipe, threshold))
 
 
 def _tokenwise(way: Callable[..., Any], rest: str, num_steps: int, _: Draw) -> Method:
@@ -229,7 +230,7 @@ def _tokenwise(way: Callable[..., Any], rest: str, num_steps: int, _: Draw) -> M
 _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     UNCACHED: lambda rest, num_steps, _: Method(""),
     "steps": partial(_fewer, None),
-    "unipc": partial(_fewer, rivals.unipc),
+    "unipc": partial(_fewer, lineup.unipc),
     "dpm": partial(_fewer, _dpm),
     "fora": _alone("fora"),
     "taylorseer": _alone("taylorseer"),
@@ -242,8 +243,8 @@ _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     "mag": _mag,
     "cache-dit-mask": _mask,
     "cache-dit": _dynamic,
-    "toca": partial(_tokenwise, toca.toca),
-    "duca": partial(_tokenwise, toca.duca),
+    "toca": partial(_tokenwise, on_pipeline.toca),
+    "duca": partial(_tokenwise, on_pipeline.duca),
 }
 
 

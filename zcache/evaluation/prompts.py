@@ -16,10 +16,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from .. import hub, models
 from ..errors import ConfigError
-from ..known import Model
-from ..request import RequestError, label, text
+from ..models import hub, loading
+from ..models.catalogue import Model
+from ..models.request import RequestError, label, text
 
 PARTI = ("nateraw/parti-prompts", "PartiPrompts.tsv")
 
@@ -37,7 +37,7 @@ def read(name: str, model: Model, count: int | None) -> list[Any]:
         CheckpointError: the Hub cannot be reached, or the model names no classes.
     """
     if model.kind == "class":
-        return _classes(name, models.labels(model))
+        return _classes(name, loading.labels(model))
     if name == "imagenet":
         raise ConfigError(
             f"prompts 'imagenet' are classes, and {model.name} takes prompts: use 'parti'"
@@ -109,7 +109,7 @@ def _classes(name: str, labels: dict[str, int]) -> list[int]:
 
 
 def _captions(kind: str, count: int) -> list[str]:
-    from ..mini import motion, scenes
+    from ..models.mini import motion, scenes
 
     grammar = motion if kind == "video" else scenes
     return [grammar.caption(drawn) for drawn in grammar.samples(count, "held-out", seed=0)]

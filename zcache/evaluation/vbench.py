@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Mapping
 
 from ..errors import ConfigError
-from ..files import write
+from ..measure.files import write
 from .prompts import sample
 from .store import Store, file_name, read_json, write_json
 

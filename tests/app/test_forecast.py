@@ -1,0 +1,255 @@
+"""What a run will do and cost, told before it; links that restore settings; the small pictures."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from urllib.parse import parse_qsl
+
+import gradio as gr
+import pytest
+
+from zcache import ZCacheConfig
+from zcache.app import device, drawings, engine, explained, forecast, links, pace
+from zcache.measure import flop_table
+from zcache.measure.flop_estimate import pass_cost
+from zcache.method.recommended import DIFFUSION
+from zcache.models import loading
+from zcache.models.architectures import ARCHITECTURES
+from zcache.models.request import APP, RequestError
+
+
+@pytest.fixture
+def hosts(tinies, monkeypatch):
+    """Engines on the tiny models, of which no run has been timed."""
+    before = engine.all_hosts()
+    engine.use({kind: engine.Engine(name) for kind, name in tinies.items()})
+    monkeypatch.setattr(pace, "_measured", {})
+    yield engine.all_hosts()
+    engine.use(before)
+
+
+REPORT = {
+    "full_passes": 3,
+    "forecast_passes": 7,
+    "reflect_passes": 8,
+    "seconds": {"full": 3.0, "forecast": 0.7, "reflect": 0.8},
+    "accelerated_seconds": 4.5,
+    "accelerated_seconds_end_to_end": 5.0,
+}
+
+
+@pytest.mark.parametrize("kind", engine.EMBEDDED)
+def test_a_plan_is_the_schedule_and_the_cost_without_loading_anything(hosts, kind):
+    plan = forecast.plan(kind, interval=4, steps=10)
+
+    own = DIFFUSION if kind == "class" else {}
+    schedule = ZCacheConfig(interval=4, **own).plan(10)
+    assert plan["full_steps"] == list(schedule.full_steps)
+    assert plan["walk"] == str(schedule)
+    assert plan["full_passes"] + plan["forecast_passes"] + plan["reflect_passes"] == len(
+        schedule.walk
+    )
+    assert 1 < plan["flops_speedup"] <= 10 / len(schedule.full_steps)
+    assert plan["seconds"] is None
+    assert not hosts[kind].ready
+
+
+@pytest.mark.parametrize("settings", [{"steps": 9}, {"interval": "5"}, {"base": "<b>"}])
+def test_a_plan_of_the_impossible_is_refused_in_one_sentence(hosts, settings):
+    with pytest.raises(gr.Error, match="it must be"):
+        forecast.plan("image", **settings)
+
+
+def test_a_kind_that_is_none_is_refused(hosts):
+    with pytest.raises(gr.Error, match="Kind is 'sound'; it must be one of image, video, class"):
+        forecast.plan("sound")
+
+
+def test_the_shipped_costs_are_those_that_are_counted():
+    shape = ARCHITECTURES["dit-xl-2"].shape
+
+    shipped = flop_table.table()[flop_table.key("dit-xl-2", "stack", shape)]
+    assert shipped == pass_cost("dit-xl-2", "stack", shape)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("granularity", ["stack", "module", "output"])
+def test_every_shape_the_app_offers_of_a_full_size_model_is_in_the_table(name, granularity):
+    model = loading.KNOWN[name]
+    frames = range(5, 66, 4) if model.kind == "video" else [None]
+    known = flop_table.table()
+
+    for number in frames:
+        settings = {"frames": number} if number else {}
+        request = forecast.asked(model.kind, granularity=granularity, **settings)
+        assert flop_table.passes(model, request) in known.values()
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [("image", (64, 64, 1, 32)), ("video", (64, 64, 5, 16)), ("class", (None, None, 1, 0))],
+)
+def test_a_folder_is_counted_with_the_shapes_its_pipeline_uses(tinies, tiny_pipes, kind, sizes):
+    pipe, model = tiny_pipes[kind], loading.find(tinies[kind])
+    used = {}
+    hook = pipe.transformer.register_forward_pre_hook(
+        lambda _, args, kwargs: used.update(kwargs, **({"hidden_states": args[0]} if args else {})),
+        with_kwargs=True,
+    )
+    pipe(**loading.call_arguments(model, forecast.asked(kind)) | {"num_inference_steps": 1})
+    hook.remove()
+
+    architecture = flop_table.stored(model.local, *sizes)
+    counted = architecture.arguments(architecture.shape, architecture.config)
+    shared = {"hidden_states", "encoder_hidden_states", "img_ids", "txt_ids"} & set(counted)
+    assert "hidden_states" in shared
+    for name in shared:
+        assert counted[name].shape == used[name].shape, name
+
+
+def test_a_timed_run_gives_the_seconds_of_others(hosts):
+    model = hosts["image"].model
+    request = forecast.asked("image", steps=10, interval=5)
+    pace.learn(model, request, REPORT)
+
+    times = pace.seconds(model, request, None)
+    walk = request.config().plan(10).walk
+    full = len(request.config().plan(10).full_steps)
+    assert times["plain"] == pytest.approx(10 * 1.0 + 0.5)
+    assert times["accelerated"] == pytest.approx(full * 1.0 + (len(walk) - full) * 0.1 + 0.5)
+    assert re.search(r"3 full steps of 10, .* times fewer FLOPs, about 5\.\d s instead of 10 s",
+                     forecast.line("image", {"steps": 10, "interval": 5}))  # fmt: skip
+
+
+def test_the_line_is_empty_while_the_settings_cannot_be_run(hosts):
+    assert forecast.line("image", {"steps": 9}) == ""
+    assert forecast.line("image", {"steps": 10, "interval": 4}).startswith("This run: 4 full steps")
+
+
+def test_too_much_work_is_refused_before_it_begins(hosts):
+    model = hosts["image"].model
+    request = forecast.asked("image", steps=10, interval=5)
+    pace.learn(model, request, REPORT | {"seconds": REPORT["seconds"] | {"full": 3000.0}})
+
+    with pytest.raises(
+        RequestError, match=r"about 1\d+ s here; at most 1800 s are allowed: choose"
+    ):
+        pace.check(model, [request], "cpu")
+
+
+def test_the_gpu_is_asked_for_as_long_as_the_run_will_take(hosts):
+    request = forecast.asked("image", steps=10, interval=5)
+    pace.learn(
+        hosts["image"].model, request, REPORT | {"seconds": REPORT["seconds"] | {"full": 90}}
+    )
+
+    both = device.seconds_of(request, "run", None, False)
+    stored = device.seconds_of(request, "run", object(), False)
+    alone = device.seconds_of(request, "run", object(), True)
+    low, high = device.SECONDS_ASKED
+    assert low < stored < alone < both < high
+
+
+def test_info_tells_models_versions_and_limits_and_no_path(hosts):
+    info = forecast.info()
+
+    assert [model["state"] for model in info["models"]] == ["not loaded yet"] * 3
+    assert info["limits"]["steps"] == APP.steps
+    assert "torch" in info["versions"]
+    assert "/" not in "".join(model["note"] for model in info["models"])
+
+
+# Links.
+
+
+def test_a_link_restores_what_it_was_made_of(hosts):
+    settings = {
+        "prompt": "a <red> & blue circle?",
+        "interval": 7,
+        "base": "fora",
+        "weight": "linear",
+        "reflect": False,
+        "steps": 20,
+        "seed": 5,
+    }
+
+    address = links.address("image", settings)
+    query = dict(parse_qsl(address[1:]))
+    assert links.restored(query) == ("image", settings)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"interval": "99"},
+        {"interval": "1e3"},
+        {"steps": "٣٠٠"},
+        {"seed": "-1"},
+        {"reflect": "maybe"},
+        {"prompt": ""},
+        {"prompt": "x" * 501},
+        {"base": "<script>"},
+        {"frames": "17"},
+        {"label": "red square"},
+        {"nonsense": "1"},
+        {"kind": "video"},
+        {"limits": "none"},
+        {"model": "flux-dev"},
+    ],
+)
+def test_what_a_link_may_not_set_is_left_out(hosts, query):
+    assert links.restored({"tab": "image", **query}) == ("image", {})
+
+
+def test_a_link_to_no_tab_restores_nothing(hosts):
+    assert links.restored({"tab": "how"}) is None
+    assert links.restored({}) is None
+
+
+# The small pictures.
+
+
+def drawing(html):
+    """The SVG in some HTML, parsed."""
+    return ElementTree.fromstring(re.search(r"<svg.*?</svg>", html, re.DOTALL)[0])
+
+
+def test_the_error_chart_has_a_line_for_each_side_and_a_dot_for_each_full_step():
+    report = {
+        "errors": [0.0, 0.1, 0.05],
+        "full_steps": [0, 2],
+        "config": {"base": "<fora>"},
+        "base_alone": {"errors": [0.0, 0.1, 0.2]},
+    }
+
+    html = drawings.error_chart(report)
+    svg = drawing(html)
+    assert [len(line.get("points").split()) for line in svg.iter("polyline")] == [3, 3]
+    assert len(list(svg.iter("circle"))) == 2
+    assert "Z-Cache ends at 5.0%, &lt;fora&gt; alone ends at 20.0%" in html
+
+
+def test_without_errors_there_is_no_chart():
+    assert drawings.error_chart({"errors": [0.0, 0.0], "full_steps": [0, 1]}) == ""
+
+
+def test_the_weight_curve_ends_at_the_newer_full_step():
+    heights = [
+        float(dot.get("cy")) for dot in drawing(drawings.weight_curve("linear", 4)).iter("circle")
+    ]
+
+    assert len(heights) == 4
+    assert heights == sorted(heights, reverse=True)
+    assert heights[-1] == drawings.TOP
+    assert drawings.weight_curve("<b>", 4) == ""
+
+
+@pytest.mark.parametrize("shown", [1, 9, 25, 99])
+def test_the_walk_is_followed_pass_by_pass_in_words(shown):
+    html = explained.picture(4, True, shown)
+
+    assert len(list(drawing(html).iter("circle"))) == 25
+    assert html.count("zc-to-come") == 25 - min(shown, 25)
+    assert html.count("zc-now") == 1
+    assert f"Pass {min(shown, 25)} of 25." in html
+    words = {1: "Step 0 is computed in full", 9: "Step 4 is redone", 25: "Step 12 is redone"}
+    assert words[min(shown, 25)] in html

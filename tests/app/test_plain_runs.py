@@ -1,0 +1,227 @@
+"""The store of plain runs, and what the app makes of it."""
+
+import os
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from zcache import ZCacheConfig
+from zcache.app import engine, plain_runs, runs
+from zcache.app.plain_runs import Store
+from zcache.measure import compare, summary
+from zcache.measure.generation import Generation
+from zcache.models import loading
+
+
+def plain(seed=0, size=16):
+    noise = np.random.default_rng(seed)
+    return Generation(
+        frames=noise.integers(0, 256, (1, size, size, 3), np.uint8),
+        seconds=2.0,
+        denoise_seconds=1.5,
+        latents=noise.standard_normal((4, 1, size)).astype(np.float16),
+        device="a card",
+        taken="2026-01-02T03:04:05+00:00",
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store", 10**7)
+
+
+def test_what_is_put_comes_back_as_it_was(store):
+    store.put("a", plain())
+
+    found = store.get("a")
+    assert found.stored and not plain().stored
+    assert np.array_equal(found.frames, plain().frames)
+    assert np.array_equal(found.latents, plain().latents)
+    assert (found.seconds, found.denoise_seconds) == (2.0, 1.5)
+    assert (found.device, found.taken) == ("a card", "2026-01-02T03:04:05+00:00")
+    assert store.get("b") is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 nonsense", b"not a zip at all"])
+def test_a_damaged_entry_is_dropped(store, tmp_path, damage):
+    store.put("a", plain())
+    path = tmp_path / "store" / "a.npz"
+    path.write_bytes(damage)
+
+    assert store.get("a") is None
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_a_flipped_or_missing_byte_never_gives_a_picture(store, tmp_path, place):
+    store.put("a", plain(size=64))
+    path = tmp_path / "store" / "a.npz"
+    whole = bytearray(path.read_bytes())
+    at = int(len(whole) * place)
+
+    whole[at] ^= 0xFF
+    path.write_bytes(whole)
+    found = store.get("a")
+    assert found is None or np.array_equal(found.frames, plain(size=64).frames)
+
+    path.write_bytes(whole[:at])
+    assert store.get("a") is None
+
+
+def test_the_entries_used_longest_ago_go_first(tmp_path):
+    store = Store(tmp_path, 10**9)
+    for number, name in enumerate("abc"):
+        store.put(name, plain(number))
+        os.utime(tmp_path / f"{name}.npz", (number, number))
+    store.get("a")
+    one = (tmp_path / "a.npz").stat().st_size
+
+    Store(tmp_path, int(3.5 * one)).put("d", plain(3))
+
+    assert {path.stem for path in tmp_path.iterdir()} == {"a", "c", "d"}
+
+
+def test_an_entry_larger_than_the_store_is_not_kept_and_nothing_else_is_lost(tmp_path):
+    Store(tmp_path, 10**9).put("a", plain())
+    Store(tmp_path, (tmp_path / "a.npz").stat().st_size).put("b", plain(size=64))
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_what_a_dead_process_left_is_removed_after_an_hour(tmp_path):
+    for name, age in (("old.tmp", 2 * plain_runs.ABANDONED), ("new.tmp", 0)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+
+    Store(tmp_path, 10**9).put("a", plain())
+
+    assert {path.name for path in tmp_path.iterdir()} == {"a.npz", "new.tmp"}
+
+
+def test_a_full_disk_costs_only_the_entry(tmp_path, monkeypatch):
+    def full(file, **_):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    store = Store(tmp_path, 10**9)
+    store.put("a", plain())
+
+    assert store.get("a") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_costs_only_the_entry(tmp_path):
+    (tmp_path / "file").touch()
+    store = Store(tmp_path / "file" / "store", 10**9)
+    store.put("a", plain())
+
+    assert store.get("a") is None
+
+
+def test_the_key_names_what_shapes_a_plain_run_and_nothing_else(tinies, tiny_pipes):
+    model, pipe = loading.find(tinies["image"]), tiny_pipes["image"]
+
+    def key(**changes):
+        request = loading.asked(model, **({"prompt": "a", "steps": 10} | changes))
+        call = loading.call_arguments(model, request)
+        return plain_runs.key(model, pipe, call, request.seed)
+
+    same = [{}, {"interval": 3}, {"base": "fora"}, {"weight": "linear"}, {"reflect": False}]
+    other = [{"prompt": "b"}, {"steps": 11}, {"seed": 1}, {"height": 128}]
+    assert len({key(**changes) for changes in same}) == 1
+    assert len({key(**changes) for changes in [{}, *other]}) == len(other) + 1
+
+
+def test_the_key_changes_with_the_weights(tinies, tiny_pipes):
+    model, pipe = loading.find(tinies["class"]), tiny_pipes["class"]
+    before = plain_runs.key(model, pipe, {}, 0)
+    weights = next(model.local.rglob("*.safetensors"))
+    os.utime(weights, (1, 1))
+
+    assert plain_runs.key(model, pipe, {}, 0) != before
+
+
+@pytest.fixture
+def app(tinies, store, monkeypatch):
+    """The app's runs on the tiny models with an empty store."""
+    before = engine.all_hosts()
+    engine.use({kind: engine.Engine(name) for kind, name in tinies.items()})
+    monkeypatch.setattr(runs, "store", lambda: store)
+    yield
+    engine.use(before)
+
+
+@pytest.mark.parametrize("kind", ["image", "video", "class"])
+def test_a_baseline_is_never_computed_twice(app, kind, monkeypatch):
+    subject = {"label": "red square"} if kind == "class" else {"prompt": "a red circle"}
+    calls = []
+    generate = compare.generate
+
+    def counted(pipe, call, config=None, *rest, **named):
+        calls.append(1) if config is None else None
+        return generate(pipe, call, config, *rest, **named)
+
+    monkeypatch.setattr(compare, "generate", counted)
+    first = runs.last(kind, steps=10, interval=5, **subject)
+    again = runs.last(kind, steps=10, interval=3, base="fora", **subject)
+    other = runs.last(kind, steps=10, interval=5, seed=1, **subject)
+
+    assert len(calls) == 2
+    told = [outcome.report["baseline_from"] for outcome in (first, again, other)]
+    assert told == ["this run", "the store", "this run"]
+    assert again.report["baseline_taken"] == first.report["baseline_taken"]
+    assert again.report["baseline_seconds"] == first.report["baseline_seconds"]
+
+
+def test_a_time_of_another_device_gives_an_estimate_that_says_how(tiny_pipe, tiny_call):
+    config = ZCacheConfig(interval=5)
+    baseline = compare.compare(tiny_pipe, tiny_call, config).baseline
+    moved = replace(baseline, device="another card", stored=True, denoise_seconds=1e6)
+    *_, comparison = compare.stages(tiny_pipe, tiny_call, config, baseline=moved)
+
+    report = comparison.report
+    assert report["speedup_is"] == "estimated"
+    assert "another card" in report["speedup_how"]
+    assert report["speedup"] < 100  # not the million seconds of the other card
+
+
+@pytest.mark.parametrize(
+    ("step", "stored", "said"),
+    [
+        (0.1, True, "measured"),
+        (0.12, True, "measured"),
+        (0.5, True, "estimated"),
+        (0.01, True, "estimated"),
+        (0.5, False, "measured"),
+    ],
+)
+def test_a_stored_time_counts_as_measured_while_the_device_keeps_its_pace(step, stored, said):
+    ran = {"full_passes": 2, "num_steps": 10, "seconds": {"full": 2 * step}}
+    accelerated = replace(plain(), denoise_seconds=0.4, report=ran)
+    baseline = replace(plain(), denoise_seconds=1.0, stored=stored)
+
+    origin = summary.origin(accelerated, baseline)
+
+    assert origin["speedup_is"] == said
+    if said == "estimated":
+        assert origin["speedup"] == pytest.approx(10 * step / 0.4)
+        assert "a step took 0.1 s when the plain run was timed" in origin["speedup_how"]
+
+
+def test_the_errors_are_those_of_the_latents(tiny_pipe, tiny_call):
+    def report(**settings):
+        *_, comparison = compare.stages(
+            tiny_pipe, tiny_call, ZCacheConfig(**settings), alone=settings["interval"] > 1
+        )
+        return comparison.report
+
+    exact, cached = report(interval=1), report(interval=5)
+    assert exact["errors"] == [0.0] * 10
+    assert cached["errors"][0] == 0.0
+    assert len(cached["errors"]) == len(cached["base_alone"]["errors"]) == 10
+    assert cached["base_alone"]["errors"][:4] == pytest.approx(cached["errors"][:4], abs=1e-3)
+    assert max(cached["errors"]) > 0
+    assert cached["base_alone"]["reflect_passes"] == 0

@@ -1,0 +1,71 @@
+"""Who a visitor is, and that one has few runs."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from zcache.app import visitors
+from zcache.models.request import RequestError
+
+
+def refused(match: str) -> None:
+    with pytest.raises(RequestError, match=match), visitors.admitted("visitor"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "who"),
+    [
+        ("127.0.0.1", None, "session"),  # a laptop
+        ("192.168.1.7", None, "session"),  # its neighbour
+        ("8.8.8.8", None, "8.8.8.8"),  # served without a proxy
+        ("8.8.8.8", "9.9.9.9", "8.8.8.8"),  # what a stranger claims is not believed
+        ("10.16.3.80", "8.8.8.8", "8.8.8.8"),  # a Space
+        ("10.16.3.80", "9.9.9.9, 8.8.8.8, 10.0.0.1", "8.8.8.8"),  # 9.9.9.9 is made up
+        ("10.16.3.80", "2001:4860:4860::8888", "2001:4860:4860::8888"),
+        ("10.16.3.80", "unknown, <b>", "session"),
+        ("testclient", "", "session"),
+    ],
+)
+def test_a_visitor_is_the_nearest_public_address_or_the_session(peer, forwarded, who):
+    headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
+    request = SimpleNamespace(
+        headers=headers, client=SimpleNamespace(host=peer), session_hash="session"
+    )
+
+    assert visitors.visitor(request) == who
+
+
+def test_a_visitor_has_few_runs_at_once_and_others_are_not_in_the_way():
+    runs = [visitors.admitted("visitor") for _ in range(visitors.AT_ONCE)]
+    for run in runs:
+        run.__enter__()
+
+    refused("you have 4 runs in progress")
+    with visitors.admitted("someone else"):
+        pass
+    for run in runs:
+        run.__exit__(None, None, None)
+    with visitors.admitted("visitor"):
+        pass
+    assert not visitors._running
+
+
+def test_a_visitor_starts_so_many_runs_in_a_while(monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr(visitors.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(
+        visitors, "_started", type(visitors._started)(visitors._started.default_factory)
+    )
+    for _ in range(visitors.STARTS):
+        with visitors.admitted("visitor"):
+            pass
+
+    refused("you have started 60 runs in 5 minutes.* try again in 240 seconds")
+    with visitors.admitted("someone else"), visitors.admitted(""):
+        pass
+    for _ in range(visitors.WHILE):
+        next(clock)
+    with visitors.admitted("visitor"):
+        pass
+    assert list(visitors._started) == ["visitor"]

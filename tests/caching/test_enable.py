@@ -1,0 +1,325 @@
+"""The door: what enable refuses, that a refusal changes nothing, and what it lives with."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import weakref
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    FluxImg2ImgPipeline,
+    FluxTransformer2DModel,
+    TaylorSeerCacheConfig,
+    UniPCMultistepScheduler,
+)
+
+import zcache
+from zcache import AlreadyEnabledError, ConfigError, UnsupportedPipelineError, ZCacheConfig
+from zcache.caching import intercept
+
+from ..pipelines import CASES, STEPS, dit, flow_scheduler, flux
+
+BY_NAME = {case.name: case for case in CASES}
+FLUX, DIT = BY_NAME["flux"], BY_NAME["dit"]
+
+
+def assert_untouched(pipe: Any) -> None:
+    assert not intercept.is_armed(pipe.scheduler, "step")
+    assert not intercept.is_armed(pipe.transformer, "__call__")
+    assert "__call__" not in vars(type(pipe.transformer))
+    zcache.enable(pipe)
+    zcache.disable(pipe)
+
+
+def test_enabling_twice_is_refused() -> None:
+    pipe = flux()
+    with zcache.enabled(pipe), pytest.raises(AlreadyEnabledError, match=r"zcache\.disable"):
+        zcache.enable(pipe)
+    assert_untouched(pipe)
+
+
+def test_disabling_without_enabling_is_refused() -> None:
+    with pytest.raises(zcache.NotEnabledError, match=r"zcache\.enable"):
+        zcache.disable(flux())
+
+
+def test_a_pipeline_that_shares_models_is_refused_and_accelerated_along() -> None:
+    pipe = flux()
+    sibling = FluxImg2ImgPipeline(**pipe.components)
+    with zcache.enabled(pipe), pytest.raises(AlreadyEnabledError, match="shares"):
+        zcache.enable(sibling)
+    assert_untouched(sibling)
+
+
+def test_another_librarys_cache_is_refused() -> None:
+    pipe = flux()
+    pipe.transformer.enable_cache(TaylorSeerCacheConfig())
+    with pytest.raises(AlreadyEnabledError, match="disable_cache"):
+        zcache.enable(pipe)
+    pipe.transformer.disable_cache()
+    assert_untouched(pipe)
+
+
+def test_cache_dit_is_refused() -> None:
+    pipe = flux()
+    pipe._is_cached = True
+    with pytest.raises(AlreadyEnabledError, match="cache_dit"):
+        zcache.enable(pipe)
+
+
+def test_a_pipeline_without_a_transformer_is_refused() -> None:
+    pipe = flux()
+    pipe.transformer = None
+    with pytest.raises(UnsupportedPipelineError, match="FluxPipeline has no transformer"):
+        zcache.enable(pipe)
+    with pytest.raises(UnsupportedPipelineError, match="object has no transformer"):
+        zcache.enable(object())
+
+
+class Unheard(FluxTransformer2DModel):
+    """A transformer class that no adapter describes."""
+
+
+def test_an_unknown_transformer_needs_output_granularity() -> None:
+    pipe = flux()
+    pipe.transformer.__class__ = Unheard
+    with pytest.raises(UnsupportedPipelineError, match=r"Unheard.*granularity='output'"):
+        zcache.enable(pipe)
+    with zcache.enabled(pipe, ZCacheConfig(interval=4, granularity="output")) as handle:
+        FLUX.run(pipe)
+    assert handle.report().reflect_passes > 0 and handle.report().fallbacks == ()
+
+
+class NoScheduler:
+    """Not a scheduler at all."""
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "reason"),
+    [
+        (FlowMatchHeunDiscreteScheduler(), "order 2"),
+        (DDPMScheduler(), "draws new noise"),
+        (FlowMatchEulerDiscreteScheduler(stochastic_sampling=True), "draws new noise"),
+        (DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++"), "draws new noise"),
+        (NoScheduler(), "set_timesteps"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_a_scheduler_that_cannot_go_back_is_refused(scheduler: Any, reason: str) -> None:
+    pipe = dit()
+    pipe.scheduler = scheduler
+    with pytest.raises(UnsupportedPipelineError, match=reason):
+        zcache.enable(pipe)
+    assert "__call__" not in vars(type(pipe.transformer))
+
+
+def test_a_noisy_scheduler_may_forecast_without_reflection() -> None:
+    pipe = dit()
+    pipe.scheduler = DDPMScheduler()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4, reflect=False)) as handle:
+        assert torch.isfinite(DIT.run(pipe)).all()
+    assert handle.report().forecast_passes > 0
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        UniPCMultistepScheduler(),
+        UniPCMultistepScheduler(solver_order=3),
+        DPMSolverMultistepScheduler(),
+        DPMSolverMultistepScheduler(solver_order=3, use_karras_sigmas=True),
+        DDIMScheduler(prediction_type="v_prediction"),
+    ],
+    ids=lambda s: f"{type(s).__name__}",
+)
+def test_multistep_schedulers_are_taken_back_exactly(scheduler: Any) -> None:
+    """With features that are all equal, a replay lands where the first pass did: the history came
+    back too."""
+    pipe = dit()
+    pipe.scheduler = scheduler
+    outputs = []
+    for reflect in (True, False):
+        config = ZCacheConfig(
+            full_steps=[0, 5, STEPS - 1], base="fora", reflect=reflect, weight=lambda j, n: 0.0
+        )
+        config = config.replace(granularity="output", relax=None)
+        with zcache.enabled(pipe, config) as handle:
+            outputs.append(DIT.run(pipe))
+        assert handle.report().fallbacks == ()
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=2e-6)
+
+
+def test_an_interval_above_the_steps_is_refused_before_the_denoiser_runs() -> None:
+    pipe = flux()
+    calls = []
+    pipe.transformer.register_forward_pre_hook(lambda *_: calls.append(1))
+    with zcache.enabled(pipe, ZCacheConfig(interval=STEPS + 1)):
+        with pytest.raises(ConfigError, match=f"interval {STEPS + 1} is above the {STEPS}"):
+            FLUX.run(pipe)
+        assert calls == []
+    assert_untouched(pipe)
+
+
+def test_a_replaced_scheduler_means_full_computation_and_is_reported() -> None:
+    pipe = flux()
+    plain = FLUX.run(pipe)
+    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+        old, pipe.scheduler = pipe.scheduler, flow_scheduler()
+        assert torch.equal(plain, FLUX.run(pipe))
+        assert "scheduler was replaced" in handle.report().fallbacks[0]
+        pipe.scheduler = old
+        FLUX.run(pipe)
+        assert handle.report().forecast_passes > 0
+
+
+def test_an_interrupt_leaves_the_next_run_clean() -> None:
+    pipe = flux()
+
+    def stop(pipe: Any, index: int, timestep: Any, kwargs: dict) -> dict:
+        pipe._interrupt = index >= 5
+        return {}
+
+    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+        clean = FLUX.run(pipe)
+        FLUX.run(pipe, callback_on_step_end=stop)
+        assert not handle.report().finished
+        assert torch.equal(clean, FLUX.run(pipe))
+
+
+def test_an_edit_between_steps_is_carried_through_the_replay() -> None:
+    """A callback that shifts the latent by a constant at a cached step moves the result by about as
+    much as it does without a cache."""
+    pipe = flux()
+
+    def shift(pipe: Any, index: int, timestep: Any, kwargs: dict) -> dict:
+        return {"latents": kwargs["latents"] + 0.1} if index == 2 else {}
+
+    effect = []
+    for interval in (1, 4):
+        with zcache.enabled(pipe, ZCacheConfig(interval=interval, relax=None)):
+            effect.append(FLUX.run(pipe, callback_on_step_end=shift) - FLUX.run(pipe))
+    torch.testing.assert_close(effect[0], effect[1], rtol=0, atol=1e-2)
+    assert effect[1].mean() > 0.05
+
+
+def test_a_dropped_pipeline_is_not_kept_alive_by_its_cache() -> None:
+    pipe = flux()
+    zcache.enable(pipe, ZCacheConfig(interval=4))
+    FLUX.run(pipe)
+    alive = [weakref.ref(pipe), weakref.ref(pipe.transformer), weakref.ref(pipe.scheduler)]
+    del pipe
+    gc.collect()
+    assert [reference() for reference in alive] == [None, None, None]
+
+
+def test_different_step_counts_follow_each_other() -> None:
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+        first = FLUX.run(pipe, steps=12)
+        assert handle.report().num_steps == 12
+        FLUX.run(pipe, steps=7)
+        assert handle.report().num_steps == 7
+        assert torch.equal(first, FLUX.run(pipe, steps=12))
+
+
+def test_the_denoiser_called_outside_a_run_is_plain() -> None:
+    pipe = flux()
+    seen = {}
+    hook = pipe.transformer.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True
+    )
+    FLUX.run(pipe)
+    hook.remove()
+    with torch.no_grad():
+        plain = pipe.transformer(**seen)[0]
+        with zcache.enabled(pipe, ZCacheConfig(interval=4)):
+            assert torch.equal(plain, pipe.transformer(**seen)[0])
+            FLUX.run(pipe)
+            assert torch.equal(plain, pipe.transformer(**seen)[0])
+
+
+def test_enabled_models_can_be_copied_and_pickled() -> None:
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4)):
+        for twin in (copy.deepcopy(pipe.transformer), pickle.loads(pickle.dumps(pipe.transformer))):
+            assert not intercept.is_armed(twin, "__call__")
+        assert type(pickle.loads(pickle.dumps(pipe.scheduler))) is type(pipe.scheduler)
+
+
+@pytest.mark.parametrize("granularity", ["stack", "module", "output"])
+def test_half_precision_stays_close_to_single(granularity: str) -> None:
+    single, half = flux(), flux()
+    half.transformer.to(torch.bfloat16)
+    arguments = {
+        key: value.to(torch.bfloat16)
+        if torch.is_tensor(value) and value.is_floating_point()
+        else value
+        for key, value in FLUX.arguments(STEPS).items()
+    }
+    with zcache.enabled(single, ZCacheConfig(interval=4, granularity=granularity)):
+        expected = FLUX.run(single)
+    with zcache.enabled(half, ZCacheConfig(interval=4, granularity=granularity)):
+        actual = FLUX.run(half, **arguments)
+    assert actual.dtype == torch.bfloat16
+    # Two plain runs differ by as much: bfloat16 has 8 bits of mantissa, over 12 steps.
+    torch.testing.assert_close(actual.float(), expected, rtol=0, atol=0.1)
+
+
+def test_model_cpu_offload_hooks_stay_in_force() -> None:
+    """accelerate replaces `forward` by its hook; cached passes go through it like full ones."""
+    from accelerate.hooks import CpuOffload, add_hook_to_module, remove_hook_from_module
+
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4)):
+        expected = FLUX.run(pipe)
+        add_hook_to_module(pipe.transformer, CpuOffload(execution_device="cpu"))
+        assert torch.equal(expected, FLUX.run(pipe))
+        remove_hook_from_module(pipe.transformer)
+        assert torch.equal(expected, FLUX.run(pipe))
+
+
+def test_relaxation_is_reported_per_window() -> None:
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4, relax="sigma")) as handle:
+        FLUX.run(pipe)
+    sigmas = pipe.scheduler.sigmas.tolist()
+    report = handle.report()
+    for start, stop in zip(report.full_steps, report.full_steps[1:], strict=False):
+        gamma = 2 * sigmas[stop] / (sigmas[start] + sigmas[stop])
+        assert report.relaxation[stop] == pytest.approx(gamma)
+
+
+def test_a_scheduler_without_noise_levels_is_reported() -> None:
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4, relax="sigma")) as handle:
+        pipe.scheduler.register_to_config(invert_sigmas=True)
+        del pipe.scheduler.sigmas
+        pipe.scheduler.register_to_config(invert_sigmas=True)
+        FLUX.run(pipe)
+    assert any("noise levels" in reason for reason in handle.report().fallbacks)
+
+
+def test_teacache_says_when_no_coefficients_are_published() -> None:
+    pipe = dit()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4, base="teacache")) as handle:
+        DIT.run(pipe)
+    assert any("identity" in reason for reason in handle.report().fallbacks)
+
+
+def test_teacache_threshold_decides_how_much_is_computed() -> None:
+    pipe = flux()
+    counts = []
+    for threshold in (1e-6, 0.5, 1e6):
+        with zcache.enabled(pipe, ZCacheConfig(base="teacache", threshold=threshold)) as handle:
+            FLUX.run(pipe)
+        counts.append(handle.report().full_passes)
+    assert counts[0] == STEPS and counts[2] == 2 and counts[0] > counts[1] > counts[2]

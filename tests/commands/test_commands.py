@@ -1,0 +1,283 @@
+import dataclasses
+import json
+import shlex
+import subprocess
+import sys
+
+import imageio.v2 as imageio
+import pytest
+from PIL import Image
+
+from zcache import ZCacheConfig
+from zcache.commands import main
+from zcache.method.recommended import DIFFUSION
+from zcache.models import loading
+
+
+def refused(capsys, *arguments: str) -> str:
+    """Run a command that must be refused and return its one line on stderr."""
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_compare_writes_pictures_and_report(tiny, tmp_path, capsys):
+    out = tmp_path / "new" / "folder"
+
+    code = main(
+        shlex.split(
+            f"compare --model {tiny} --prompt 'a red circle' --interval 4 --steps 8 "
+            f"--base fora --weight linear --seed 3 --out {out} --json"
+        )
+    )
+
+    report = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert report == json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert (report["seed"], report["config"]["base"]) == (3, "fora")
+    assert report["config"]["weight"] == "linear"
+    assert {"speedup", "baseline_seconds", "accelerated_seconds", "full_steps"} <= set(report)
+    sizes = {
+        n: Image.open(out / f"{n}.png").size for n in ("baseline", "accelerated", "side_by_side")
+    }
+    assert sizes == {"baseline": (64, 64), "accelerated": (64, 64), "side_by_side": (136, 64)}
+
+
+def test_compare_says_the_speedup_in_one_sentence(tiny, tmp_path, capsys):
+    code = main(
+        shlex.split(f"compare --model {tiny} --prompt x --steps 4 --interval 1 --out {tmp_path}")
+    )
+
+    assert code == 0
+    assert "times faster" in (said := capsys.readouterr().out)
+    assert "identical" in said
+
+
+def test_generate_writes_a_picture_in_a_folder_or_at_a_path(tiny, tmp_path, capsys):
+    common = ["generate", "--model", tiny, "--prompt", "x", "--steps", "4", "--interval", "2"]
+
+    main([*common, "--out", str(tmp_path)])
+    main([*common, "--out", str(tmp_path / "deep" / "mine.png"), "--no-reflect", "--json"])
+
+    assert Image.open(tmp_path / "picture.png").size == (64, 64)
+    assert Image.open(tmp_path / "deep" / "mine.png").size == (64, 64)
+    report = json.loads((tmp_path / "deep" / "mine.json").read_text(encoding="utf-8"))
+    assert report["reflect_passes"] == 0
+    assert report["denoise_seconds"] > 0
+
+
+def test_generate_takes_a_size(tiny, tmp_path):
+    main(
+        shlex.split(
+            f"generate --model {tiny} --prompt x --steps 2 --interval 1 "
+            f"--height 96 --width 80 --out {tmp_path}"
+        )
+    )
+
+    assert Image.open(tmp_path / "picture.png").size == (80, 96)
+
+
+def test_plan_prints_the_walk(capsys):
+    assert main(["plan", "--steps", "7", "--interval", "3"]) == 0
+
+    assert capsys.readouterr().out == (
+        "full steps: 0, 3, 6\n0F 1f 2f 3F 1r 2r 3r 4f 5f 6F 4r 5r 6r\n"
+    )
+
+
+def test_plan_as_json(capsys):
+    main(["plan", "--steps", "4", "--interval", "3", "--no-reflect", "--json"])
+
+    assert json.loads(capsys.readouterr().out) == {"full_steps": [0, 3], "walk": "0F 1f 2f 3F"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "--interval", "0"], "interval is 0"),
+        (["plan", "--interval", "2.5"], "interval is 2.5"),
+        (["plan", "--interval", "51"], "from 1 to 50"),
+        (["plan", "--interval", "nan"], "interval is nan"),
+        (["plan", "--interval", "x"], "'x' is not a number"),
+        (["plan", "--base", "x"], "base is 'x'"),
+        (["plan", "--weight", "x"], "weight is 'x'"),
+        (["plan", "--granularity", "x"], "granularity is 'x'"),
+        (["plan", "--unknown"], "unrecognized arguments"),
+        (["fly"], "invalid choice"),
+        ([], "required: command"),
+        (["compare"], "prompt is missing"),
+        (["compare", "--prompt", " "], "prompt is empty"),
+        (["compare", "--prompt", "x", "--height", "130"], "divisible by 16"),
+        (["compare", "--prompt", "x", "--model", "nope"], "model 'nope'"),
+        (["generate", "--prompt", "x", "--model", "/no/such/folder"], "/no/such/folder"),
+    ],
+)
+def test_a_refusal_is_one_line_and_code_2(capsys, arguments, message):
+    assert message in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        (
+            "image",
+            ["--class", "red circle"],
+            "class is 'red circle', but a model of the kind 'image'",
+        ),
+        ("image", ["--frames", "5"], "frames is 5, but a model of the kind 'image' has none"),
+        ("image", ["--out", "clip.mp4"], "out is clip.mp4, but this model makes a picture"),
+        ("video", ["--frames", "6"], "frames is 6; it must be 4k + 1, such as 17: choose 5 or 9"),
+        ("video", ["--fps", "0"], "fps is 0; it must be a whole number from 1 to 60"),
+        (
+            "video",
+            ["--out", "x.png"],
+            "out is x.png, but this model makes a clip: end the name in .mp4",
+        ),
+        ("class", [], "prompt is 'x', but a model of the kind 'class' has none"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused(capsys, tinies, kind, arguments, message):
+    command = ["generate", "--model", tinies[kind], "--prompt", "x", *arguments]
+
+    assert message in refused(capsys, *command)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "class is missing; a model of the kind 'class' needs one"),
+        (
+            ["--class", "dog"],
+            "it must be one of red circle, red square, blue circle, azure circle, ",
+        ),
+        (["--class", "3"], "class is '3'; it must be one of red circle"),
+    ],
+)
+def test_a_class_is_checked_against_those_that_exist(capsys, tinies, given, message):
+    assert message in refused(capsys, "compare", "--model", tinies["class"], *given)
+
+
+def test_a_class_is_compared_by_name_or_number(capsys, tinies, tmp_path):
+    common = ["compare", "--model", tinies["class"], "--steps", "6", "--interval", "3", "--json"]
+
+    reports = []
+    for name in ("azure circle", "2"):
+        assert main([*common, "--class", name, "--out", str(tmp_path / name)]) == 0
+        reports.append(json.loads(capsys.readouterr().out))
+
+    assert reports[0]["call"]["class_labels"] == reports[1]["call"]["class_labels"] == [2]
+    assert reports[0]["psnr"] == reports[1]["psnr"]
+    assert Image.open(tmp_path / "2" / "side_by_side.png").size == (136, 64)
+
+
+def decoded(path):
+    with imageio.get_reader(path) as reader:
+        return reader.get_meta_data(), list(reader.iter_data())
+
+
+def test_a_video_is_compared_as_clips_that_play(capsys, tinies, tmp_path):
+    code = main(
+        shlex.split(
+            f"compare --model {tinies['video']} --prompt 'a red circle' --steps 6 --interval 3 "
+            f"--frames 9 --fps 5 --frames-png --json --out {tmp_path}"
+        )
+    )
+
+    report = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert report["call"]["num_frames"] == 9
+    assert report["psnr_worst_frame"] <= report["psnr"]
+    assert report["ssim_worst_frame"] <= report["ssim"]
+    for name, width in (("baseline", 64), ("accelerated", 64), ("side_by_side", 136)):
+        facts, frames = decoded(tmp_path / f"{name}.mp4")
+        assert [frame.shape for frame in frames] == [(64, width, 3)] * 9
+        assert (facts["codec"], facts["pix_fmt"][:7], facts["fps"]) == ("h264", "yuv420p", 5)
+    for side in ("baseline", "accelerated"):
+        assert len(list((tmp_path / side).glob("*.png"))) == 9
+
+
+def test_a_video_is_generated_into_a_file_of_ones_own_name(tinies, tmp_path):
+    out = tmp_path / "mine.mp4"
+
+    main(
+        shlex.split(
+            f"generate --model {tinies['video']} --prompt x --steps 4 --frames-png --interval 2 --out {out}"
+        )
+    )
+
+    assert len(decoded(out)[1]) == 5
+    assert out.with_suffix(".json").is_file()
+    assert Image.open(tmp_path / "mine" / "0004.png").size == (64, 64)
+
+
+@pytest.mark.parametrize("pipeline", ["HunyuanVideoPipeline", "DiTPipeline"])
+def test_a_folder_of_any_supported_class_needs_no_entry(capsys, folders, tmp_path, pipeline):
+    kind = {"HunyuanVideoPipeline": "video", "DiTPipeline": "class"}[pipeline]
+    subject = {"video": "--prompt x --frames 1 --height 64 --width 64", "class": "--class 0"}[kind]
+
+    assert main(
+        shlex.split(
+            f"compare --model {folders[kind]} {subject} --steps 2 --interval 1 --out {tmp_path}"
+        )
+    ) == 0  # fmt: skip
+    assert "identical" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "subject", "ending"),
+    [
+        ("mini-flux", ["--prompt", "three yellow stars on a dark striped background"], "png"),
+        ("mini-hunyuan", ["--prompt", "a red circle moves left"], "mp4"),
+        ("mini-dit", ["--class", "red triangle"], "png"),
+    ],
+)
+def test_the_embedded_models_are_compared(capsys, tmp_path, name, subject, ending):
+    arguments = ["--model", name, *subject, "--steps", "10", "--interval", "2", "--json"]
+
+    assert main(["compare", *arguments, "--out", str(tmp_path)]) == 0
+
+    report = json.loads(capsys.readouterr().out)
+    own = DIFFUSION if name == "mini-dit" else {}
+    assert report["full_steps"] == list(ZCacheConfig(interval=2, **own).plan(10).full_steps)
+    assert report["psnr"] > 20
+    side = loading.KNOWN[name].call.get("height", 128)
+    assert decoded(tmp_path / f"accelerated.{ending}")[1][0].shape == (side, side, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [("mini-hunyuan", ["--prompt", "x"]), ("mini-dit", ["--class", "red circle"])],
+)
+def test_an_absent_embedded_checkpoint_is_one_line(capsys, monkeypatch, tmp_path, name, subject):
+    gone = dataclasses.replace(loading.KNOWN[name], source=str(tmp_path / name))
+    monkeypatch.setitem(loading.KNOWN, name, gone)
+
+    said = refused(capsys, "compare", "--model", name, *subject, "--out", str(tmp_path))
+    assert f"the checkpoint folder {tmp_path / name} is missing" in said
+
+
+def test_a_folder_that_is_no_checkpoint_is_one_line(capsys, tmp_path):
+    assert "model_index.json is missing" in refused(
+        capsys, "generate", "--prompt", "x", "--model", str(tmp_path)
+    )
+
+
+def test_an_unwritable_place_is_one_line(capsys, tiny, tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    common = ["--model", tiny, "--prompt", "x", "--steps", "2", "--interval", "1"]
+
+    assert "file" in refused(capsys, "compare", *common, "--out", str(tmp_path / "file" / "out"))
+
+
+def test_it_runs_as_a_module():
+    command = [sys.executable, "-m", "zcache", "plan", "--steps", "3", "--interval", "2"]
+
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.endswith(
+        "0F 1f 2F 1r 2r\n"
+    )

@@ -1,0 +1,102 @@
+"""What a run will do and cost, told before it runs; nothing here waits for a device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..measure import environment
+from ..method import bases, weights
+from ..method.config import GRANULARITIES, MAX_ORDER
+from ..method.schedule import Kind
+from ..models.request import APP, PROMPT_LENGTH, SEED_MAX, Request, checked, choice
+from . import engine, pace
+from .errors import told
+from .pace import cost_of
+
+
+def plan(kind: str = "image", **settings: Any) -> dict[str, Any]:
+    """Return schedule, walk and cost of a run with these settings.
+
+    Raises:
+        gr.Error: the first bad setting, in one sentence.
+    """
+    with told():
+        host = engine.of(choice("kind", kind, tuple(engine.EMBEDDED)))
+        request = asked(kind, **settings)
+        return described(host, request)
+
+
+def prepare() -> None:
+    """Count what the passes of each model cost at its own shape, so that plans are instant later."""
+    for kind, host in engine.all_hosts().items():
+        cost_of(host.model, asked(kind))
+
+
+def asked(kind: str, **settings: Any) -> Request:
+    """Return the checked request of settings that say nothing of a subject."""
+    if kind == "class":
+        return checked(APP, kind, {"any": 0}, label=0, **settings)
+    return checked(APP, kind, prompt="any", **settings)
+
+
+def described(host: engine.Engine, request: Request) -> dict[str, Any]:
+    """Return what a checked request will do and cost on a model, as plain values."""
+    schedule = request.config().plan(request.steps)
+    cost = cost_of(host.model, request)
+    return {
+        "kind": request.kind,
+        "model": host.model.name,
+        "adaptive": request.config().adaptive,
+        "num_steps": request.steps,
+        "full_steps": list(schedule.full_steps),
+        **{f"{kind.word}_passes": schedule.count(kind) for kind in Kind},
+        "walk": str(schedule),
+        "flops": cost and cost.to_dict(),
+        "flops_speedup": cost and cost.speedup,
+        "seconds": pace.seconds(host.model, request, cost),
+    }
+
+
+def info() -> dict[str, Any]:
+    """Return the models and whether they are loaded, the versions, and the limits of this app."""
+    models = [
+        {"kind": kind, "name": host.model.name, "licence": host.model.licence, **host.status()}
+        for kind, host in engine.all_hosts().items()
+    ]
+    return {
+        "models": models,
+        "versions": environment.versions(),
+        "limits": {
+            "steps": APP.steps,
+            "interval": APP.interval,
+            "frames": APP.frames,
+            "fps": APP.fps,
+            "order": (0, MAX_ORDER),
+            "seed": (0, SEED_MAX),
+            "prompt_characters": (1, PROMPT_LENGTH),
+            "base": bases.names(),
+            "weight": weights.names(),
+            "granularity": GRANULARITIES,
+            "seconds_of_work": pace.WORK_LIMIT,
+        },
+    }
+
+
+def line(kind: str, settings: dict[str, Any]) -> str:
+    """Return one sentence on the run these settings ask for, or "" if they cannot be run."""
+    try:
+        told_plan = described(engine.of(kind), asked(kind, **settings))
+    except ValueError:
+        return ""
+    about = "about " if told_plan["adaptive"] else ""
+    parts = [f"{about}{told_plan['full_passes']} full steps of {told_plan['num_steps']}"]
+    if told_plan["flops_speedup"]:
+        parts.append(f"{told_plan['flops_speedup']:.1f} times fewer FLOPs")
+    if told_plan["seconds"]:
+        times = told_plan["seconds"]
+        parts.append(f"about {_short(times['accelerated'])} instead of {_short(times['plain'])}")
+    return f"This run: {', '.join(parts)}."
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -1,0 +1,59 @@
+"""A link that restores the settings of a run, and what such a link sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from ..errors import ZCacheError
+from ..models import loading
+from ..models.request import APP, EXAMPLES, Request
+from . import engine
+
+TAB = "tab"
+SETTINGS = [name for name in Request.__dataclass_fields__ if name != "kind"]
+SWITCH = {"true": True, "false": False}
+WHOLE = ("interval", "steps", "seed", "order", "frames", "fps")
+
+
+def address(kind: str, settings: Mapping[str, Any]) -> str:
+    """Return the query of a link to these settings of a tab."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    return "?" + urlencode({TAB: kind, **{name: _written(given[name]) for name in given}})
+
+
+def restored(query: Mapping[str, str]) -> tuple[str, dict[str, Any]] | None:
+    """Return the kind and the settings that a query asks for; those that cannot be run are left out.
+
+    None if it names no tab.
+    """
+    kind = query.get(TAB, "")
+    if kind not in engine.EMBEDDED:
+        return None
+    settings = {}
+    for name, text in query.items():
+        value = _read(name, text)
+        if name in SETTINGS and _allowed(kind, name, value):
+            settings[name] = value
+    return kind, settings
+
+
+def _allowed(kind: str, name: str, value: Any) -> bool:
+    model = engine.of(kind).model
+    subject = {"label": "0"} if kind == "class" else {"prompt": EXAMPLES[kind][0]}
+    try:
+        loading.asked(model, APP, **{**subject, name: value})
+    except ZCacheError:
+        return False
+    return True
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _read(name: str, text: str) -> Any:
+    if name in WHOLE:
+        return int(text) if text.isdecimal() and len(text) < 12 else text
+    return SWITCH.get(text, text) if name == "reflect" else text

@@ -1,0 +1,132 @@
+"""Plain runs on disk, so that none is made twice.
+
+An entry is one file, named by the hash of everything that shapes a plain run: the model and its
+weights, the call, the seed, precision, kind of device and versions; never how the run is cached.
+Files appear whole or not at all, the oldest go when the folder is full, and a damaged one is
+dropped when it is met. A disk that fails costs nothing but the entry.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import threading
+import time
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..measure import environment
+from ..measure.generation import Generation
+from ..models.catalogue import Model
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+SUFFIX, UNFINISHED = ".npz", ".tmp"
+ABANDONED = 3600  # seconds after which an unfinished file is nobody's
+DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+class Store:
+    """A folder of plain runs that never holds more than `limit` bytes."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._folder = folder
+        self._limit = limit
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Generation | None:
+        """Return the run of this key, or None; a damaged file is removed."""
+        path = self._path(key)
+        try:
+            with np.load(path, allow_pickle=False) as entry:
+                facts = json.loads(str(entry["facts"]))
+                found = Generation(entry["frames"], latents=entry["latents"], **facts)
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        except DAMAGE as error:
+            logger.warning("a stored baseline is damaged (%s) and is dropped", error)
+            _remove(path)
+            return None
+        return replace(found, stored=True)
+
+    def put(self, key: str, run: Generation) -> None:
+        """Keep a traced run under this key; a full or broken disk is logged, nothing else."""
+        facts = {
+            name: getattr(run, name) for name in ("seconds", "denoise_seconds", "device", "taken")
+        }
+        unfinished: Path | None = None
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                dir=self._folder, suffix=UNFINISHED, delete=False
+            ) as file:
+                unfinished = Path(file.name)
+                np.savez_compressed(
+                    file, frames=run.frames, latents=run.latents, facts=json.dumps(facts)
+                )
+            with self._lock:
+                if unfinished.stat().st_size <= self._limit:
+                    os.replace(unfinished, self._path(key))
+                self._trim()
+        except OSError as error:
+            logger.warning("a baseline could not be stored: %s", error)
+        finally:
+            if unfinished is not None:
+                _remove(unfinished)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}{SUFFIX}"
+
+    def _trim(self) -> None:
+        """Drop the entries used longest ago until the rest fit, and what a dead process left."""
+        for path in self._folder.glob(f"*{UNFINISHED}"):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                _remove(path)
+        entries = [(path.stat(), path) for path in self._folder.glob(f"*{SUFFIX}")]
+        held = sum(stat.st_size for stat, _ in entries)
+        for stat, path in sorted(entries, key=lambda entry: entry[0].st_mtime_ns):
+            if held <= self._limit:
+                return
+            _remove(path)
+            held -= stat.st_size
+
+
+def key(model: Model, pipe: Any, call: Mapping[str, Any], seed: int) -> str:
+    """Return the name of the plain run of a call: a hash of all that shapes it."""
+    facts = {
+        "format": FORMAT,
+        "model": [model.source, model.revision, _weights(model)],
+        "call": dict(call),
+        "seed": seed,
+        "dtype": str(pipe.dtype),
+        "device": pipe._execution_device.type,
+        "versions": environment.versions(),
+    }
+    return sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _weights(model: Model) -> list[Any]:
+    """Return what changes when the files of a local model do."""
+    if model.local is None:
+        return []
+    files = sorted(path for path in model.local.rglob("*") if path.is_file())
+    stats = [(str(path.relative_to(model.local)), path.stat()) for path in files]
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("%s cannot be removed: %s", path.name, error)

@@ -1,0 +1,84 @@
+"""Trees of tensors: features added up with scalar factors, and denoiser outputs taken apart and put
+together again (tensors, tuples, lists, or diffusers' dict-like output classes)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Feature = Any  # Tensor, or a nested tuple of tensors
+
+
+def combine(features: Sequence[Feature], factors: Sequence[float]) -> Feature:
+    """sum_i factors[i] * features[i], leaf by leaf.
+
+    A factor of 0 costs nothing, and a lone factor of 1 returns the feature itself, not a copy: so W
+    = 1 at an anchor gives exactly the features computed there. Half precision is added up in
+    float32."""
+    terms = [(x, c) for x, c in zip(features, factors, strict=True) if c != 0.0]
+    if len(terms) == 1 and terms[0][1] == 1.0:
+        return terms[0][0]
+    if isinstance(features[-1], torch.Tensor):
+        return _combine_tensors(terms) if terms else torch.zeros_like(features[-1])
+    leaves = zip(*features, strict=True)
+    return tuple(combine(leaf, factors) for leaf in leaves)
+
+
+def _combine_tensors(terms: list[tuple[torch.Tensor, float]]) -> torch.Tensor:
+    first, factor = terms[0]
+    wide = torch.float32 if first.dtype in (torch.float16, torch.bfloat16) else first.dtype
+    total = first.to(wide) * factor
+    for tensor, factor in terms[1:]:
+        total.add_(tensor, alpha=factor)
+    return total.to(first.dtype)
+
+
+def tensors(feature: Feature) -> Iterator[torch.Tensor]:
+    """All tensors of a feature, depth first."""
+    if isinstance(feature, torch.Tensor):
+        yield feature
+    elif isinstance(feature, tuple | list):
+        for leaf in feature:
+            yield from tensors(leaf)
+    elif isinstance(feature, dict):
+        for leaf in feature.values():
+            yield from tensors(leaf)
+
+
+def same_layout(a: Feature, b: Feature) -> bool:
+    """Whether two features have the same shapes, dtypes and devices."""
+    left, right = list(tensors(a)), list(tensors(b))
+    return len(left) == len(right) and all(
+        x.shape == y.shape and x.dtype == y.dtype and x.device == y.device
+        for x, y in zip(left, right, strict=True)
+    )
+
+
+def leaves(output: Any) -> Iterator[Tensor]:
+    """The tensors of an output, in order."""
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
+            yield from leaves(value)
+    elif isinstance(output, tuple | list):
+        for value in output:
+            yield from leaves(value)
+
+
+def rebuild(like: Any, tensors: tuple[Tensor, ...]) -> Any:
+    """An output of the same type and nesting as `like`, with other tensors."""
+    return _rebuild(like, iter(tensors))
+
+
+def _rebuild(like: Any, tensors: Iterator[Tensor]) -> Any:
+    if isinstance(like, Tensor):
+        return next(tensors)
+    if isinstance(like, Mapping):
+        return type(like)(**{key: _rebuild(value, tensors) for key, value in like.items()})
+    if isinstance(like, tuple | list):
+        return type(like)(_rebuild(value, tensors) for value in like)
+    return like

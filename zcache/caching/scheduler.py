@@ -1,0 +1,143 @@
+"""What zcache needs of a scheduler: its small state, its noise levels, whether it can go back."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import UnsupportedPipelineError
+
+State = dict[str, Any]
+
+# Schedulers that draw new noise at every step, by class name: another visit of a step would draw
+# another noise.
+STOCHASTIC = frozenset(
+    {
+        "DDPMScheduler",
+        "DDPMParallelScheduler",
+        "DDPMWuerstchenScheduler",
+        "DPMSolverSDEScheduler",
+        "CosineDPMSolverMultistepScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "FlowMatchLCMScheduler",
+        "KDPM2AncestralDiscreteScheduler",
+        "LCMScheduler",
+        "RePaintScheduler",
+        "SASolverScheduler",
+        "ScoreSdeVeScheduler",
+        "TCDScheduler",
+        "UnCLIPScheduler",
+        "VQDiffusionScheduler",
+    }
+)
+# Arguments of `step` that make a deterministic scheduler draw noise when they are not zero.
+_NOISE_ARGUMENTS = ("eta", "s_churn")
+
+
+def check(scheduler: Any, reflect: bool) -> None:
+    """Raise UnsupportedPipelineError if this scheduler cannot be followed, or not be taken back.
+
+    Refused are `step` methods other than (model_output, timestep, sample, …), schedulers that call
+    the model more than once per step, and, with reflection, schedulers that draw noise."""
+    name = type(scheduler).__name__
+    step = getattr(scheduler, "step", None)
+    if step is None or not hasattr(scheduler, "set_timesteps"):
+        raise UnsupportedPipelineError(
+            f"{name} has no step() and set_timesteps(); zcache needs a diffusers scheduler"
+        )
+    leading = list(inspect.signature(step).parameters)[:3]
+    if leading != ["model_output", "timestep", "sample"]:
+        raise UnsupportedPipelineError(
+            f"{name}.step takes {leading} first, zcache follows (model_output, timestep, sample); "
+            "use another scheduler, for example DDIMScheduler or FlowMatchEulerDiscreteScheduler"
+        )
+    order = getattr(scheduler, "order", 1)
+    if order != 1:
+        raise UnsupportedPipelineError(
+            f"{name} is of order {order} and calls the model more than once per step; use a scheduler of order 1, "
+            "for example FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler or DDIMScheduler"
+        )
+    if reflect and is_stochastic(scheduler, {}):
+        raise UnsupportedPipelineError(
+            f"{name} draws new noise at every step, so reflection cannot go back over one; "
+            "use a deterministic scheduler (DDIM with eta 0, a flow-match Euler or UniPC), or reflect=False"
+        )
+
+
+def is_stochastic(scheduler: Any, step_kwargs: dict[str, Any]) -> bool:
+    """Whether a step with these arguments draws noise."""
+    config = getattr(scheduler, "config", {})
+    return (
+        type(scheduler).__name__ in STOCHASTIC
+        or bool(config.get("stochastic_sampling", False))
+        or str(config.get("algorithm_type", "")).startswith("sde")
+        or any(step_kwargs.get(name) for name in _NOISE_ARGUMENTS)
+        or step_kwargs.get("variance_noise") is not None
+    )
+
+
+def snapshot(scheduler: Any) -> State:
+    """The scheduler's state; lists (a multistep solver's history) are copied, tensors shared."""
+    return {key: _copied(value) for key, value in vars(scheduler).items()}
+
+
+def restore(scheduler: Any, state: State) -> None:
+    """Bring the scheduler back to a snapshot, attributes made since removed."""
+    attributes = vars(scheduler)
+    for key in set(attributes) - set(state):
+        del attributes[key]
+    attributes.update({key: _copied(value) for key, value in state.items()})
+
+
+def _copied(value: Any) -> Any:
+    return list(value) if type(value) is list else value
+
+
+def previous_sample(result: Any) -> Tensor:
+    """x_{t-1} out of what a scheduler's `step` returned."""
+    return result[0] if isinstance(result, tuple) else result.prev_sample
+
+
+def position(scheduler: Any, timestep: Any) -> int:
+    """Index in `scheduler.timesteps` of the step that was just taken at `timestep`.
+
+    Image-to-image pipelines begin in the middle. Read from the scheduler's own counter where it has
+    one; else the timestep is looked up, which waits for the device once per run."""
+    index = getattr(scheduler, "step_index", None)
+    if index is not None:
+        return int(index) - 1
+    value = float(timestep)
+    return [float(t) for t in scheduler.timesteps.tolist()].index(value)
+
+
+def noise_levels(scheduler: Any) -> list[float] | None:
+    """sigma at every timestep: the flow's, or sigma/alpha for DDIM-like schedules.
+
+    None where the scheduler has neither.
+    """
+    timesteps = scheduler.timesteps
+    config = getattr(scheduler, "config", {})
+    sigmas = getattr(scheduler, "sigmas", None)
+    if (
+        isinstance(sigmas, Tensor)
+        and len(sigmas) >= len(timesteps)
+        and not config.get("invert_sigmas", False)
+    ):
+        return [float(s) for s in sigmas[: len(timesteps)].tolist()]
+    kept = getattr(scheduler, "alphas_cumprod", None)
+    if isinstance(kept, Tensor):
+        levels = ((1 - kept) / kept).sqrt()
+        return [float(levels[int(t)]) for t in timesteps.tolist()]
+    return None
+
+
+def relaxation(sigma_start: float, sigma_stop: float) -> float:
+    """gamma = 2 sigma_stop / (sigma_start + sigma_stop): the share of a correction to keep.
+
+    The features at `stop` were computed on a latent that is off by e. The denoised prediction
+    hardly moves with e, so the velocity already answers it by e / sigma_stop, and replaying the
+    window with it overshoots by (sigma_start - sigma_stop) / 2 * e / sigma_stop."""
+    total = sigma_start + sigma_stop
+    return 2 * sigma_stop / total if total > 0 else 1.0

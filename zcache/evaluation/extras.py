@@ -1,0 +1,24 @@
+"""What to say when a metric's library or its weights are not here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import ConfigError
+
+
+def needed(extra: str, library: str) -> ConfigError:
+    """Say which extra to install."""
+    return ConfigError(f"{library} is not installed; pip install 'zcache[{extra}]'")
+
+
+def with_weights(name: str, load: Callable[[], Any]) -> Any:
+    """What `load` returns; if its weights cannot be had, say so."""
+    try:
+        return load()
+    except (OSError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ConfigError(
+            f"the weights of {name} cannot be had ({reason}): connect to the network once, or leave this metric out"
+        ) from error

@@ -1,0 +1,153 @@
+"""The methods a benchmark compares: Z-Cache at each granularity, its own base alone, peers, fewer
+steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ...caching.enable import enabled
+from ...method.config import ZCacheConfig
+from ...method.recommended import recommended
+from ..method import Method
+from .libraries import (
+    cache_dit_dynamic,
+    cache_dit_mask,
+    diffusers_first_block,
+    diffusers_mag,
+    diffusers_taylorseer,
+    mag_ratios,
+)
+
+
+@contextmanager
+def scheduler_of(pipe: Any, scheduler: Any) -> Iterator[None]:
+    """The pipeline with another scheduler, made from the config of its own."""
+    own = pipe.scheduler
+    pipe.scheduler = scheduler
+    try:
+        yield
+    finally:
+        pipe.scheduler = own
+
+
+def unipc_flow(pipe: Any) -> Any:
+    """UniPC of order 2 in its flow form, on the shift of the pipeline's own scheduler."""
+    from diffusers import UniPCMultistepScheduler
+
+    own = pipe.scheduler.config
+    shared = {
+        name: own[name]
+        for name in ("use_dynamic_shifting", "time_shift_type", "num_train_timesteps")
+        if name in own
+    }
+    return UniPCMultistepScheduler(
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=own.get("shift", 1.0),
+        **shared,
+    )
+
+
+def unipc(pipe: Any) -> Any:
+    """UniPC of order 2 for the pipeline's own kind of sampler."""
+    from diffusers import UniPCMultistepScheduler
+
+    if is_flow(pipe):
+        return unipc_flow(pipe)
+    return UniPCMultistepScheduler.from_config(pipe.scheduler.config)
+
+
+def is_flow(pipe: Any) -> bool:
+    """Whether the pipeline samples by flow matching."""
+    return type(pipe.scheduler).__name__.startswith("FlowMatch")
+
+
+def ours(interval: int, modules: bool = True) -> list[Method]:
+    """Z-Cache at every granularity, and without reflection, as recommended for the pipeline."""
+    settings = {
+        "Z-Cache stack": {},
+        "Z-Cache output": {"granularity": "output"},
+        "TaylorSeer (ours, no reflection) stack": {"reflect": False},
+    }
+    if modules:
+        settings |= {
+            "Z-Cache module": {"granularity": "module"},
+            "TaylorSeer (ours, no reflection) module": {"granularity": "module", "reflect": False},
+        }
+    return [
+        Method(
+            f"{family} N={interval}",
+            lambda pipe, changes=changes: enabled(pipe, recommended(pipe, interval, **changes)),
+            family=family,
+        )
+        for family, changes in settings.items()
+    ]
+
+
+def others(interval: int, num_steps: int) -> list[Method]:
+    """Caches of other libraries; one that cannot run on a pipeline is reported so."""
+    full = ZCacheConfig.paper(interval).plan(num_steps).full_steps
+    ways = {
+        "diffusers TaylorSeer per layer": lambda pipe: diffusers_taylorseer(pipe, interval),
+        "diffusers TaylorSeer lite": lambda pipe: diffusers_taylorseer(pipe, interval, lite=True),
+        "cache-dit TaylorSeer mask": lambda pipe: cache_dit_mask(pipe, full, num_steps),
+    }
+    return [Method(f"{family} N={interval}", way, family=family) for family, way in ways.items()]
+
+
+def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
+    """Caches of others that decide for themselves when to compute, from careful to bold.
+
+    Args:
+        draw: one uncached run of a pipeline; MagCache is calibrated on it when it is first used.
+    """
+    known: dict[int, list[float]] = {}
+
+    @contextmanager
+    def mag(pipe: Any, threshold: float, skip: int) -> Iterator[None]:
+        if id(pipe) not in known:
+            known[id(pipe)] = mag_ratios(pipe, lambda: draw(pipe), num_steps)
+        with diffusers_mag(pipe, threshold, skip, known[id(pipe)], num_steps):
+            yield
+
+    methods = [
+        Method(
+            f"diffusers FirstBlockCache {threshold}",
+            lambda pipe, t=threshold: diffusers_first_block(pipe, t),
+            family="diffusers FirstBlockCache",
+        )
+        for threshold in (0.05, 0.1, 0.2, 0.4)
+    ]
+    methods += [
+        Method(
+            f"diffusers MagCache {threshold} K={skip}",
+            lambda pipe, t=threshold, k=skip: mag(pipe, t, k),
+            family="diffusers MagCache",
+        )
+        for threshold, skip in ((0.06, 3), (0.12, 5), (0.24, 8))
+    ]
+    methods += [
+        Method(
+            f"cache-dit dynamic {threshold}",
+            lambda pipe, t=threshold: cache_dit_dynamic(pipe, t, num_steps),
+            family="cache-dit dynamic",
+        )
+        for threshold in (0.08, 0.16, 0.32)
+    ]
+    return methods
+
+
+def fewer_steps(interval: int, num_steps: int) -> list[Method]:
+    """As many steps as Z-Cache has full ones: with the pipeline's own sampler, and with UniPC."""
+    steps = {"num_inference_steps": len(ZCacheConfig(interval=interval).plan(num_steps).full_steps)}
+    return [
+        Method(f"fewer steps N={interval}", call=steps, family="fewer steps"),
+        Method(
+            f"UniPC, fewer steps N={interval}",
+            lambda pipe: scheduler_of(pipe, unipc(pipe)),
+            call=steps,
+            family="UniPC, fewer steps",
+        ),
+    ]

@@ -1,0 +1,162 @@
+"""Measure the denoising loop of an unmodified diffusers pipeline, from outside.
+
+The loop has no name in diffusers, but it has edges that every pipeline shares: it begins when
+the denoiser is first called, and ends when the VAE is asked to decode, when the pipeline frees
+its offloaded models, or when the pipeline returns, whichever comes first. Text encoding,
+decoding and file writing stay outside.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UnsupportedPipelineError
+
+if TYPE_CHECKING:
+    import torch
+
+DENOISERS = ("transformer", "transformer_2", "unet")
+
+
+class LoopClock:
+    """Context manager around ONE pipeline call; afterwards `total` and `denoising` are in seconds.
+
+    It adds one hook to each denoiser, which removes itself when it has fired, and two wrappers
+    on the instance; leaving the context takes all of them off again. On CUDA each reading waits
+    for the device.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        self._device = torch_device(pipe)  # looking it up takes milliseconds
+        self._stack = ExitStack()
+        self._entered = self._left = self._paused = self._paused_denoising = 0.0
+        self._begin: float | None = None
+        self._end: float | None = None
+
+    def __enter__(self) -> LoopClock:
+        for denoiser in denoisers(self._pipe):
+            handle = denoiser.register_forward_pre_hook(self._on_denoiser)
+            self._stack.callback(handle.remove)
+        if getattr(self._pipe, "vae", None) is not None:
+            self._stack.enter_context(before(self._pipe.vae, "decode", self._on_end))
+        if hasattr(self._pipe, "maybe_free_model_hooks"):
+            self._stack.enter_context(before(self._pipe, "maybe_free_model_hooks", self._on_end))
+        self._entered = self._now()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._left = self._now()
+        self._stack.close()
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole call: text encoding, denoising, decoding."""
+        return self._left - self._entered - self._paused
+
+    @property
+    def denoising(self) -> float:
+        """Seconds of the denoising loop."""
+        begin = self._entered if self._begin is None else self._begin
+        end = self._left if self._end is None else self._end
+        return end - begin - self._paused_denoising
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out of both times what is done inside."""
+        inside = self._begin is not None and self._end is None
+        began = self._now()
+        try:
+            yield
+        finally:
+            took = self._now() - began
+            self._paused += took
+            self._paused_denoising += took if inside else 0.0
+
+    def _on_denoiser(self, *_: object) -> None:
+        if self._begin is None:
+            self._begin = self._now()
+
+    def _on_end(self) -> None:
+        if self._begin is not None and self._end is None:
+            self._end = self._now()
+
+    def _now(self) -> float:
+        synchronize(self._device)
+        return time.perf_counter()
+
+
+def denoisers(pipe: Any) -> tuple[Any, ...]:
+    """Return the pipeline's denoising networks.
+
+    Raises UnsupportedPipelineError when it has none under a name known here.
+    """
+    found = tuple(m for name in DENOISERS if (m := getattr(pipe, name, None)) is not None)
+    if not found:
+        raise UnsupportedPipelineError(
+            f"{type(pipe).__name__} has none of {', '.join(DENOISERS)}: use a diffusion pipeline"
+        )
+    return found
+
+
+def torch_device(pipe: Any) -> torch.device:
+    """Return the device that the pipeline runs on."""
+    import torch
+
+    return getattr(pipe, "_execution_device", torch.device("cpu"))
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done its queued work; the CPU has no queue."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def before(owner: Any, name: str, call: Callable[[], None]) -> Iterator[None]:
+    """Run `call` before each call of the method `owner.name`, on this instance only."""
+    with _wrapped(owner, name, lambda original: _first(call, original)):
+        yield
+
+
+@contextmanager
+def after(owner: Any, name: str, call: Callable[[Any], None]) -> Iterator[None]:
+    """Show `call` what each call of the method `owner.name` returns, on this instance only."""
+    with _wrapped(owner, name, lambda original: _then(original, call)):
+        yield
+
+
+def _first(call: Callable[[], None], original: Callable[..., Any]) -> Callable[..., Any]:
+    def both(*args: Any, **kwargs: Any) -> Any:
+        call()
+        return original(*args, **kwargs)
+
+    return both
+
+
+def _then(original: Callable[..., Any], call: Callable[[Any], None]) -> Callable[..., Any]:
+    def both(*args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        call(result)
+        return result
+
+    return both
+
+
+@contextmanager
+def _wrapped(owner: Any, name: str, wrap: Callable[[Any], Callable[..., Any]]) -> Iterator[None]:
+    original, shadowed = getattr(owner, name), name in vars(owner)
+    setattr(owner, name, wraps(original)(wrap(original)))  # pipelines look at the signature
+    try:
+        yield
+    finally:
+        if shadowed:
+            setattr(owner, name, original)
+        else:
+            delattr(owner, name)

@@ -1,0 +1,103 @@
+"""PSNR and SSIM between two pictures or clips, in float64, so that two runs can be told apart by
+number.
+
+PSNR is 10 log10(peak^2 / MSE). SSIM follows Wang et al. (2004), "Image Quality Assessment: From
+Error Visibility to Structural Similarity": an 11x11 Gaussian window with sigma 1.5, K1 = 0.01,
+K2 = 0.03, averaged over the window positions that lie wholly inside the picture, over channels
+and frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+WINDOW = 11
+SIGMA = 1.5
+K1, K2 = 0.01, 0.03
+MOST = 100.0  # dB that one frame of a clip counts at most, so that an equal frame leaves a mean
+
+
+def psnr(reference: np.ndarray, picture: np.ndarray, peak: float = 255.0) -> float:
+    """Return the peak signal-to-noise ratio in dB; `inf` for identical pictures.
+
+    Both arrays have the same shape, any number of dimensions, values in 0..peak.
+    Raises ValueError when the shapes differ.
+    """
+    a, b = _pair(reference, picture)
+    mse = float(np.mean((a - b) ** 2))
+    return math.inf if mse == 0 else 10 * math.log10(peak**2 / mse)
+
+
+def ssim(reference: np.ndarray, picture: np.ndarray, peak: float = 255.0) -> float:
+    """Return the mean structural similarity, 1.0 for identical pictures.
+
+    Arrays are (..., height, width, channels) with values in 0..peak; height and width at least 11.
+    Raises ValueError when the shapes differ or the picture is smaller than the window.
+    """
+    a, b = _pair(reference, picture)
+    if a.ndim < 3 or min(a.shape[-3:-1]) < WINDOW:
+        raise ValueError(
+            f"the picture has shape {a.shape}; SSIM needs (..., height, width, channels) with "
+            f"height and width at least {WINDOW}: use a larger picture"
+        )
+    c1, c2 = (K1 * peak) ** 2, (K2 * peak) ** 2
+    mean_a, mean_b = _blur(a), _blur(b)
+    var_a = _blur(a * a) - mean_a**2
+    var_b = _blur(b * b) - mean_b**2
+    cov = _blur(a * b) - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    structure = (2 * cov + c2) / (var_a + var_b + c2)
+    return float(np.mean(luminance * structure))
+
+
+def over_frames(reference: np.ndarray, clip: np.ndarray) -> dict[str, float]:
+    """Return `psnr` and `ssim` as means over the frames, and those of the worst frame.
+
+    Both arrays are (F, H, W, 3) with values in 0..255. The worst frame's are called
+    `psnr_worst_frame` and `ssim_worst_frame`; a frame's PSNR counts 100 dB at most.
+    Raises ValueError when the shapes differ or a frame is smaller than the window of SSIM.
+    """
+    pairs = list(zip(reference, clip, strict=True))
+    psnrs = [min(psnr(*pair), MOST) for pair in pairs]
+    ssims = [ssim(*pair) for pair in pairs]
+    return {
+        "psnr": float(np.mean(psnrs)),
+        "ssim": float(np.mean(ssims)),
+        "psnr_worst_frame": min(psnrs),
+        "ssim_worst_frame": min(ssims),
+    }
+
+
+def gaussian_window() -> np.ndarray:
+    """Return the one-dimensional Gaussian of the SSIM window, (11,), with sum 1."""
+    x = np.arange(WINDOW) - (WINDOW - 1) / 2
+    kernel = np.exp(-(x**2) / (2 * SIGMA**2))
+    return kernel / kernel.sum()
+
+
+def _pair(reference: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(reference, np.float64), np.asarray(picture, np.float64)
+    if a.shape != b.shape:
+        raise ValueError(
+            f"the pictures have shapes {a.shape} and {b.shape}; they must be equal: "
+            "compare pictures of one size"
+        )
+    return a, b
+
+
+def _blur(x: np.ndarray) -> np.ndarray:
+    """Convolve height and width with the window, keeping only full overlaps."""
+    kernel = gaussian_window()
+    for axis in (-3, -2):
+        x = np.lib.stride_tricks.sliding_window_view(x, WINDOW, axis=axis) @ kernel
+    return x
+
+
+def interval95(values: Sequence[float]) -> float:
+    """Half the width of the 95 % interval of the mean (normal approximation)."""
+    if len(values) < 2:
+        return math.nan
+    return 1.96 * float(np.std(values, ddof=1)) / math.sqrt(len(values))

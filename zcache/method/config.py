@@ -1,0 +1,223 @@
+"""ZCacheConfig: what the cache does, checked when it is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from ..errors import ConfigError
+from . import bases, schedule, weights
+
+GRANULARITIES = ("stack", "module", "output")
+MAX_ORDER = 6
+
+
+@dataclass(frozen=True)
+class ZCacheConfig:
+    """Settings of one cache. All are checked at construction.
+
+    Args:
+        interval: N, the distance between neighbouring full steps: N - 1 cached steps between two
+            full ones. 1 computes everything and is bit-identical to no cache. Larger is faster and
+            less exact.
+        base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
+            or one you registered in `zcache.bases`.
+        weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
+            `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
+            or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps.
+        reflect: go back over each window once its newer anchor is computed (the paper's
+            reflection). Off leaves the bare base strategy.
+        order: O, the highest derivative of `taylorseer`; 0 is reuse. 1 is what its authors
+            recommend.
+        placement: where full steps stand: `even` (from step 0 to a full last step) or `warmup` (the
+            paper's and TaylorSeer's), or one you registered in `zcache.schedule`.
+        warmup: full steps at the beginning; None is 1 for `even` and 3 for `warmup`.
+        last_full: whether the last step is always full.
+        full_steps: explicit list of full steps; then interval, placement, warmup and last_full play
+            no part.
+        first_window: whether the first window is reflected too.
+        last_window: whether a window that the very last step closes is reflected too.
+        granularity: what is cached: `stack` (one residual of the whole block stack), `module`
+            (features of every layer before the gate, as in the paper; gigabytes on large models) or
+            `output` (the model's output; works for every denoiser).
+        relax: how far reflection may move the latent at the newer anchor: a factor in [0, 1] (0.8
+            was above the paper's setting on the same full steps at every interval from 4 to 10, see
+            examples/quality), `sigma` (2 sigma_stop / (sigma_start + sigma_stop)), or None (the
+            paper: all the way).
+        threshold: TeaCache's threshold on the accumulated distance; None derives it from `interval`
+            during the run (see `zcache.teacache`).
+
+    Raises:
+        ConfigError: a value is outside its limits; the message names value, limit and cure.
+    """
+
+    interval: int = 5
+    base: str = "taylorseer"
+    weight: str | weights.WeightFunction = "logarithmic"
+    reflect: bool = True
+    order: int = 1
+    placement: str = "even"
+    warmup: int | None = None
+    last_full: bool = True
+    full_steps: tuple[int, ...] | None = None
+    first_window: bool = True
+    last_window: bool = True
+    granularity: str = "stack"
+    relax: str | float | None = 0.8
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        _whole("interval", self.interval, 1)
+        _whole("order", self.order, 0, MAX_ORDER)
+        if self.warmup is not None:
+            _whole("warmup", self.warmup, 1)
+        for name in ("reflect", "last_full", "first_window", "last_window"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; give True or False")
+        bases.resolve(self.base)
+        weights.resolve(self.weight)
+        schedule.resolve_placement(self.placement)
+        if self.granularity not in GRANULARITIES:
+            known = ", ".join(GRANULARITIES)
+            raise ConfigError(
+                f"granularity {self.granularity!r} is unknown; choose one of: {known}"
+            )
+        if self.full_steps is not None:
+            object.__setattr__(self, "full_steps", _explicit(self.full_steps))
+        _check_relax(self.relax)
+        _check_threshold(self.threshold, self.base)
+
+    @classmethod
+    def paper(cls, interval: int, **changes: Any) -> ZCacheConfig:
+        """The paper's own setting: three warm-up steps, then every N-th and the last, log weight,
+        unrelaxed."""
+        own = {"placement": "warmup", "weight": "logarithmic", "relax": None}
+        return cls(interval=interval, **{**own, **changes})
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether full steps are decided during the run (TeaCache without an explicit list)."""
+        return self.base == "teacache" and self.full_steps is None
+
+    @property
+    def reflection(self) -> schedule.Reflection:
+        """Which windows are reflected."""
+        return schedule.Reflection(self.reflect, self.first_window, self.last_window)
+
+    def plan(self, num_steps: int) -> Plan:
+        """The full steps and the walk for a run of `num_steps` steps.
+
+        For `teacache` this is the walk without adaptation, that is if every step changes the signal
+        alike.
+
+        Raises:
+            ConfigError: the interval or an explicit full step does not fit into `num_steps`.
+        """
+        _whole("num_steps", num_steps, 1)
+        if self.full_steps is not None:
+            if self.full_steps[-1] >= num_steps:
+                raise ConfigError(
+                    f"full step {self.full_steps[-1]} is beyond the last of {num_steps} steps; "
+                    f"give full steps from 0 to {num_steps - 1}"
+                )
+            full = self.full_steps
+        else:
+            warmup = self.warmup or (1 if self.placement == "even" else 3)
+            full = schedule.full_steps(
+                num_steps, self.interval, self.placement, warmup, self.last_full
+            )
+        passes = schedule.walk(num_steps, full, weights.resolve(self.weight), self.reflection)
+        return Plan(num_steps, full, passes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON.
+
+        Raises:
+            ConfigError: the weight is a callable without a registered name.
+        """
+        if callable(self.weight):
+            raise ConfigError(
+                f"weight {self.weight!r} is a callable and cannot be written down; "
+                "register it with zcache.weights.register and use its name"
+            )
+        values = asdict(self)
+        if self.full_steps is not None:
+            values["full_steps"] = list(self.full_steps)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ZCacheConfig:
+        """The inverse of `to_dict`; an unknown key raises ConfigError."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ConfigError(
+                f"unknown setting {unknown[0]!r}; known are: {', '.join(sorted(known))}"
+            )
+        return cls(**values)
+
+    def replace(self, **changes: Any) -> ZCacheConfig:
+        """A copy with some settings changed, checked again."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: its full steps and the walk over all passes."""
+
+    num_steps: int
+    full_steps: tuple[int, ...]
+    walk: tuple[schedule.Pass, ...]
+
+    def __str__(self) -> str:
+        return schedule.render(self.walk)
+
+    def count(self, kind: schedule.Kind) -> int:
+        """How many passes of a kind the walk has."""
+        return sum(p.kind is kind for p in self.walk)
+
+
+def _whole(name: str, value: object, low: int, high: int | None = None) -> None:
+    limit = f"a whole number from {low}" + (f" to {high}" if high is not None else " up")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{name} is {value!r}; give {limit}")
+    if value < low or (high is not None and value > high):
+        raise ConfigError(f"{name} is {value}; give {limit}")
+
+
+def _explicit(steps: object) -> tuple[int, ...]:
+    try:
+        listed = tuple(steps)  # type: ignore[arg-type]
+    except TypeError:
+        raise ConfigError(
+            f"full_steps is {steps!r}; give a list of steps such as [0, 5, 10]"
+        ) from None
+    for step in listed:
+        _whole("a full step", step, 0)
+    if not listed or listed[0] != 0 or list(listed) != sorted(set(listed)):
+        raise ConfigError(
+            f"full_steps is {list(listed)}; give ascending steps without repeats that begin with 0"
+        )
+    return listed
+
+
+def _check_relax(relax: object) -> None:
+    if relax is None or relax == "sigma":
+        return
+    number = isinstance(relax, int | float) and not isinstance(relax, bool)
+    if not number or not math.isfinite(relax) or not 0 <= relax <= 1:
+        raise ConfigError(f"relax is {relax!r}; give 'sigma', a number from 0 to 1, or None")
+
+
+def _check_threshold(threshold: object, base: str) -> None:
+    if threshold is None:
+        return
+    if base != "teacache":
+        raise ConfigError(
+            f"threshold is {threshold!r} but base is {base!r}; a threshold belongs to base 'teacache'"
+        )
+    number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    if not number or not math.isfinite(threshold) or threshold <= 0:
+        raise ConfigError(f"threshold is {threshold!r}; give a number above 0, for example 0.3")

@@ -1,0 +1,29 @@
+"""Our own settings by the kind of sampler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .config import ZCacheConfig
+
+# Besides the defaults of ZCacheConfig, which are for flow matching; examples/study has the figures.
+DIFFUSION: dict[str, Any] = {"order": 2, "last_full": False, "relax": None}
+
+
+def recommended(pipe: Any, interval: int = 5, **changes: Any) -> ZCacheConfig:
+    """The settings that our study supports for a pipeline's sampler.
+
+    Flow matching (FLUX, HunyuanVideo): the defaults of ZCacheConfig. Diffusion samplers (DDIM with
+    DiT): order 2, no forced full last step, and reflection that is not relaxed.
+
+    Args:
+        pipe: a diffusers pipeline, of which the scheduler's config is read.
+        interval: N.
+        changes: settings of ZCacheConfig that are to be others.
+
+    Raises:
+        ConfigError: a value is outside its limits.
+    """
+    predicts = getattr(pipe.scheduler.config, "prediction_type", "flow_prediction")
+    own = {} if predicts == "flow_prediction" else DIFFUSION
+    return ZCacheConfig(interval=interval, **{**own, **changes})

@@ -1,0 +1,182 @@
+"""Read a pipeline folder safely: say what is missing, damaged or too large before any of it is
+used."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import DiffusionPipeline
+
+INDEX = "model_index.json"
+CURE = "delete the folder and fetch it again"
+WEIGHTLESS = (
+    "scheduler",
+    "tokenizer",
+    "feature_extractor",
+    "image_processor",
+    "processor",
+    "guider",
+)
+HEADROOM = 1.15  # activations and the loader's own copies
+
+
+def pipeline_class(path: Path) -> str:
+    """Return the pipeline's class name as written in the folder's index."""
+    name = _index(path).get("_class_name")
+    if not isinstance(name, str):
+        raise CheckpointError(f"{path / INDEX} names no pipeline class: {CURE}")
+    return name
+
+
+def labels(path: Path) -> dict[str, int]:
+    """Return the names of a class-conditional pipeline's classes with their ids, by id.
+
+    As in diffusers, a comma separates several names of one class.
+    """
+    named = _index(path).get("id2label")
+    if not isinstance(named, dict) or not named:
+        raise CheckpointError(f"{path / INDEX} names no classes (id2label): {CURE}")
+    pairs = [(name.strip(), int(key)) for key, names in named.items() for name in names.split(",")]
+    return dict(sorted(pairs, key=lambda pair: pair[1]))
+
+
+def check(path: Path) -> None:
+    """Raise CheckpointError unless every component has its configuration and readable weights."""
+    pipeline_class(path)
+    for component in _components(path):
+        place = path / component
+        if not place.is_dir() or not any(place.iterdir()):
+            raise CheckpointError(
+                f"the checkpoint {path} lacks its component {component!r}: {CURE}"
+            )
+        for file in place.glob("*.json"):
+            _json(file)
+        if not component.startswith(WEIGHTLESS):
+            for file in _weight_files(place):
+                _shapes(file)
+
+
+def count_parameters(path: Path) -> int:
+    """Return how many numbers the weight files of the folder hold."""
+    return sum(component_bytes(path, itemsize=1).values())
+
+
+def component_bytes(path: Path, itemsize: int) -> dict[str, int]:
+    """Return the bytes of each component that has weights, at `itemsize` bytes a number."""
+    weighted = [c for c in _components(path) if not c.startswith(WEIGHTLESS)]
+    return {
+        component: itemsize
+        * sum(math.prod(s) for file in _weight_files(path / component) for s in _shapes(file))
+        for component in weighted
+    }
+
+
+def check_memory(title: str, nbytes: int, device: torch.device, largest: int | None = None) -> str:
+    """Return how weights of `nbytes` go on the device: "whole", by "model" or by "layer".
+
+    `largest` is the biggest component in bytes; without it the answer is only about the host's
+    memory. Raises CheckpointError when the machine has not enough memory for any of the three.
+    """
+    import psutil
+
+    needed, host = nbytes * HEADROOM, psutil.virtual_memory().available
+    free = _free(device) if device.type == "cuda" else host
+    if needed <= free:
+        return "whole"
+    if device.type == "cuda" and needed <= host:
+        return "model" if largest is not None and largest * HEADROOM <= free else "layer"
+    raise CheckpointError(
+        f"{title} needs {needed / 1e9:.1f} GB of memory and this machine has "
+        f"{max(free, host) / 1e9:.1f} GB free: close other programs, use a larger machine, "
+        "or choose mini-flux"
+    )
+
+
+def read(path: Path, dtype: torch.dtype) -> DiffusionPipeline:
+    """Build the pipeline of a checked folder on the CPU, from safetensors, without the network."""
+    from diffusers import DiffusionPipeline
+
+    try:
+        return DiffusionPipeline.from_pretrained(
+            str(path), dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    except MemoryError as error:
+        raise CheckpointError(f"{path} does not fit in memory: close other programs") from error
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"the checkpoint {path} cannot be loaded ({reason[:200]}): {CURE}"
+        ) from error
+
+
+def _index(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise CheckpointError(
+            f"the checkpoint folder {path} is missing: install zcache again, or {CURE}"
+        )
+    return _json(path / INDEX)
+
+
+def _components(path: Path) -> list[str]:
+    index = _index(path)
+    named = {k: v for k, v in index.items() if isinstance(v, list) and len(v) == 2 and v[0]}
+    if not named:
+        raise CheckpointError(f"{path / INDEX} lists no components: {CURE}")
+    return sorted(named)
+
+
+def _weight_files(place: Path) -> Iterator[Path]:
+    """Yield the safetensors files of one component, all the shards its index lists."""
+    indices = sorted(place.glob("*.safetensors.index.json"))
+    if indices:
+        shards = set(_json(indices[0]).get("weight_map", {}).values())
+        missing = sorted(s for s in shards if not (place / s).is_file())
+        if missing:
+            raise CheckpointError(f"the weight file {place / missing[0]} is missing: {CURE}")
+        yield from (place / shard for shard in sorted(shards))
+        return
+    files = sorted(place.glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(
+            f"{place} holds no .safetensors weights, the only kind read here: {CURE}"
+        )
+    yield from files
+
+
+def _shapes(file: Path) -> list[list[int]]:
+    """Return the shapes of all tensors, from the header; a truncated file raises."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="numpy") as weights:
+            return [weights.get_slice(key).get_shape() for key in weights.keys()]  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"the weight file {file} is damaged ({error}): {CURE}") from error
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{file} is missing: {CURE}, or give a diffusers pipeline folder"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is not readable JSON ({error}): {CURE}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} is not a JSON object: {CURE}")
+    return content
+
+
+def _free(device: torch.device) -> int:
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0]

@@ -1,0 +1,140 @@
+"""Fetch a pipeline from the Hugging Face Hub, and say in one sentence why it cannot be had."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+
+
+def token_present() -> bool:
+    """Whether a Hub token is set in the environment or stored by `hf auth login`."""
+    from huggingface_hub import get_token
+
+    return bool(get_token())
+
+
+def check_access(repo: str) -> None:
+    """Ask the Hub whether this token may read `repo`; raises CheckpointError if it may not."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().auth_check(repo)
+    except Exception as error:
+        raise explained(repo, error) from error
+
+
+def fetch(repo: str, revision: str | None = None) -> Path:
+    """Return the local folder of a Hub pipeline, downloading what is missing (safetensors only).
+
+    A copy that is already in the Hub cache is used when the network is down.
+
+    Raises:
+        CheckpointError: gated, wrong token, missing, no network, disk full.
+    """
+    from diffusers import DiffusionPipeline
+
+    return Path(_fetched(repo, DiffusionPipeline.download, revision, use_safetensors=True))
+
+
+def fetch_index(repo: str, revision: str | None = None) -> Path:
+    """Return a local folder that holds at least the pipeline's index, model_index.json.
+
+    Raises:
+        CheckpointError: as `fetch` does.
+    """
+    from huggingface_hub import hf_hub_download
+
+    return Path(_fetched(repo, hf_hub_download, revision, filename="model_index.json")).parent
+
+
+def _fetched(
+    repo: str, download: Callable[..., str], revision: str | None, **arguments: Any
+) -> str:
+    """Return what `download` returns; without a network it is asked for what is on this machine."""
+    offline = False
+    try:
+        check_access(repo)
+    except CheckpointError as error:
+        if not is_network_failure(error):
+            raise
+        offline = True
+    try:
+        return download(repo, revision=revision, local_files_only=offline, **arguments)
+    except Exception as error:
+        if offline:
+            raise _no_network(repo) from error
+        raise explained(repo, error) from error
+
+
+def explained(repo: str, error: BaseException) -> CheckpointError:
+    """Return the CheckpointError that says what went wrong with `repo`, and the cure."""
+    from huggingface_hub import errors
+
+    for cause in _chain(error):
+        if isinstance(cause, errors.GatedRepoError):
+            return CheckpointError(
+                f"{repo} is gated and this token has no access: accept its licence at "
+                f"https://huggingface.co/{repo} and set HF_TOKEN to a token of that account"
+            )
+        if isinstance(cause, errors.RevisionNotFoundError):
+            return CheckpointError(f"{repo} has no such revision: give a commit or branch it has")
+        if isinstance(cause, errors.RepositoryNotFoundError | errors.HFValidationError):
+            return CheckpointError(
+                f"the Hub has no repository {repo} that this token may see: check the name, "
+                "or set HF_TOKEN if it is private"
+            )
+        if isinstance(cause, errors.RemoteEntryNotFoundError):
+            return CheckpointError(
+                f"{repo} is no diffusers pipeline (a file of one is missing): give a repository "
+                "with a model_index.json and its components"
+            )
+        if isinstance(cause, errors.HfHubHTTPError) and cause.response is not None:
+            return _by_status(repo, cause.response.status_code)
+        if getattr(cause, "errno", None) == errno.ENOSPC:
+            return CheckpointError(f"the disk is full while fetching {repo}: free some space")
+    if is_network_failure(error):
+        return _no_network(repo)
+    if "`safetensors` weights" in str(error):
+        return CheckpointError(
+            f"{repo} has weights that are not safetensors, the only kind read here: convert them "
+            "with `save_pretrained` and give that folder, or choose another repository"
+        )
+    reason = (
+        str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    )
+    return CheckpointError(f"{repo} cannot be fetched ({reason}): check the name and try again")
+
+
+def is_network_failure(error: BaseException) -> bool:
+    """Whether `error`, or a cause of it, says that the Hub could not be reached."""
+    return any(
+        isinstance(cause, ConnectionError | TimeoutError)
+        or type(cause).__name__ in ("ConnectError", "ConnectTimeout", "ReadTimeout", "NetworkError")
+        for cause in _chain(error)
+    )
+
+
+def _by_status(repo: str, status: int) -> CheckpointError:
+    if status in (401, 403):
+        return CheckpointError(
+            f"the Hub refused the token for {repo} (HTTP {status}): set HF_TOKEN to a valid token "
+            "with read access, or unset it"
+        )
+    return CheckpointError(f"the Hub answered HTTP {status} for {repo}: try again later")
+
+
+def _no_network(repo: str) -> CheckpointError:
+    return CheckpointError(
+        f"{repo} is not on this machine and the Hub cannot be reached: connect to the network, "
+        "or choose mini-flux, which is embedded"
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
