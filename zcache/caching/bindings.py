@@ -37,9 +37,11 @@ Call = Callable[[], Any]  # runs the denoiser with the arguments of one call
 
 
 class Binding(Protocol):
-    """One granularity on one denoiser; `ignores_arguments`: a cached pass does not call it."""
+    """One granularity on one denoiser; `ignores_arguments`: a cached pass does not call it;
+    `runs_blocks`: it runs blocks, with what is cached in them."""
 
     ignores_arguments: bool
+    runs_blocks: bool
 
     def full(self, call: Call, memo: Memo) -> tuple[Any, Feature]:
         """Run in full. Returns the denoiser's output and the feature, None if there is none."""
@@ -103,6 +105,7 @@ class Stack:
     """The residual of the whole block stack, one tensor (batch, image tokens, channels)."""
 
     ignores_arguments = False
+    runs_blocks = False
 
     def __init__(self, transformer: nn.Module, adapter: Adapter) -> None:
         owner, name, block = _first_block(transformer, adapter)
@@ -146,6 +149,7 @@ class Module:
     """The features of every layer before the gate, one tuple in the order of the layers."""
 
     ignores_arguments = False
+    runs_blocks = True
 
     def __init__(self, transformer: nn.Module, adapter: Adapter) -> None:
         self._recorders: list[OutputRecorder] = []
@@ -190,17 +194,18 @@ class Module:
 
 
 class Output:
-    """The tensors the denoiser returned."""
+    """The tensors the denoiser returned; copies, since a pipeline may write into what it is given."""
 
     ignores_arguments = True
+    runs_blocks = False
 
     def full(self, call: Call, memo: Memo) -> tuple[Any, Feature]:
         output = call()
-        feature = tuple(leaves(output))
+        feature = tuple(leaf.clone() for leaf in leaves(output))
         return output, feature or None
 
     def cached(self, call: Call, feature: Feature, like: Any, memo: Memo) -> Any:
-        return rebuild(like, feature)
+        return rebuild(like, tuple(leaf.clone() for leaf in feature))
 
 
 class Signal:
