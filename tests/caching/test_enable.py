@@ -12,21 +12,18 @@ import pytest
 import torch
 from diffusers import (
     DDIMScheduler,
-    DDPMScheduler,
     DPMSolverMultistepScheduler,
-    FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
-    FluxImg2ImgPipeline,
     FluxTransformer2DModel,
     TaylorSeerCacheConfig,
     UniPCMultistepScheduler,
 )
 
 import zcache
-from zcache import AlreadyEnabledError, ConfigError, UnsupportedPipelineError, ZCacheConfig
+from zcache import AlreadyEnabledError, UnsupportedPipelineError, ZCacheConfig
 from zcache.caching import intercept
 
-from ..pipelines import CASES, STEPS, dit, flow_scheduler, flux
+from ..pipelines import CASES, STEPS, dit, flux
 
 BY_NAME = {case.name: case for case in CASES}
 FLUX, DIT = BY_NAME["flux"], BY_NAME["dit"]

@@ -209,7 +209,9 @@ def test_a_loop_of_ones_own_is_a_run_inside_sampling() -> None:
     """FLUX's loop written out: plain outside, and as the pipeline's own inside."""
     pipe = flux()
     arguments = arguments_of(pipe)
-    latent = torch.randn(arguments["hidden_states"].shape, generator=torch.Generator().manual_seed(1))
+    latent = torch.randn(
+        arguments["hidden_states"].shape, generator=torch.Generator().manual_seed(1)
+    )
 
     @torch.no_grad()
     def loop() -> Tensor:

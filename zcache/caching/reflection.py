@@ -106,10 +106,9 @@ def combine(run: RunState, visits: Sequence[Visit]) -> list[Combination]:
     known = [run.combinations.get(key) for key in keys]
     fits = guidance.explain(known, outputs, [visit.model_output for visit in visits])
     found = []
-    for visit, key, old, fit in zip(visits, keys, outputs, fits, strict=True):
-        if not fit:
-            run.combinations[key] = guidance.solve(old, visit.model_output)
-        combination = run.combinations[key]
+    for visit, key, old, fit, before in zip(visits, keys, outputs, fits, known, strict=True):
+        combination = before if fit else guidance.solve(old, visit.model_output)
+        run.combinations[key] = combination
         if combination is None:
             raise CannotReflectError("the denoiser's outputs do not have the scheduler's shape")
         if not combination.is_linear:

@@ -94,6 +94,7 @@ class Run(RunState):
                 return output
         if self.shapes.get(key) != (seen := shapes(arguments)):
             self.anchors.pop(key, None)
+            self.places.pop(key, None)
             self.shapes[key] = seen
         if key not in self.anchors:
             self.anchors[key] = Anchors(self.base, self.config.order, self.gate)

@@ -27,15 +27,21 @@ def fault(
     """What is wrong with caching this denoiser; empty if nothing is. Costs one cached pass."""
     if denoiser.binding.ignores_arguments:
         return ""
-    with _counted_blocks(denoiser.module) as count:
-        again = denoiser.binding.cached(call, feature, output, dict(memo))
+    name = type(inner(denoiser.module)).__name__
+    try:
+        with _counted_blocks(denoiser.module) as count:
+            again = denoiser.binding.cached(call, feature, output, dict(memo))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        return f"a cached pass of {name} failed, so its description is not right ({error})"
     if count[0] and not denoiser.binding.runs_blocks:
-        return f"a cached pass ran {count[0]} blocks of {type(inner(denoiser.module)).__name__}"
+        return f"a cached pass of {name} ran {count[0]} blocks, so its description is not right"
     misfit, limit = _distance(output, again)
     if misfit > limit:
         return (
-            f"a cached pass with a step's own feature is {misfit:.2g} of its size off the full one, "
-            f"where rounding explains {limit:.2g}; is {type(inner(denoiser.module)).__name__} described rightly?"
+            f"a cached pass of {name} with a step's own feature is {misfit:.2g} of its size off the full one, "
+            f"where rounding explains {limit:.2g}, so its description is not right"
         )
     return ""
 
