@@ -45,12 +45,17 @@ def resolve(owner: nn.Module, path: str) -> list[tuple[nn.Module, str]]:
     return [(owner, name)] if owner._modules.get(name) is not None else []
 
 
+def _there(owner: nn.Module, path: str) -> bool:
+    """Whether a path is known to a module; what is None in this model is known."""
+    return bool(resolve(owner, path)) or hasattr(owner, path)
+
+
 def _missing(transformer: nn.Module, adapter: Adapter) -> Iterator[tuple[nn.Module, str]]:
     for path in (adapter.head, *adapter.other_heads, *adapter.conditioning):
         if not resolve(transformer, path):
             yield transformer, path
     for path in adapter.per_step:
-        if not resolve(transformer, path) and not hasattr(transformer, path):
+        if not _there(transformer, path):
             yield transformer, path
     for blocks in adapter.blocks:
         if not isinstance(getattr(transformer, blocks.name, None), nn.ModuleList):
@@ -58,7 +63,7 @@ def _missing(transformer: nn.Module, adapter: Adapter) -> Iterator[tuple[nn.Modu
             continue
         members = list(getattr(transformer, blocks.name))
         for path in (*blocks.features, *blocks.bypass):
-            if members and not any(resolve(block, path) for block in members):
+            if members and not any(_there(block, path) for block in members):
                 yield members[0], path
 
 

@@ -1,0 +1,70 @@
+"""Every family at every granularity it offers, judged once and asked law by law."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+
+from .everything import BY_NAME, FAMILIES, pipeline
+from .judge import LIMIT, Judgement, judge
+
+PAIRS = [
+    (family.name, granularity)
+    for family in FAMILIES
+    for granularity in family.granularities(pipeline(family.name))
+]
+every = pytest.mark.parametrize(("name", "granularity"), PAIRS)
+
+
+@lru_cache(maxsize=None)
+def judged(name: str, granularity: str) -> Judgement:
+    return judge(BY_NAME[name], pipeline(name), granularity)
+
+
+@every
+def test_interval_one_is_bit_identical_and_disable_exact(name: str, granularity: str) -> None:
+    found = judged(name, granularity)
+    assert found.identical and found.restored
+
+
+@every
+def test_a_second_run_equals_the_first(name: str, granularity: str) -> None:
+    assert judged(name, granularity).repeated
+
+
+@every
+def test_full_computations_are_those_reported(name: str, granularity: str) -> None:
+    found = judged(name, granularity)
+    assert found.computed == found.report.full_computations > 0
+
+
+@every
+def test_something_is_cached(name: str, granularity: str) -> None:
+    found = judged(name, granularity)
+    assert found.report.forecast_passes > 0 and found.moved > 1e-6
+
+
+@every
+def test_with_weight_zero_going_back_changes_nothing(name: str, granularity: str) -> None:
+    assert judged(name, granularity).w0 <= LIMIT
+
+
+@every
+def test_the_run_ends_where_the_recorded_oracle_does(name: str, granularity: str) -> None:
+    assert judged(name, granularity).oracle <= LIMIT
+
+
+@every
+def test_every_window_is_reflected_or_the_reason_reported(name: str, granularity: str) -> None:
+    found = judged(name, granularity)
+    expected = BY_NAME[name].unreflected
+    if expected:
+        assert found.unreflected and any(expected in reason for reason in found.report.fallbacks)
+    else:
+        assert not found.unreflected and found.report.fallbacks == ()
+
+
+def test_the_goal_of_coverage_is_met() -> None:
+    assert sum(granularity == "output" for _, granularity in PAIRS) >= 40
+    assert sum(granularity == "stack" for _, granularity in PAIRS) >= 25

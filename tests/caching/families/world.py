@@ -1,0 +1,257 @@
+"""Pipelines with a loop of their own: Cosmos, Kandinsky 5, LTX-2, Motif, editing and conditioning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers as d
+import torch
+
+from ...pipelines import flux, flux_arguments, hunyuan, picture, seeded
+from .family import TEXT, Family, assembled, flow, made, noise, prompts
+from .image import qwen, qwen_arguments
+from .video import ltx, ltx_arguments, still, unipc, wan_transformer, wan_vae
+
+
+class Harmless:
+    """Cosmos's safety checker, of a package that is not needed here."""
+
+    def to(self, device: Any) -> None: ...
+
+    def check_text_safety(self, prompt: str) -> bool:
+        return True
+
+
+def cosmos_transformer(**config: Any) -> Any:
+    defaults: dict[str, Any] = {
+        "in_channels": 4,
+        "out_channels": 4,
+        "num_attention_heads": 2,
+        "attention_head_dim": 12,
+        "num_layers": 2,
+        "mlp_ratio": 2,
+        "text_embed_dim": 32,
+        "adaln_lora_dim": 4,
+        "max_size": (4, 32, 32),
+        "rope_scale": (1.0, 4.0, 4.0),
+        "extra_pos_embed_type": None,
+    }
+    return made(d.CosmosTransformer3DModel, **{**defaults, **config})
+
+
+def cosmos1() -> Any:
+    vae = made(
+        d.AutoencoderKLCosmos,
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        encoder_block_out_channels=(8, 8, 8, 8),
+        decode_block_out_channels=(8, 8, 8, 8),
+        attention_resolutions=(8,),
+        resolution=64,
+        num_layers=1,
+        patch_size=4,
+        patch_type="haar",
+        scaling_factor=1.0,
+        spatial_compression_ratio=4,
+        temporal_compression_ratio=4,
+    )
+    transformer = cosmos_transformer(extra_pos_embed_type="learnable")
+    scheduler = d.EDMEulerScheduler(
+        sigma_min=0.002, sigma_max=80, sigma_data=0.5, sigma_schedule="karras", final_sigmas_type="sigma_min"
+    )
+    return assembled(d.CosmosTextToWorldPipeline, transformer, scheduler, vae=vae, safety_checker=Harmless())
+
+
+def cosmos2(pipeline: type, **config: Any) -> Any:
+    return assembled(
+        pipeline,
+        cosmos_transformer(**config),
+        flow(use_karras_sigmas=True),
+        vae=wan_vae(),
+        safety_checker=Harmless(),
+    )
+
+
+def cosmos25() -> Any:
+    return assembled(
+        d.Cosmos2_5_PredictBasePipeline,
+        cosmos_transformer(in_channels=5, concat_padding_mask=True, use_crossattn_projection=False),
+        unipc(),
+        vae=wan_vae(),
+        safety_checker=Harmless(),
+    )
+
+
+def world_arguments(**more: Any) -> dict[str, Any]:
+    return prompts(32, guidance_scale=3.0, **{"height": 32, "width": 32, **more})
+
+
+def kandinsky5(pipeline: type, image: bool = False) -> Any:
+    transformer = made(
+        d.Kandinsky5Transformer3DModel,
+        in_visual_dim=4,
+        in_text_dim=16,
+        in_text_dim2=16,
+        time_dim=16,
+        out_visual_dim=4,
+        patch_size=(1, 2, 2),
+        model_dim=16,
+        ff_dim=32,
+        num_text_blocks=1,
+        num_visual_blocks=2,
+        axes_dims=(1, 1, 2),
+        visual_cond=image,
+        attention_type="regular",
+    )
+    vae = made(
+        d.AutoencoderKLHunyuanVideo,
+        latent_channels=4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+    )
+    return assembled(pipeline, transformer, flow(5.0), vae=vae)
+
+
+def kandinsky5_arguments(**more: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"generator": seeded(), "output_type": "latent", "guidance_scale": 4.0}
+    for seed, prefix in ((1, ""), (2, "negative_")):
+        arguments[f"{prefix}prompt_embeds_qwen"] = noise(seed, 1, TEXT, 16)
+        arguments[f"{prefix}prompt_embeds_clip"] = noise(seed + 10, 1, 16)
+        arguments[f"{prefix}prompt_cu_seqlens"] = torch.tensor([0, TEXT], dtype=torch.int32)
+    return {**arguments, "height": 32, "width": 32, **more}
+
+
+def motif() -> Any:
+    transformer = made(
+        d.MotifVideoTransformer3DModel,
+        in_channels=9,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        num_layers=1,
+        num_single_layers=2,
+        num_decoder_layers=1,
+        mlp_ratio=2.0,
+        text_embed_dim=16,
+        rope_axes_dim=(4, 4, 4),
+    )
+    return assembled(
+        d.MotifVideoPipeline, transformer, vae=wan_vae(), guider=d.ClassifierFreeGuidance(4.0)
+    )
+
+
+def ltx2() -> Any:
+    transformer = made(
+        d.LTX2VideoTransformer3DModel,
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        cross_attention_dim=16,
+        audio_in_channels=4,
+        audio_out_channels=4,
+        audio_num_attention_heads=2,
+        audio_attention_head_dim=4,
+        audio_cross_attention_dim=8,
+        num_layers=2,
+        caption_channels=16,
+        rope_double_precision=False,
+        use_prompt_adaln_single=False,
+    )
+    pipe = assembled(d.LTX2Pipeline, transformer)
+    pipe.connectors = lambda embeds, mask, **_: (embeds, embeds, mask)
+    return pipe
+
+
+def chrono_edit() -> Any:
+    transformer = wan_transformer(d.ChronoEditTransformer3DModel, in_channels=12)
+    return assembled(d.ChronoEditPipeline, transformer, unipc(), vae=wan_vae())
+
+
+def cogvideox_i2v() -> Any:
+    transformer = made(
+        d.CogVideoXTransformer3DModel,
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=8,
+        out_channels=4,
+        time_embed_dim=2,
+        text_embed_dim=32,
+        num_layers=2,
+        sample_width=2,
+        sample_height=2,
+        sample_frames=9,
+        max_text_seq_length=16,
+        use_rotary_positional_embeddings=True,
+        use_learned_positional_embeddings=True,
+    )
+    vae = made(
+        d.AutoencoderKLCogVideoX,
+        down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        temporal_compression_ratio=4,
+    )
+    return assembled(d.CogVideoXImageToVideoPipeline, transformer, d.CogVideoXDDIMScheduler(), vae=vae)
+
+
+def framepack() -> Any:
+    transformer = made(
+        d.HunyuanVideoFramepackTransformer3DModel,
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=10,
+        num_layers=1,
+        num_single_layers=1,
+        num_refiner_layers=1,
+        patch_size=2,
+        patch_size_t=1,
+        guidance_embeds=True,
+        text_embed_dim=16,
+        pooled_projection_dim=8,
+        rope_axes_dim=(2, 4, 4),
+        has_image_proj=True,
+        image_proj_dim=16,
+        has_clean_x_embedder=True,
+    )
+    pipe = hunyuan()
+    return assembled(d.HunyuanVideoFramepackPipeline, transformer, flow(7.0), vae=pipe.vae)
+
+
+FAMILIES = (
+    Family(
+        "cosmos-1",
+        cosmos1,
+        lambda: world_arguments(num_frames=9),
+    ),
+    Family("cosmos-1-unguided", cosmos1, lambda: world_arguments(num_frames=9, guidance_scale=1.0)),
+    Family("cosmos-2-t2i", lambda: cosmos2(d.Cosmos2TextToImagePipeline), world_arguments),
+    Family("cosmos-2.5", cosmos25, lambda: world_arguments(num_frames=1)),
+    Family("kandinsky5-t2v", lambda: kandinsky5(d.Kandinsky5T2VPipeline), lambda: kandinsky5_arguments(num_frames=5)),
+    Family(
+        "kandinsky5-i2v",
+        lambda: kandinsky5(d.Kandinsky5I2VPipeline, image=True),
+        lambda: kandinsky5_arguments(num_frames=5, image=still()),
+    ),
+    Family("kandinsky5-t2i", lambda: kandinsky5(d.Kandinsky5T2IPipeline), kandinsky5_arguments),
+    Family("motif-video", motif, lambda: prompts(16, "prompt_attention_mask", height=32, width=32, num_frames=5)),
+    Family("ltx-2", ltx2, lambda: prompts(16, "prompt_attention_mask", height=64, width=64, num_frames=9)),
+    Family(
+        "qwen-image-edit",
+        lambda: qwen(d.QwenImageEditPipeline),
+        lambda: qwen_arguments(image=picture(), true_cfg_scale=1.0),
+    ),
+    Family("chrono-edit", chrono_edit, lambda: prompts(16, height=32, width=32, num_frames=5, image=still())),
+    Family(
+        "cogvideox-i2v",
+        cogvideox_i2v,
+        lambda: prompts(32, tokens=16, height=16, width=16, num_frames=9, image=picture()),
+    ),
+    Family("framepack", framepack, lambda: prompts(16, height=32, width=32, num_frames=5, image=still())),
+)
