@@ -156,9 +156,7 @@ CROSS_ATTENTION = {
         constant_guidance=True,
         guidance="classifier-free on half of the channels",
     ),
-    "PixArtTransformer2DModel": Adapter(
-        (_CROSS,), per_step=("adaln_single", "caption_projection")
-    ),
+    "PixArtTransformer2DModel": Adapter((_CROSS,), per_step=("adaln_single", "caption_projection")),
     "SanaTransformer2DModel": Adapter(
         (_CROSS,),
         conditioning=("caption_norm",),
@@ -282,7 +280,7 @@ JOINED = {
     "MotifVideoTransformer3DModel": Adapter(
         (Blocks("transformer_blocks"), Blocks("single_transformer_blocks")),
         conditioning=("rope",),
-        per_step=("time_text_embed", "context_embedder", "image_embedder"),
+        per_step=("time_text_embed", "context_embedder"),
         guidance="a guider's: adaptive projected guidance, which is not linear",
         no_module="its single blocks add cross-attention to attention before one projection of both",
     ),

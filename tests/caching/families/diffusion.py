@@ -53,7 +53,9 @@ def sana() -> Any:
 
 
 def sana_arguments() -> dict[str, Any]:
-    return prompts(8, "prompt_attention_mask", negative_prompt=None, height=128, width=128, **UNBINNED)
+    return prompts(
+        8, "prompt_attention_mask", negative_prompt=None, height=128, width=128, **UNBINNED
+    )
 
 
 def hunyuan_dit() -> Any:

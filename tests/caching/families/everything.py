@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
-from . import diffusion, image, video
+from . import diffusion, image, video, world
 from .family import Family
 
-FAMILIES: tuple[Family, ...] = (*image.FAMILIES, *diffusion.FAMILIES, *video.FAMILIES)
-BY_NAME = {family.name: family for family in FAMILIES}
+EVERY: tuple[Family, ...] = (*image.FAMILIES, *diffusion.FAMILIES, *video.FAMILIES, *world.FAMILIES)
+FAMILIES = tuple(family for family in EVERY if not family.silent)
+BY_NAME = {family.name: family for family in EVERY}
 
 
-@lru_cache(maxsize=None)
+@cache
 def pipeline(name: str) -> Any:
     return BY_NAME[name].build()

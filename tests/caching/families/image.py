@@ -34,7 +34,10 @@ def sd3(pipeline: type = d.StableDiffusion3Pipeline, dual: tuple[int, ...] = (0,
 
 
 def sd3_arguments(**more: Any) -> dict[str, Any]:
-    pooled = {"pooled_prompt_embeds": noise(5, 1, 16), "negative_pooled_prompt_embeds": noise(6, 1, 16)}
+    pooled = {
+        "pooled_prompt_embeds": noise(5, 1, 16),
+        "negative_pooled_prompt_embeds": noise(6, 1, 16),
+    }
     return prompts(32, guidance_scale=5.0, **pooled, **{"height": 8, "width": 8, **more})
 
 
@@ -63,7 +66,9 @@ def qwen(pipeline: type = d.QwenImagePipeline, **config: Any) -> Any:
 
 
 def qwen_arguments(**more: Any) -> dict[str, Any]:
-    return prompts(16, "prompt_embeds_mask", dtype=torch.long, true_cfg_scale=3.0, **{**SIZE, **more})
+    return prompts(
+        16, "prompt_embeds_mask", dtype=torch.long, **{"true_cfg_scale": 3.0, **SIZE, **more}
+    )
 
 
 def flux2(pipeline: type = d.Flux2Pipeline, **config: Any) -> Any:
@@ -290,7 +295,11 @@ def hidream() -> Any:
 
 
 def hidream_arguments(**more: Any) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"generator": seeded(), "output_type": "latent", "guidance_scale": 4.0}
+    arguments: dict[str, Any] = {
+        "generator": seeded(),
+        "output_type": "latent",
+        "guidance_scale": 4.0,
+    }
     for seed, prefix in ((1, ""), (2, "negative_")):
         arguments[f"{prefix}prompt_embeds_t5"] = noise(seed, 1, TEXT, 32)
         arguments[f"{prefix}prompt_embeds_llama3"] = noise(seed + 10, 2, 1, TEXT, 16)
@@ -313,7 +322,9 @@ def hunyuan_image() -> Any:
         text_embed_2_dim=32,
         rope_axes_dim=(4, 4),
     )
-    return assembled(d.HunyuanImagePipeline, transformer, flow(7.0), guider=d.ClassifierFreeGuidance(4.0))
+    return assembled(
+        d.HunyuanImagePipeline, transformer, flow(7.0), guider=d.ClassifierFreeGuidance(4.0)
+    )
 
 
 def hunyuan_image_arguments() -> dict[str, Any]:
@@ -331,8 +342,14 @@ def flux_case(pipeline: type, **more: Any) -> dict[str, Any]:
 FAMILIES = (
     Family("flux", **flux_case(d.FluxPipeline)),
     Family("flux-true-cfg", **flux_case(d.FluxPipeline, guided=True)),
-    Family("flux-kontext", **flux_case(d.FluxKontextPipeline, image=picture(), _auto_resize=False, max_area=256)),
-    Family("flux-inpaint", **flux_case(d.FluxInpaintPipeline, image=picture(), mask_image=mask(), strength=0.9)),
+    Family(
+        "flux-kontext",
+        **flux_case(d.FluxKontextPipeline, image=picture(), _auto_resize=False, max_area=256),
+    ),
+    Family(
+        "flux-inpaint",
+        **flux_case(d.FluxInpaintPipeline, image=picture(), mask_image=mask(), strength=0.9),
+    ),
     Family("sd3", lambda: sd3(dual=()), sd3_arguments),
     Family("sd3.5", sd3, sd3_arguments),
     Family(
@@ -340,7 +357,13 @@ FAMILIES = (
         lambda: sd3(d.StableDiffusion3Img2ImgPipeline),
         lambda: sd3_arguments(image=torch.rand(1, 3, 8, 8, generator=seeded(5)), strength=0.9),
     ),
-    Family("qwen-image", qwen, qwen_arguments),
+    Family("qwen-image", qwen, lambda: qwen_arguments(true_cfg_scale=1.0)),
+    Family(
+        "qwen-image-edit-2509",
+        lambda: qwen(zero_cond_t=True),
+        lambda: qwen_arguments(true_cfg_scale=1.0),
+    ),
+    Family("qwen-image-true-cfg", qwen, qwen_arguments, silent=True),
     Family("flux2", flux2, flux2_arguments),
     Family(
         "flux2-klein",
@@ -348,14 +371,33 @@ FAMILIES = (
         lambda: flux2_arguments(guided=True),
     ),
     Family("chroma", chroma, chroma_arguments),
-    Family("z-image", z_image, z_image_arguments),
-    Family("z-image-turbo", z_image, lambda: z_image_arguments(guidance_scale=0.0)),
+    Family("z-image", z_image, z_image_arguments, unreflected="do not have the scheduler's shape"),
+    Family(
+        "z-image-turbo",
+        z_image,
+        lambda: z_image_arguments(guidance_scale=0.0),
+        unreflected="do not have the scheduler's shape",
+    ),
     Family("bria", bria, lambda: prompts(32, guidance_scale=4.0, **SIZE)),
-    Family("ovis-image", ovis, lambda: prompts(32, guidance_scale=4.0, negative_prompt=None, **SIZE)),
+    Family(
+        "ovis-image", ovis, lambda: prompts(32, guidance_scale=4.0, negative_prompt=None, **SIZE)
+    ),
     Family("krea2", krea2, krea2_arguments),
-    Family("longcat-image", longcat, lambda: prompts(32, enable_prompt_rewrite=False, **SIZE)),
-    Family("auraflow", aura_flow, lambda: prompts(32, "prompt_attention_mask", height=64, width=64)),
-    Family("lumina2", lumina2, lumina2_arguments),
+    Family(
+        "longcat-image",
+        longcat,
+        lambda: prompts(32, enable_prompt_rewrite=False, enable_cfg_renorm=False, **SIZE),
+    ),
+    Family(
+        "longcat-image-renormed",
+        longcat,
+        lambda: prompts(32, enable_prompt_rewrite=False, **SIZE),
+        silent=True,
+    ),
+    Family(
+        "auraflow", aura_flow, lambda: prompts(32, "prompt_attention_mask", height=64, width=64)
+    ),
+    Family("lumina2", lumina2, lumina2_arguments, unreflected="guidance is not linear"),
     Family("lumina2-plain", lumina2, lambda: lumina2_arguments(cfg_normalization=False)),
     Family("hidream", hidream, hidream_arguments),
     Family("hidream-wide", hidream, lambda: hidream_arguments(height=32, width=64)),

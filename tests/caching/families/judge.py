@@ -50,12 +50,17 @@ class Judgement:
         return sum(kind == "forecast" for kind in self.report.kinds[:last])
 
     @property
+    def is_first_order(self) -> bool:
+        """Whether the report says that guidance was only followed to first order."""
+        return any("first order" in reason for reason in self.report.fallbacks)
+
+    @property
     def word(self) -> str:
-        """right; in part; in full; first order; wrong."""
-        if "full" in self.report.kinds and set(self.report.kinds) == {"full"}:
+        """`right`; `in part` (windows left as forecast); `in full`; `first order`; `wrong`."""
+        if set(self.report.kinds) == {"full"}:
             return "in full"
-        if max(self.w0, self.oracle) > LIMIT:
-            return "first order" if self.report.fallbacks else "wrong"
+        if not max(self.w0, self.oracle) <= LIMIT:
+            return "first order" if self.is_first_order else "wrong"
         return "right" if not self.unreflected else "in part"
 
 

@@ -69,6 +69,15 @@ def _inputs_for(args: tuple, kwargs: dict, output: Any) -> Any:
     return tuple(_inputs_for(args, kwargs, leaf) for leaf in output)
 
 
+def cloned(tree: Any) -> Any:
+    """Containers and tensors copied."""
+    if isinstance(tree, Tensor):
+        return tree.clone()
+    if type(tree) is dict:
+        return {key: cloned(value) for key, value in tree.items()}
+    return type(tree)(cloned(v) for v in tree) if type(tree) in (tuple, list) else tree
+
+
 def head_inputs(parts: Parts, call: Callable[[], Any]) -> list[Tensor]:
     """What the heads are given when no block changes anything."""
     seen: list[Tensor] = []
@@ -138,6 +147,7 @@ class Recorder:
         self, index: int, parts: Parts, args: tuple, kwargs: dict, after: list[Tensor]
     ) -> None:
         place = self._keep(index, None)
+        args, kwargs = cloned(args), cloned(kwargs)  # a pipeline may write into its latent
 
         def later() -> None:
             call = type(parts.transformer).forward
@@ -163,11 +173,15 @@ class Player:
         scheduler = self.pipe.scheduler
         cls, own = type(scheduler), type(scheduler).step
 
+        taken: list[float] = []
+
         @functools.wraps(own)
-        def step(of: Any, *args: Any, **kwargs: Any) -> Any:
+        def step(of: Any, output: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
             if of is scheduler:
-                self.step, self.ordinal = self.step + 1, 0
-            return own(of, *args, **kwargs)
+                if float(timestep) not in taken:  # Cosmos 1 steps twice at a timestep
+                    taken.append(float(timestep))
+                self.step, self.ordinal = len(taken), 0
+            return own(of, output, timestep, *args, **kwargs)
 
         inherited = "step" not in vars(cls)
         cls.step = step

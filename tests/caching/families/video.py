@@ -57,9 +57,7 @@ def wan_vae(channels: int = 4) -> Any:
 
 
 def wan(scheduler: Any = None, **parts: Any) -> Any:
-    return assembled(
-        d.WanPipeline, wan_transformer(), scheduler or unipc(), vae=wan_vae(), **parts
-    )
+    return assembled(d.WanPipeline, wan_transformer(), scheduler or unipc(), vae=wan_vae(), **parts)
 
 
 def wan22() -> Any:
@@ -72,10 +70,10 @@ def wan_arguments(**more: Any) -> dict[str, Any]:
 
 
 def wan_i2v(**parts: Any) -> Any:
-    transformer = wan_transformer(in_channels=12)
-    return assembled(
-        d.WanImageToVideoPipeline, transformer, unipc(), vae=wan_vae(), **parts
-    )
+    transformer = wan_transformer(in_channels=12, image_dim=16, added_kv_proj_dim=24)
+    pipe = assembled(d.WanImageToVideoPipeline, transformer, unipc(), vae=wan_vae(), **parts)
+    pipe.encode_image = lambda image, device: noise(7, 1, 4, 16)
+    return pipe
 
 
 def still(size: int = 32) -> torch.Tensor:
@@ -119,9 +117,7 @@ def cogvideox(scheduler: Any = None) -> Any:
 
 
 def cogvideox_arguments(**more: Any) -> dict[str, Any]:
-    return prompts(
-        32, tokens=16, guidance_scale=4.0, height=16, width=16, num_frames=9, **more
-    )
+    return prompts(32, tokens=16, guidance_scale=4.0, height=16, width=16, num_frames=9, **more)
 
 
 def ltx(pipeline: type = d.LTXPipeline, scheduler: Any = None) -> Any:
@@ -260,7 +256,7 @@ FAMILIES = (
     Family("hunyuan-video-1.5", lambda: hunyuan15(6.0), lambda: hunyuan15_arguments(8)),
     Family("wan", wan, wan_arguments),
     Family("wan-flow-euler", lambda: wan(flow()), wan_arguments),
-    Family("wan-2.2", wan22, wan_arguments),
+    Family("wan-2.2", wan22, wan_arguments, unreflected="no anchor at both of its ends"),
     Family("wan-2.2-5b", wan_5b, wan_arguments),
     Family(
         "wan-i2v",
@@ -272,11 +268,16 @@ FAMILIES = (
     Family("cogvideox", cogvideox, cogvideox_arguments),
     Family("cogvideox-dynamic-cfg", cogvideox, lambda: cogvideox_arguments(use_dynamic_cfg=True)),
     Family("ltx", ltx, ltx_arguments),
-    Family("ltx-rescaled", ltx, lambda: ltx_arguments(guidance_rescale=0.7)),
+    Family("ltx-rescaled", ltx, lambda: ltx_arguments(guidance_rescale=0.7), silent=True),
     Family("ltx-condition", lambda: ltx(d.LTXConditionPipeline, flow()), ltx_arguments),
-    Family("ltx-i2v", lambda: ltx(d.LTXImageToVideoPipeline), lambda: ltx_arguments(image=still())),
+    Family(
+        "ltx-i2v",
+        lambda: ltx(d.LTXImageToVideoPipeline),
+        lambda: ltx_arguments(image=still()),
+        unreflected="do not have the scheduler's shape",
+    ),
     Family("mochi", mochi, mochi_arguments),
-    Family("allegro", allegro, allegro_arguments),
+    Family("allegro", allegro, allegro_arguments, unreflected="the latent was not found"),
     Family("latte", latte, latte_arguments),
     Family("sana-video", sana_video, sana_video_arguments),
     Family(

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import diffusers as d
 import torch
+from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit
+from PIL import Image
 
-from ...pipelines import flux, flux_arguments, hunyuan, picture, seeded
+from ...pipelines import hunyuan, hunyuan_arguments, picture, seeded
 from .family import TEXT, Family, assembled, flow, made, noise, prompts
 from .image import qwen, qwen_arguments
-from .video import ltx, ltx_arguments, still, unipc, wan_transformer, wan_vae
+from .video import still, unipc, wan_transformer, wan_vae
+
+ALONE = {
+    f"{stream}{kind}_scale": 1.0 if kind != "stg" else 0.0
+    for stream in ("", "audio_")
+    for kind in ("guidance", "stg", "modality")
+}
 
 
 class Harmless:
@@ -20,6 +30,16 @@ class Harmless:
 
     def check_text_safety(self, prompt: str) -> bool:
         return True
+
+
+class SmallEdit(d.QwenImageEditPipeline):
+    """Edits at the size asked for, not at a million pixels."""
+
+    def __call__(self, **arguments: Any) -> Any:
+        with patch.object(
+            pipeline_qwenimage_edit, "calculate_dimensions", return_value=(32, 32, None)
+        ):
+            return super().__call__(**arguments)
 
 
 def cosmos_transformer(**config: Any) -> Any:
@@ -58,9 +78,15 @@ def cosmos1() -> Any:
     )
     transformer = cosmos_transformer(extra_pos_embed_type="learnable")
     scheduler = d.EDMEulerScheduler(
-        sigma_min=0.002, sigma_max=80, sigma_data=0.5, sigma_schedule="karras", final_sigmas_type="sigma_min"
+        sigma_min=0.002,
+        sigma_max=80,
+        sigma_data=0.5,
+        sigma_schedule="karras",
+        final_sigmas_type="sigma_min",
     )
-    return assembled(d.CosmosTextToWorldPipeline, transformer, scheduler, vae=vae, safety_checker=Harmless())
+    return assembled(
+        d.CosmosTextToWorldPipeline, transformer, scheduler, vae=vae, safety_checker=Harmless()
+    )
 
 
 def cosmos2(pipeline: type, **config: Any) -> Any:
@@ -84,7 +110,7 @@ def cosmos25() -> Any:
 
 
 def world_arguments(**more: Any) -> dict[str, Any]:
-    return prompts(32, guidance_scale=3.0, **{"height": 32, "width": 32, **more})
+    return prompts(32, **{"guidance_scale": 3.0, "height": 32, "width": 32, **more})
 
 
 def kandinsky5(pipeline: type, image: bool = False) -> Any:
@@ -111,11 +137,17 @@ def kandinsky5(pipeline: type, image: bool = False) -> Any:
         layers_per_block=1,
         norm_num_groups=4,
     )
-    return assembled(pipeline, transformer, flow(5.0), vae=vae)
+    pipe = assembled(pipeline, transformer, flow(5.0), vae=vae)
+    pipe.resolutions = [(32, 32)]  # the text-to-image pipeline draws nothing else
+    return pipe
 
 
 def kandinsky5_arguments(**more: Any) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"generator": seeded(), "output_type": "latent", "guidance_scale": 4.0}
+    arguments: dict[str, Any] = {
+        "generator": seeded(),
+        "output_type": "latent",
+        "guidance_scale": 4.0,
+    }
     for seed, prefix in ((1, ""), (2, "negative_")):
         arguments[f"{prefix}prompt_embeds_qwen"] = noise(seed, 1, TEXT, 16)
         arguments[f"{prefix}prompt_embeds_clip"] = noise(seed + 10, 1, 16)
@@ -150,8 +182,8 @@ def ltx2() -> Any:
         num_attention_heads=2,
         attention_head_dim=8,
         cross_attention_dim=16,
-        audio_in_channels=4,
-        audio_out_channels=4,
+        audio_in_channels=128,
+        audio_out_channels=128,
         audio_num_attention_heads=2,
         audio_attention_head_dim=4,
         audio_cross_attention_dim=8,
@@ -161,13 +193,20 @@ def ltx2() -> Any:
         use_prompt_adaln_single=False,
     )
     pipe = assembled(d.LTX2Pipeline, transformer)
+    statistics = {"latents_mean": torch.zeros(1), "latents_std": torch.ones(1)}
+    sound = {"mel_bins": 64, "latent_channels": 8, "sample_rate": 16000, "mel_hop_length": 160}
+    pipe.vae = SimpleNamespace(**statistics, config=SimpleNamespace(scaling_factor=1.0))
+    pipe.audio_vae = SimpleNamespace(**statistics, config=SimpleNamespace(**sound))
     pipe.connectors = lambda embeds, mask, **_: (embeds, embeds, mask)
     return pipe
 
 
 def chrono_edit() -> Any:
-    transformer = wan_transformer(d.ChronoEditTransformer3DModel, in_channels=12)
-    return assembled(d.ChronoEditPipeline, transformer, unipc(), vae=wan_vae())
+    seeing = {"image_dim": 16, "added_kv_proj_dim": 24}
+    transformer = wan_transformer(d.ChronoEditTransformer3DModel, in_channels=12, **seeing)
+    pipe = assembled(d.ChronoEditPipeline, transformer, unipc(), vae=wan_vae())
+    pipe.encode_image = lambda image, device: noise(7, 1, 4, 16)
+    return pipe
 
 
 def cogvideox_i2v() -> Any:
@@ -197,7 +236,9 @@ def cogvideox_i2v() -> Any:
         norm_num_groups=2,
         temporal_compression_ratio=4,
     )
-    return assembled(d.CogVideoXImageToVideoPipeline, transformer, d.CogVideoXDDIMScheduler(), vae=vae)
+    return assembled(
+        d.CogVideoXImageToVideoPipeline, transformer, d.CogVideoXDDIMScheduler(), vae=vae
+    )
 
 
 def framepack() -> Any:
@@ -221,7 +262,9 @@ def framepack() -> Any:
         has_clean_x_embedder=True,
     )
     pipe = hunyuan()
-    return assembled(d.HunyuanVideoFramepackPipeline, transformer, flow(7.0), vae=pipe.vae)
+    pipe = assembled(d.HunyuanVideoFramepackPipeline, transformer, flow(7.0), vae=pipe.vae)
+    pipe.encode_image = lambda image, **_: noise(7, 1, 4, 16)
+    return pipe
 
 
 FAMILIES = (
@@ -229,29 +272,71 @@ FAMILIES = (
         "cosmos-1",
         cosmos1,
         lambda: world_arguments(num_frames=9),
+        unreflected="do not have the scheduler's shape",
     ),
-    Family("cosmos-1-unguided", cosmos1, lambda: world_arguments(num_frames=9, guidance_scale=1.0)),
-    Family("cosmos-2-t2i", lambda: cosmos2(d.Cosmos2TextToImagePipeline), world_arguments),
+    Family(
+        "cosmos-1-unguided",
+        cosmos1,
+        lambda: world_arguments(num_frames=9, guidance_scale=1.0),
+        silent=True,
+    ),
+    Family(
+        "cosmos-2-t2i",
+        lambda: cosmos2(d.Cosmos2TextToImagePipeline),
+        world_arguments,
+        unreflected="guidance is not linear",
+    ),
     Family("cosmos-2.5", cosmos25, lambda: world_arguments(num_frames=1)),
-    Family("kandinsky5-t2v", lambda: kandinsky5(d.Kandinsky5T2VPipeline), lambda: kandinsky5_arguments(num_frames=5)),
+    Family(
+        "kandinsky5-t2v",
+        lambda: kandinsky5(d.Kandinsky5T2VPipeline),
+        lambda: kandinsky5_arguments(num_frames=5),
+        silent=True,
+    ),
     Family(
         "kandinsky5-i2v",
         lambda: kandinsky5(d.Kandinsky5I2VPipeline, image=True),
-        lambda: kandinsky5_arguments(num_frames=5, image=still()),
+        lambda: kandinsky5_arguments(num_frames=33, image=still()),
+        silent=True,
     ),
-    Family("kandinsky5-t2i", lambda: kandinsky5(d.Kandinsky5T2IPipeline), kandinsky5_arguments),
-    Family("motif-video", motif, lambda: prompts(16, "prompt_attention_mask", height=32, width=32, num_frames=5)),
-    Family("ltx-2", ltx2, lambda: prompts(16, "prompt_attention_mask", height=64, width=64, num_frames=9)),
+    Family(
+        "kandinsky5-t2i",
+        lambda: kandinsky5(d.Kandinsky5T2IPipeline),
+        kandinsky5_arguments,
+    ),
+    Family(
+        "motif-video",
+        motif,
+        lambda: prompts(16, "prompt_attention_mask", height=32, width=32, num_frames=5),
+    ),
+    Family(
+        "ltx-2",
+        ltx2,
+        lambda: prompts(16, "prompt_attention_mask", height=64, width=64, num_frames=9),
+        unreflected="guidance is not linear",
+    ),
+    Family(
+        "ltx-2-unguided",
+        ltx2,
+        lambda: prompts(16, "prompt_attention_mask", height=64, width=64, num_frames=9, **ALONE),
+        silent=True,
+    ),
     Family(
         "qwen-image-edit",
-        lambda: qwen(d.QwenImageEditPipeline),
-        lambda: qwen_arguments(image=picture(), true_cfg_scale=1.0),
+        lambda: qwen(SmallEdit),
+        lambda: qwen_arguments(image=Image.new("RGB", (32, 32), (90, 30, 200)), true_cfg_scale=1.0),
     ),
-    Family("chrono-edit", chrono_edit, lambda: prompts(16, height=32, width=32, num_frames=5, image=still())),
+    Family(
+        "chrono-edit",
+        chrono_edit,
+        lambda: prompts(16, height=32, width=32, num_frames=5, image=still()),
+    ),
     Family(
         "cogvideox-i2v",
         cogvideox_i2v,
         lambda: prompts(32, tokens=16, height=16, width=16, num_frames=9, image=picture()),
     ),
-    Family("framepack", framepack, lambda: prompts(16, height=32, width=32, num_frames=5, image=still())),
+    Family(
+        "framepack", framepack, lambda: hunyuan_arguments(8, image=picture(), latent_window_size=2)
+    ),
 )
