@@ -31,8 +31,10 @@ class Module:
                     self._sites += adapters.resolve(block, path)
                 for path in blocks.bypass:
                     self._bypassed += adapters.resolve(block, path)
-        self._recorders = [OutputsRecorder(owner._modules[name]) for owner, name in self._sites]
-        self._givers = [Given(owner._modules[name]) for owner, name in self._sites]
+        self._recorders = [
+            OutputsRecorder(owner.get_submodule(name)) for owner, name in self._sites
+        ]
+        self._givers = [Given(owner.get_submodule(name)) for owner, name in self._sites]
         self._per_step = per_step(transformer, adapter)
         self._recording: list[Swap] = [
             *self._per_step,
@@ -41,11 +43,11 @@ class Module:
         self._skipping: list[Swap] = [
             *self._per_step,
             *((*at, g) for at, g in zip(self._sites, self._givers, strict=True)),
-            *((owner, name, Nothing(owner._modules[name])) for owner, name in self._bypassed),
+            *((owner, name, Nothing(owner.get_submodule(name))) for owner, name in self._bypassed),
         ]
 
     def skipped(self) -> list[nn.Module]:
-        return [owner._modules[name] for owner, name in (*self._sites, *self._bypassed)]
+        return [owner.get_submodule(name) for owner, name in (*self._sites, *self._bypassed)]
 
     def full(self, call: Call, memo: Memo) -> tuple[Any, Feature]:
         try:

@@ -19,7 +19,7 @@ def without_blocks(transformer: nn.Module, adapter: Adapter) -> list[Swap]:
     ]
     for path in adapter.conditioning:
         swaps += [
-            (owner, name, PassThrough(owner._modules[name]))
+            (owner, name, PassThrough(owner.get_submodule(name)))
             for owner, name in adapters.resolve(transformer, path)
         ]
     return swaps
@@ -27,7 +27,7 @@ def without_blocks(transformer: nn.Module, adapter: Adapter) -> list[Swap]:
 
 def per_step(transformer: nn.Module, adapter: Adapter) -> list[Swap]:
     return [
-        (owner, name, Remembered(owner._modules[name], path))
+        (owner, name, Remembered(owner.get_submodule(name), path))
         for path in adapter.per_step
         for owner, name in adapters.resolve(transformer, path)
     ]
@@ -47,8 +47,8 @@ class Head:
 
     def __init__(self, transformer: nn.Module, path: str) -> None:
         found = adapters.resolve(transformer, path)
-        self._probes = [HeadProbe(owner._modules[name]) for owner, name in found]
-        self._adders = [HeadWithResidual(owner._modules[name]) for owner, name in found]
+        self._probes = [HeadProbe(owner.get_submodule(name)) for owner, name in found]
+        self._adders = [HeadWithResidual(owner.get_submodule(name)) for owner, name in found]
         self.probing: list[Swap] = [(*at, p) for at, p in zip(found, self._probes, strict=True)]
         self.adding: list[Swap] = [(*at, a) for at, a in zip(found, self._adders, strict=True)]
 

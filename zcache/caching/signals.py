@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def first_norm(
-    block: nn.Module, hidden: Tensor, head: tuple[Any, ...], call: Mapping[str, Any]
+    block: Any, hidden: Tensor, head: tuple[Any, ...], call: Mapping[str, Any]
 ) -> Tensor:
     """Image tokens through the first block's adaptive norm: normalised, scaled, shifted."""
     return block.norm1(hidden, emb=head[0])[0]
 
 
 def first_norm_hunyuan(
-    block: nn.Module, hidden: Tensor, head: tuple[Any, ...], call: Mapping[str, Any]
+    block: Any, hidden: Tensor, head: tuple[Any, ...], call: Mapping[str, Any]
 ) -> Tensor:
     """As `first_norm`. In image-to-video the given frame's modulation never changes; it is left out
     by letting the other frames' stand for it."""
@@ -26,7 +26,7 @@ def first_norm_hunyuan(
 
 
 def first_norm_dit(
-    block: nn.Module, hidden: Tensor, head: tuple[Any, ...], call: Mapping[str, Any]
+    block: Any, hidden: Tensor, head: tuple[Any, ...], call: Mapping[str, Any]
 ) -> Tensor:
     """DiT's norm embeds timestep and label itself."""
     return block.norm1(hidden, call["timestep"], call["class_labels"], hidden_dtype=hidden.dtype)[0]

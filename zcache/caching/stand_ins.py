@@ -91,7 +91,7 @@ class Given(StandIn):
 class HeadWithResidual(StandIn):
     """The head on hidden states to which the whole block stack's residual is added."""
 
-    residual: Tensor | None = None
+    residual: Any = None
 
     def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         return self.original(hidden + self.residual, *args, **kwargs)
