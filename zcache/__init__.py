@@ -14,7 +14,8 @@ A step is an index that counts up from 0, the noisiest; timesteps belong to the 
 """
 
 from .caching import adapters
-from .caching.enable import ZCache, disable, enable, enabled
+from .caching.enable import disable, enable, enabled
+from .caching.handle import ZCache
 from .caching.report import Report
 from .errors import (
     AlreadyEnabledError,

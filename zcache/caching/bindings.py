@@ -7,9 +7,8 @@ call it at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -28,8 +27,8 @@ Call = Callable[[], Any]  # runs the denoiser with the arguments of one call
 class Binding(Protocol):
     """One granularity on one denoiser.
 
-    `ignores_arguments`: a cached pass does not call it. `skipped()`: the modules that run in a full
-    pass and in no cached one."""
+    `ignores_arguments`: a cached pass does not call it. `skipped()`: the modules that no cached pass may
+    run."""
 
     ignores_arguments: bool
 
@@ -40,34 +39,6 @@ class Binding(Protocol):
 
     def cached(self, call: Call, feature: Feature, like: Any, memo: Memo) -> Any:
         """Run from a feature. `like` is an output of the same call, for its container type."""
-
-
-@dataclass
-class Executions:
-    """How often which modules ran."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts.values())
-
-
-@contextmanager
-def executions(binding: Binding) -> Iterator[Executions]:
-    """Count, by class, how often modules run that no cached pass of this binding may run."""
-    seen = Executions()
-
-    def note(module: nn.Module, *_: Any) -> None:
-        name = type(module).__name__
-        seen.counts[name] = seen.counts.get(name, 0) + 1
-
-    hooks = [module.register_forward_pre_hook(note) for module in binding.skipped()]
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def inner(denoiser: nn.Module) -> nn.Module:
@@ -102,7 +73,7 @@ def bind(granularity: str, denoiser: nn.Module) -> Binding:
 
 
 class Output:
-    """The tensors the denoiser returned."""
+    """The tensors the denoiser returned; copies, since a pipeline may write into what it is given."""
 
     ignores_arguments = True
 
@@ -111,11 +82,11 @@ class Output:
 
     def full(self, call: Call, memo: Memo) -> tuple[Any, Feature]:
         output = call()
-        feature = tuple(leaves(output))
+        feature = tuple(leaf.clone() for leaf in leaves(output))
         return output, feature or None
 
     def cached(self, call: Call, feature: Feature, like: Any, memo: Memo) -> Any:
-        return rebuild(like, feature)
+        return rebuild(like, tuple(leaf.clone() for leaf in feature))
 
 
 class Signal:

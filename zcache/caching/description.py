@@ -47,6 +47,7 @@ class Adapter:
             blocks, which costs one cached pass per full step.
         conditioning: modules between the inputs and the blocks whose result nothing but the blocks
             uses, not even its width.
+        kept: lists of modules that run in every pass (projections of the text).
         per_step: modules that see the timestep and the prompt, never the latent's values, and whose
             result nobody edits in place. May be None in a model.
         signal: TeaCache's signal from (first block, embedded hidden states, the head's other
@@ -63,6 +64,7 @@ class Adapter:
     other_heads: tuple[str, ...] = ()
     joined: bool = False
     conditioning: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     per_step: tuple[str, ...] = ()
     signal: Signal | None = None
     constant_guidance: bool = False

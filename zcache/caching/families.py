@@ -45,7 +45,9 @@ FLUX = {
         (_DOUBLE, _SINGLE), conditioning=("context_embedder", "pos_embed")
     ),
     "BriaFiboTransformer2DModel": Adapter(
-        (_DOUBLE, _SINGLE), conditioning=("context_embedder", "pos_embed")
+        (_DOUBLE, _SINGLE),
+        conditioning=("context_embedder", "pos_embed"),
+        kept=("caption_projection",),
     ),
     "OvisImageTransformer2DModel": Adapter(
         (Blocks("transformer_blocks"), Blocks("single_transformer_blocks")),
@@ -275,6 +277,7 @@ JOINED = {
         ),
         head="final_layer",
         conditioning=("pe_embedder",),
+        kept=("caption_projection",),
         per_step=("t_embedder", "p_embedder"),
     ),
     "MotifVideoTransformer3DModel": Adapter(

@@ -84,3 +84,8 @@ def _rebuild(like: Any, tensors: Iterator[Tensor]) -> Any:
     if isinstance(like, tuple | list):
         return type(like)(_rebuild(value, tensors) for value in like)
     return like
+
+
+def version(tensor: Tensor) -> int | None:
+    """Counts the writes into a tensor; None where that is not known (inference mode)."""
+    return None if tensor.is_inference() else tensor._version

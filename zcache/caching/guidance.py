@@ -6,6 +6,7 @@ from one observed step."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,51 @@ class Combination:
         return total.to(model_output.dtype)
 
 
+def rounding(dtype: torch.dtype) -> float:
+    """The misfit that rounding alone leaves."""
+    return 1e-4 if dtype in (torch.float32, torch.float64) else 2e-2
+
+
+def explain(
+    known: Sequence[Combination | None], outputs: Sequence[Outputs], model_outputs: Sequence[Tensor]
+) -> list[bool]:
+    """Whether each known combination gives its model_output as well as where it was found. Waits for
+    the device once, and only where outputs were added up."""
+    fits, tried = [False] * len(known), {}
+    for index, (combination, old, model_output) in enumerate(
+        zip(known, outputs, model_outputs, strict=True)
+    ):
+        if combination is not None and combination.leaf is not None:
+            call, leaf = combination.leaf
+            fits[index] = old[call][leaf] is model_output
+        elif combination is not None:
+            tried[index] = _misfit(combination.factors, old, model_output)
+    if tried:
+        for index, misfit in zip(tried, torch.stack(list(tried.values())).tolist(), strict=True):
+            limit = 2 * known[index].misfit + rounding(model_outputs[index].dtype)
+            fits[index] = misfit <= limit
+    return fits
+
+
+def _misfit(factors: Sequence[float], outputs: Outputs, model_output: Tensor) -> Tensor:
+    """The relative distance of the sum to model_output, as a tensor that nobody has waited for."""
+    terms = list(_terms(outputs, model_output))
+    if len(terms) != len(factors):
+        return model_output.new_tensor(float("inf"), dtype=torch.float32)
+    picked = _picked(model_output)
+    target = model_output.flatten()[picked].float()
+    total = sum(
+        term.flatten()[picked].float() * factor for term, factor in zip(terms, factors, strict=True)
+    )
+    return (total - target).norm() / target.norm().clamp_min(1e-30)
+
+
+def _picked(like: Tensor) -> Tensor:
+    """At most SAMPLES places, spread evenly."""
+    count = like.numel()
+    return torch.linspace(0, count - 1, min(count, SAMPLES), device=like.device).long()
+
+
 def solve(outputs: Outputs, model_output: Tensor) -> Combination | None:
     """Find the combination; None if no output has a shape that could enter it.
 
@@ -62,10 +108,11 @@ def solve(outputs: Outputs, model_output: Tensor) -> Combination | None:
     terms = list(_terms(outputs, model_output))
     if not terms:
         return None
-    count = model_output.numel()
-    picked = torch.linspace(0, count - 1, min(count, SAMPLES), device=model_output.device).long()
+    picked = _picked(model_output)
     matrix = torch.stack([term.flatten()[picked].double().cpu() for term in terms], dim=1)
     target = model_output.flatten()[picked].double().cpu()
+    if not (torch.isfinite(matrix).all() and torch.isfinite(target).all()):
+        return Combination(misfit=math.inf)
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     kept = s > 1e-6 * s[0]
     factors = vh[kept].T @ ((u[:, kept].T @ target) / s[kept])

@@ -1,4 +1,4 @@
-"""Put a handler in front of a method of ONE instance, without touching the instance.
+"""Put handlers in front of a method of ONE instance, without touching the instance.
 
 Python looks dunder methods such as `__call__` up on the class, and accelerate, group offload and
 torch.compile all live behind `__call__` or on `forward`. So the class gets a dispatcher that is
@@ -11,54 +11,114 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 Handler = Callable[..., Any]
+Notice = Callable[[Any], None]  # told of an instance that is not armed
+
+
+class _Front:
+    """What stands in front of one method of one class."""
+
+    def __init__(self) -> None:
+        self.handlers: weakref.WeakKeyDictionary[object, tuple[Handler, ...]]
+        self.handlers = weakref.WeakKeyDictionary()
+        self.locks: weakref.WeakKeyDictionary[object, Any] = weakref.WeakKeyDictionary()
+        self.notices: tuple[Notice, ...] = ()
+
 
 _lock = threading.Lock()
-_armed: dict[tuple[type, str], weakref.WeakKeyDictionary[object, Handler]] = {}
+_fronts: dict[tuple[type, str], _Front] = {}
 
 
 def arm(instance: object, method: str, handler: Handler) -> None:
-    """From now on `instance.method(*args)` calls `handler(original, *args)`; it is bound."""
-    cls = type(instance)
+    """From now on `instance.method(*args)` calls `handler(original, *args)`; `original` is bound.
+
+    Of several handlers the one armed last is called first, with the next as its original."""
     with _lock:
-        if (cls, method) not in _armed:
-            _armed[cls, method] = weakref.WeakKeyDictionary()
-            _install(cls, method)
-        _armed[cls, method][instance] = handler
+        front = _front(type(instance), method)
+        front.handlers[instance] = (*front.handlers.get(instance, ()), handler)
+        front.locks.setdefault(instance, threading.RLock())
 
 
-def disarm(instance: object, method: str) -> None:
-    """The exact inverse of `arm`."""
-    cls = type(instance)
+def disarm(instance: object, method: str, handler: Handler | None = None) -> None:
+    """The exact inverse of `arm`: take `handler` away, or the one armed last."""
+    key = (type(instance), method)
     with _lock:
-        handlers = _armed[cls, method]
-        del handlers[instance]
-        if not handlers:
-            del _armed[cls, method]
-            _uninstall(cls, method)
+        kept = list(_fronts[key].handlers.pop(instance))
+        kept.pop() if handler is None else kept.remove(handler)
+        if kept:
+            _fronts[key].handlers[instance] = tuple(kept)
+        else:
+            del _fronts[key].locks[instance]
+        _leave(key)
+
+
+def lock(instance: object, method: str) -> AbstractContextManager[Any]:
+    """One lock for all who stand in front of `instance.method`; inert where nobody does."""
+    front = _fronts.get((type(instance), method))
+    found = front.locks.get(instance) if front is not None else None
+    return found if found is not None else nullcontext()
+
+
+def watch(cls: type, method: str, notice: Notice) -> None:
+    """Call `notice(instance)` whenever `method` of an instance of `cls` that is not armed is called."""
+    with _lock:
+        front = _front(cls, method)
+        front.notices = (*front.notices, notice)
+
+
+def unwatch(cls: type, method: str, notice: Notice) -> None:
+    """The exact inverse of `watch`."""
+    with _lock:
+        front = _fronts[cls, method]
+        front.notices = tuple(other for other in front.notices if other != notice)
+        _leave((cls, method))
+
+
+def handlers(instance: object, method: str) -> tuple[Handler, ...]:
+    """The handlers in front of `instance.method`, first armed first."""
+    front = _fronts.get((type(instance), method))
+    return front.handlers.get(instance, ()) if front is not None else ()
 
 
 def is_armed(instance: object, method: str) -> bool:
     """Whether a handler stands in front of `instance.method`."""
-    handlers = _armed.get((type(instance), method))
-    return handlers is not None and instance in handlers
+    return bool(handlers(instance, method))
 
 
-def _install(cls: type, method: str) -> None:
+def _front(cls: type, method: str) -> _Front:
+    if (cls, method) not in _fronts:
+        _fronts[cls, method] = _Front()
+        _install(cls, method, _fronts[cls, method])
+    return _fronts[cls, method]
+
+
+def _leave(key: tuple[type, str]) -> None:
+    front = _fronts[key]
+    if not front.handlers and not front.notices:
+        del _fronts[key]
+        _uninstall(*key)
+
+
+def _install(cls: type, method: str, front: _Front) -> None:
     own = cls.__dict__.get(method)
-    handlers = _armed[cls, method]
 
     @functools.wraps(getattr(cls, method))
     def dispatch(self: Any, *args: Any, **kwargs: Any) -> Any:
-        bound = (
+        call = (
             own.__get__(self, type(self)) if own is not None else getattr(super(cls, self), method)
         )
-        handler = handlers.get(self)
-        if handler is None or type(self) is not cls:
-            return bound(*args, **kwargs)
-        return handler(bound, *args, **kwargs)
+        if type(self) is not cls:
+            return call(*args, **kwargs)
+        found = front.handlers.get(self, ())
+        for handler in found:
+            call = functools.partial(handler, call)
+        if not found:
+            for notice in front.notices:
+                notice(self)
+        return call(*args, **kwargs)
 
     dispatch.__zcache_own__ = own  # type: ignore[attr-defined]
     setattr(cls, method, dispatch)

@@ -34,7 +34,13 @@ def per_step(transformer: nn.Module, adapter: Adapter) -> list[Swap]:
 
 
 def all_blocks(transformer: nn.Module, adapter: Adapter) -> list[nn.Module]:
-    return [block for b in adapter.blocks for block in getattr(transformer, b.name)]
+    """Every element of a list of modules, those of the described blocks and any that is forgotten."""
+    return [
+        block
+        for name, blocks in transformer.named_children()
+        if isinstance(blocks, nn.ModuleList) and name not in adapter.kept
+        for block in blocks
+    ]
 
 
 def first_block(transformer: nn.Module, adapter: Adapter) -> tuple[nn.Module, str, nn.Module]:

@@ -7,6 +7,8 @@ correction at the anchor."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,118 +16,132 @@ from torch import Tensor
 
 from ..method.schedule import Kind, Pass
 from ..method.weights import weight_at
-from . import adapters, guidance, scheduler
-from .arguments import copied, locate, put
-from .bindings import inner
-from .features import leaves
+from . import guidance, intercept, scheduler
+from .arguments import copied, put
+from .features import leaves, version
 from .guidance import Combination
-from .state import Branch, Original, RunState, Visit
+from .state import Branch, RunState, Visit
+
+StepAgain = Callable[[Visit, Tensor, Tensor], Any]  # visit, model output, latent
+SAME = 1e-4  # relative distance at which two steps are called alike
 
 
 class CannotReflectError(Exception):
     """Why a window is left as it was forecast."""
 
 
-def reflect(run: RunState, step: Original, stop: Visit) -> Any | None:
-    """Replay the open window and take the step at `stop`; None if the window must stay."""
+def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
+    """Replay the open window and take the step at `stop`; None if the window must stay.
+
+    Args:
+        step: takes a visit's step again, with another model output at another latent.
+        stop: the newer anchor's step, not taken yet.
+    """
+    visits = [*run.window, stop]
     try:
-        check_window(run, stop)
+        check_window(run, visits)
+        combinations = combine(run, visits)
+        check_steps_repeat(run, step)
     except CannotReflectError as reason:
         run.log.fall_back(f"a window was not reflected: {reason}")
         return None
-    weight = run.weight
     scheduler.restore(run.scheduler, run.scheduler_state)
-    sample = run.window[0].sample
-    for visit, following in zip(run.window, [*run.window[1:], stop], strict=True):
-        w = weight_at(weight, visit.step, run.start, stop.step)
+    sample = visits[0].sample
+    for visit, following, combination in zip(visits, visits[1:], combinations, strict=False):
+        w = weight_at(run.weight, visit.step, run.start, stop.step)
         run.announce(Pass(visit.step, Kind.REFLECT, w), run.plan.num_steps)
-        model_output = evaluate(run, visit, sample, w)
-        result = step(model_output, visit.timestep, sample, *visit.args, **visit.kwargs)
+        model_output = evaluate(run, visit, sample, w, combination)
+        result = step(visit, model_output, sample)
         sample = carry_edit(
             scheduler.previous_sample(result).to(visit.sample.dtype), visit, following
         )
     sample = relaxed(run, sample, stop)
     run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.plan.num_steps)
-    model_output = evaluate(run, stop, sample, 1.0)
-    return step(model_output, stop.timestep, sample, *stop.args, **stop.kwargs)
+    return step(stop, evaluate(run, stop, sample, 1.0, combinations[-1]), sample)
 
 
-def check_window(run: RunState, stop: Visit) -> None:
-    """Raise CannotReflectError unless every step of the window can be taken again."""
-    for visit in [*run.window, stop]:
-        if scheduler.is_stochastic(run.scheduler, visit.kwargs):
-            raise CannotReflectError("its steps draw noise")
+def check_window(run: RunState, visits: Sequence[Visit]) -> None:
+    """Raise CannotReflectError unless every step of the window can be evaluated at another latent."""
+    stop = visits[-1]
+    for visit in visits:
         for branch in visit.branches:
             anchors = run.anchors.get(branch.key)
             if anchors is None or anchors.newest != stop.step or run.start not in anchors.steps:
                 raise CannotReflectError("a denoiser call has no anchor at both of its ends")
             if visit is not stop and not branch.from_cache:
                 raise CannotReflectError("a denoiser call was computed in full inside it")
-        combination(run, visit)
-        if visit.branches and not _ignores_latent(visit):
-            places(run, visit)
-    for visit, following in zip(run.window, [*run.window[1:], stop], strict=True):
-        if visit.returned.shape != following.sample.shape:
+            if not branch.denoiser.binding.ignores_arguments and not run.places.get(branch.key):
+                raise CannotReflectError("the latent was not found in the denoiser's arguments")
+        written = (visit.model_output, *(leaf for b in visit.branches for leaf in b.leaves))
+        if visit.versions != tuple(version(tensor) for tensor in written):
+            raise CannotReflectError("the pipeline writes into the denoiser's output")
+    for visit, following in pairwise(visits):
+        if visit.returned is None or visit.returned.shape != following.sample.shape:
             raise CannotReflectError("the pipeline changed the latent's shape between two steps")
 
 
-def evaluate(run: RunState, visit: Visit, sample: Tensor, weight: float) -> Tensor:
+def check_steps_repeat(run: RunState, step: StepAgain) -> None:
+    """Raise CannotReflectError unless a step that is taken again gives what it gave; once per run."""
+    if run.step_repeats:
+        return
+    visit, now = run.window[0], scheduler.snapshot(run.scheduler)
+    scheduler.restore(run.scheduler, run.scheduler_state)
+    try:
+        again = scheduler.previous_sample(step(visit, visit.model_output, visit.sample))
+    finally:
+        scheduler.restore(run.scheduler, now)
+    off = (again.double() - visit.returned.double()).norm()
+    if not bool(off <= SAME * visit.returned.double().norm()):
+        reason = f"{type(run.scheduler).__name__} does not give the same step twice"
+        run.cannot_go_back(reason)
+        raise CannotReflectError(reason)
+    run.step_repeats = True
+
+
+def combine(run: RunState, visits: Sequence[Visit]) -> list[Combination]:
+    """How each step's outputs made its model_output. What held before is tried first; all tries of a
+    window wait for the device once."""
+    outputs = [[branch.leaves for branch in visit.branches] for visit in visits]
+    keys = [tuple(branch.key for branch in visit.branches) for visit in visits]
+    known = [run.combinations.get(key) for key in keys]
+    fits = guidance.explain(known, outputs, [visit.model_output for visit in visits])
+    found = []
+    for visit, key, old, fit, before in zip(visits, keys, outputs, fits, known, strict=True):
+        combination = before if fit else guidance.solve(old, visit.model_output)
+        run.combinations[key] = combination
+        if combination is None:
+            raise CannotReflectError("the denoiser's outputs do not have the scheduler's shape")
+        if not combination.is_linear:
+            raise CannotReflectError(
+                f"guidance is not linear in the denoiser's outputs (misfit {combination.misfit:.0%})"
+            )
+        if combination.misfit > guidance.rounding(visit.model_output.dtype):
+            run.log.fall_back(
+                f"guidance is not quite linear in the denoiser's outputs (misfit {combination.misfit:.1%}): "
+                "reflected to first order"
+            )
+        found.append(combination)
+    return found
+
+
+def evaluate(
+    run: RunState, visit: Visit, sample: Tensor, weight: float, combination: Combination
+) -> Tensor:
     """The model_output of a step at another latent, from blended features only."""
     old = [branch.leaves for branch in visit.branches]
     new = [list(leaves(_again(run, visit, branch, sample, weight))) for branch in visit.branches]
-    return combination(run, visit).apply(visit.model_output, old, new)
+    return combination.apply(visit.model_output, old, new)
 
 
 def _again(run: RunState, visit: Visit, branch: Branch, sample: Tensor, weight: float) -> Any:
     anchors = run.anchors[branch.key]
     feature = anchors.reflect(visit.step, weight)
-    arguments = copied(branch.arguments)
-    if not _ignores_latent(visit):
-        arguments = put(arguments, run.known["place", branch.key], sample)
+    arguments = put(copied(branch.arguments), run.places.get(branch.key, ()), sample)
     args, kwargs = arguments
-    return branch.denoiser.binding.cached(
-        lambda: branch.original(*args, **kwargs), feature, anchors.output, branch.memo
-    )
-
-
-def _ignores_latent(visit: Visit) -> bool:
-    """At output granularity a cached pass does not call the denoiser."""
-    return all(branch.denoiser.binding.ignores_arguments for branch in visit.branches)
-
-
-def places(run: RunState, visit: Visit) -> None:
-    """Find the sample in the arguments of every call of a step, once per run and call."""
-    for branch in visit.branches:
-        if ("place", branch.key) in run.known:
-            continue
-        found = locate(branch.arguments, visit.sample)
-        if not found:
-            raise CannotReflectError("the latent was not found in the denoiser's arguments")
-        run.known["place", branch.key] = found
-
-
-def combination(run: RunState, visit: Visit) -> Combination:
-    """How the calls' outputs make the model_output; found once per run if it is constant."""
-    key = ("guidance", tuple(branch.key for branch in visit.branches))
-    if not _constant_guidance(visit):
-        key = (*key, visit.step)
-    if key not in run.known:
-        run.known[key] = guidance.solve(
-            [branch.leaves for branch in visit.branches], visit.model_output
+    with intercept.lock(branch.denoiser.module, "__call__"):
+        return branch.denoiser.binding.cached(
+            lambda: branch.original(*args, **kwargs), feature, anchors.output, branch.memo
         )
-    found = run.known[key]
-    if found is None:
-        raise CannotReflectError("the denoiser's outputs do not have the scheduler's shape")
-    if not found.is_linear:
-        raise CannotReflectError(
-            f"guidance is not linear in the denoiser's outputs (misfit {found.misfit:.0%})"
-        )
-    return found
-
-
-def _constant_guidance(visit: Visit) -> bool:
-    found = [adapters.find(inner(branch.denoiser.module)) for branch in visit.branches]
-    return all(adapter is not None and adapter.constant_guidance for adapter in found)
 
 
 def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:

@@ -111,7 +111,7 @@ class Log:
 
     def hold(self, held: list[torch.Tensor]) -> None:
         """Note which tensors the cache holds now."""
-        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
+        storages = dict(_storage(tensor) for tensor in held)
         self.cache_bytes = max(self.cache_bytes, sum(storages.values()))
 
     def report(self) -> Report:
@@ -140,3 +140,12 @@ class Log:
             ),
             finished=self.finished,
         )
+
+
+def _storage(tensor: torch.Tensor) -> tuple[int, int]:
+    """What tells a tensor's memory from others', and its bytes. Wrappers, such as a collective that is
+    still under way, have no memory of their own to point to."""
+    if type(tensor) is not torch.Tensor:
+        return id(tensor), tensor.numel() * tensor.element_size()
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.nbytes()

@@ -7,20 +7,29 @@ anchor closes their window; then `reflection` goes back over them, inside that a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..method.schedule import Kind, Pass
 from ..method.teacache import COEFFICIENTS, IDENTITY, Accumulator
-from . import reflection
+from . import noise, reflection, self_check
 from .anchors import Anchors
-from .arguments import copied
-from .bindings import Binding, Denoiser, Signal
-from .features import leaves, tensors
+from .arguments import copied, locate, put
+from .bindings import Denoiser, Signal
+from .features import leaves, version
 from .scheduler import noise_levels, position, previous_sample, snapshot
 from .stand_ins import Memo
 from .state import Branch, Key, Original, RunState, Visit
+
+MOST_CALLS = 16  # of the denoiser in one step
+
+
+def shapes(arguments: Any) -> tuple[Any, ...]:
+    """The shapes of all tensors of a call's arguments."""
+    return tuple(tensor.shape for tensor in leaves(arguments))
 
 
 class Run(RunState):
@@ -30,13 +39,20 @@ class Run(RunState):
         self, denoiser: Denoiser, original: Original, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """One denoiser call: cached where anchors allow it, else in full."""
+        if len(self.branches) >= MOST_CALLS:
+            self.log.fall_back(
+                f"{MOST_CALLS} denoiser calls came without a step of the pipeline's scheduler, which takes its "
+                "steps elsewhere; everything was computed in full"
+            )
+            self.close()
+            return original(*args, **kwargs)
         arguments = (copied(args), copied(kwargs))
-        if not self.branches:
-            self._begin_step(denoiser, original, arguments)
         key = (id(denoiser.module), len(self.branches))
-        anchors = self.anchors.get(key)
-        cached = self.kind is Kind.FORECAST and anchors is not None and anchors.newest == self.start
-        device = next((tensor.device for tensor in tensors((args, kwargs))), torch.device("cpu"))
+        fits = key in self.anchors and self.shapes[key] == shapes(arguments)
+        if not self.branches:
+            self._begin_step(denoiser.signal, original, arguments, fits)
+        cached = self.kind is Kind.FORECAST and fits
+        device = next((tensor.device for tensor in leaves(arguments)), torch.device("cpu"))
         memo: Memo = {}
 
         def run_original() -> Any:
@@ -44,35 +60,63 @@ class Run(RunState):
 
         with self.log.stopwatch.measure((Kind.FORECAST if cached else Kind.FULL).word, device):
             if cached:
+                anchors = self.anchors[key]
                 feature = anchors.forecast(self.step)
                 output = denoiser.binding.cached(run_original, feature, anchors.output, memo)
             else:
-                output = self._compute(key, denoiser.binding, run_original, memo)
+                output = self._compute(key, denoiser, run_original, memo, arguments)
         self.branches.append(
             Branch(key, denoiser, original, arguments, list(leaves(output)), cached, memo)
         )
         return output
 
     def _compute(
-        self, key: Key, binding: Binding, run_original: Callable[[], Any], memo: Memo
+        self,
+        key: Key,
+        denoiser: Denoiser,
+        run_original: Callable[[], Any],
+        memo: Memo,
+        arguments: Any,
     ) -> Any:
-        output, feature = binding.full(run_original, memo)
+        output, feature = denoiser.binding.full(run_original, memo)
         self.log.full_computations += 1
         if self.kind is Kind.FORECAST:
-            self.log.fall_back(
-                "a denoiser call without anchors was computed in full at a cached step"
-            )
-        elif feature is None:
+            self.log.fall_back("a denoiser call that began inside a window was computed in full")
+        if not self.caches or self.in_full:
+            return output
+        if feature is None:
+            self._give_up("a full step gave no feature to cache (its blocks were skipped)")
+            return output
+        if key not in self.shapes:
+            fault = self_check.fault(denoiser, run_original, feature, output, memo)
+            if fault:
+                self._give_up(fault)
+                return output
+        if self.shapes.get(key) != (seen := shapes(arguments)):
             self.anchors.pop(key, None)
-            self.log.fall_back("a full step gave no feature to cache (its blocks were skipped)")
-        else:
-            if key not in self.anchors:
-                self.anchors[key] = Anchors(self.base, self.config.order, self.gate)
-            self.anchors[key].add(self.step, feature, output)
+            self.places.pop(key, None)
+            self.shapes[key] = seen
+        if key not in self.anchors:
+            self.anchors[key] = Anchors(self.base, self.config.order, self.gate)
+        self.anchors[key].add(self.step, feature, output)
         return output
 
-    def _begin_step(self, denoiser: Denoiser, original: Original, arguments: Any) -> None:
-        self.kind = self._decide(denoiser.signal, original, arguments)
+    def _give_up(self, reason: str) -> None:
+        """Compute the rest of the run in full."""
+        self.in_full, self.anchors = True, {}
+        self.log.fall_back(f"everything was computed in full: {reason}")
+
+    def _begin_step(
+        self, signal: Signal | None, original: Original, arguments: Any, fits: bool
+    ) -> None:
+        self.kind = self._decide(signal, original, arguments)
+        if self.kind is Kind.FORECAST and not fits:
+            self.kind = Kind.FULL
+            if self.accumulator is not None:
+                self.accumulator.restart()
+            self.log.fall_back(
+                f"step {self.step} was computed in full: the batch, the shape or the transformer changed there"
+            )
         self.announce(Pass(self.step, self.kind), self._num_steps())
 
     def _num_steps(self) -> int:
@@ -83,6 +127,8 @@ class Run(RunState):
         return len(self.scheduler.timesteps) - begin
 
     def _decide(self, signal: Signal | None, original: Original, arguments: Any) -> Kind:
+        if self.in_full:
+            return Kind.FULL
         if self.config.adaptive and signal is not None:
             return self._decide_adaptively(signal, original, arguments)
         if self.plan is None or self.step in self.plan.full_steps:
@@ -115,6 +161,8 @@ class Run(RunState):
         """The scheduler's `step`, at the end of every step of the run."""
         model_output, timestep, sample, *args = visit_args
         visit = Visit(self.step, model_output, timestep, sample, tuple(args), kwargs, self.branches)
+        if self.config.reflect and self.caches and not self.never_back:
+            self._remember(visit)
         take = self._take_cached if self.kind is Kind.FORECAST else self._take_full
         result = take(step, visit)
         if self.plan is None:
@@ -122,11 +170,47 @@ class Run(RunState):
         self._tick()
         return result
 
+    def _remember(self, visit: Visit) -> None:
+        """Find the latent in the calls' arguments, and keep what may be written over."""
+        for branch in visit.branches:
+            if branch.denoiser.binding.ignores_arguments:
+                continue
+            if branch.key not in self.places:
+                self.places[branch.key] = locate(branch.arguments, visit.sample)
+        visit.sample = self._copy(visit.sample)
+        for branch in visit.branches:
+            places = self.places.get(branch.key, ())
+            branch.arguments = put(branch.arguments, places, visit.sample)
+        outputs = (leaf for branch in visit.branches for leaf in branch.leaves)
+        visit.versions = tuple(version(tensor) for tensor in (visit.model_output, *outputs))
+
+    def _copy(self, latent: Tensor) -> Tensor:
+        """A copy of the latent; that of the last step where nobody has touched it since."""
+        if self.last_latent is not None:
+            returned, seen, copy = self.last_latent
+            if latent is returned and seen is not None and version(latent) == seen:
+                return copy
+        return latent.clone()
+
+    def _step(self, step: Original, visit: Visit) -> Any:
+        """The scheduler's own step, watched: what it drew, and a copy of what it returned."""
+        remembers = self.config.reflect and not self.never_back
+        before = None
+        if remembers and self.kind is Kind.FORECAST:
+            before = noise.states(noise.generators(visit.kwargs, visit.sample.device))
+        result = step(visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs)
+        if remembers:
+            if before is not None and noise.moved(before):
+                visit.noise = before
+            returned = previous_sample(result)
+            visit.returned = returned.clone()
+            self.last_latent = (returned, version(returned), visit.returned)
+        return result
+
     def _take_cached(self, step: Original, visit: Visit) -> Any:
         if not self.window:
             self.scheduler_state = snapshot(self.scheduler)
-        result = step(visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs)
-        visit.returned = previous_sample(result)
+        result = self._step(step, visit)
         self.window.append(visit)
         return result
 
@@ -134,33 +218,37 @@ class Run(RunState):
         for key in [key for key, anchors in self.anchors.items() if anchors.newest != self.step]:
             del self.anchors[key]
         self.log.hold(self.held())
-        if not self.window:
-            result = step(
-                visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs
-            )
-        else:
+        result = None
+        if self.window:
             wanted = self.config.reflection.applies(
-                self.step, self.windows_closed, self.plan.num_steps
+                self.step, self.windows_closed, self._num_steps()
             )
             self.windows_closed += 1
-            with self.log.stopwatch.measure(Kind.REFLECT.word, visit.sample.device):
-                result = reflection.reflect(self, step, visit) if wanted else None
-            if result is None:
-                result = step(
-                    visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs
-                )
+            if wanted and not self.never_back:
+                with self.log.stopwatch.measure(Kind.REFLECT.word, visit.sample.device):
+                    result = reflection.reflect(self, partial(self._step_again, step), visit)
+        if result is None:
+            result = self._step(step, visit)
         self.window = []
         self.start = self.step
+        return result
+
+    def _step_again(
+        self, step: Original, visit: Visit, model_output: Tensor, sample: Tensor
+    ) -> Any:
+        """A visit's step with another model output, at another latent, with the noise it drew."""
+        with noise.drawn_again(visit.noise):
+            result = step(model_output, visit.timestep, sample, *visit.args, **visit.kwargs)
+        if visit.step == self.step:
+            returned = previous_sample(result)
+            self.last_latent = (returned, version(returned), returned.clone())
         return result
 
     def _make_plan(self, timestep: Any) -> None:
         """After one step the scheduler knows where it began: image-to-image in the middle."""
         begin = position(self.scheduler, timestep)
         num_steps = len(self.scheduler.timesteps) - begin
-        config = self.config
-        if begin:
-            config = config.replace(interval=min(config.interval, num_steps))
-        self.plan = config.plan(num_steps)
+        self.plan = self._fit(num_steps)
         self.log.num_steps = num_steps
         lead = next(
             (i for i, step in enumerate(self.plan.full_steps) if i != step),

@@ -1,4 +1,4 @@
-"""What zcache needs of a scheduler: its small state, its noise levels, whether it can go back."""
+"""What zcache needs of a scheduler: its small state, its place in the schedule, its noise levels."""
 
 from __future__ import annotations
 
@@ -11,36 +11,10 @@ from ..errors import UnsupportedPipelineError
 
 State = dict[str, Any]
 
-# Schedulers that draw new noise at every step, by class name: another visit of a step would draw
-# another noise.
-STOCHASTIC = frozenset(
-    {
-        "DDPMScheduler",
-        "DDPMParallelScheduler",
-        "DDPMWuerstchenScheduler",
-        "DPMSolverSDEScheduler",
-        "CosineDPMSolverMultistepScheduler",
-        "EulerAncestralDiscreteScheduler",
-        "FlowMatchLCMScheduler",
-        "KDPM2AncestralDiscreteScheduler",
-        "LCMScheduler",
-        "RePaintScheduler",
-        "SASolverScheduler",
-        "ScoreSdeVeScheduler",
-        "TCDScheduler",
-        "UnCLIPScheduler",
-        "VQDiffusionScheduler",
-    }
-)
-# Arguments of `step` that make a deterministic scheduler draw noise when they are not zero.
-_NOISE_ARGUMENTS = ("eta", "s_churn")
 
-
-def check(scheduler: Any, reflect: bool) -> None:
-    """Raise UnsupportedPipelineError if this scheduler cannot be followed, or not be taken back.
-
-    Refused are `step` methods other than (model_output, timestep, sample, …), schedulers that call
-    the model more than once per step, and, with reflection, schedulers that draw noise."""
+def check(scheduler: Any) -> None:
+    """Raise UnsupportedPipelineError if this scheduler cannot be followed: its `step` takes other than
+    (model_output, timestep, sample, …), or it calls the model more than once per step."""
     name = type(scheduler).__name__
     step = getattr(scheduler, "step", None)
     if step is None or not hasattr(scheduler, "set_timesteps"):
@@ -59,23 +33,6 @@ def check(scheduler: Any, reflect: bool) -> None:
             f"{name} is of order {order} and calls the model more than once per step; use a scheduler of order 1, "
             "for example FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler or DDIMScheduler"
         )
-    if reflect and is_stochastic(scheduler, {}):
-        raise UnsupportedPipelineError(
-            f"{name} draws new noise at every step, so reflection cannot go back over one; "
-            "use a deterministic scheduler (DDIM with eta 0, a flow-match Euler or UniPC), or reflect=False"
-        )
-
-
-def is_stochastic(scheduler: Any, step_kwargs: dict[str, Any]) -> bool:
-    """Whether a step with these arguments draws noise."""
-    config = getattr(scheduler, "config", {})
-    return (
-        type(scheduler).__name__ in STOCHASTIC
-        or bool(config.get("stochastic_sampling", False))
-        or str(config.get("algorithm_type", "")).startswith("sde")
-        or any(step_kwargs.get(name) for name in _NOISE_ARGUMENTS)
-        or step_kwargs.get("variance_noise") is not None
-    )
 
 
 def snapshot(scheduler: Any) -> State:

@@ -14,12 +14,15 @@ from ..method.schedule import Kind, Pass
 from ..method.teacache import Accumulator
 from .anchors import Anchors
 from .bindings import Denoiser
+from .guidance import Combination
+from .noise import States
 from .report import Log
 from .scheduler import State as SchedulerState
 from .stand_ins import Memo
 
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
+Shapes = tuple[Any, ...]
 
 
 @dataclass
@@ -37,7 +40,8 @@ class Branch:
 
 @dataclass
 class Visit:
-    """A cached step as it was first taken."""
+    """A step as it was first taken. `sample` and `returned` are copies: pipelines and callbacks may write
+    into the latent. `noise`: where the random generators stood, if the step drew from them."""
 
     step: int
     model_output: Tensor
@@ -47,6 +51,8 @@ class Visit:
     kwargs: dict[str, Any]
     branches: list[Branch]
     returned: Tensor | None = None
+    noise: States | None = None
+    versions: tuple[int | None, ...] = ()
 
 
 @dataclass
@@ -62,6 +68,7 @@ class RunState:
     step: int = 0
     kind: Kind | None = None
     anchors: dict[Key, Anchors] = field(default_factory=dict)
+    shapes: dict[Key, Shapes] = field(default_factory=dict)  # of the arguments at the newest anchor
     branches: list[Branch] = field(default_factory=list)
     window: list[Visit] = field(default_factory=list)
     scheduler_state: SchedulerState = field(default_factory=dict)
@@ -69,15 +76,44 @@ class RunState:
     windows_closed: int = 0
     done: bool = False
     gate: int = 0
-    known: dict[Any, Any] = field(default_factory=dict)
+    places: dict[Key, Any] = field(default_factory=dict)  # of the latent in a call's arguments
+    combinations: dict[tuple[Key, ...], Combination | None] = field(default_factory=dict)
     accumulator: Accumulator | None = None
     last_signal: Tensor | None = None
+    last_latent: tuple[Tensor, int | None, Tensor] | None = None  # returned, its version, its copy
+    in_full: bool = False  # nothing can be cached
+    never_back: str = ""  # why no window can be gone back over
+    step_repeats: bool = False  # the scheduler was seen to take a step again, alike
 
     def __post_init__(self) -> None:
         self.base = bases.resolve(self.config.base)
         self.weight = weights.resolve(self.config.weight)
-        # An interval above the steps is refused here, before the denoiser is called.
-        self.config.plan(len(self.scheduler.timesteps))
+        # A full step that does not fit is refused here, before the denoiser is called.
+        self._fit(len(self.scheduler.timesteps))
+
+    def _fit(self, num_steps: int) -> Plan:
+        """The plan for so many steps; an interval above them falls to what fits."""
+        config = self.config
+        if config.full_steps is None and config.interval > num_steps:
+            self.log.fall_back(
+                f"interval {config.interval} is above the {num_steps} sampling steps; {num_steps} was taken"
+            )
+            config = config.replace(interval=num_steps)
+        return config.plan(num_steps)
+
+    @property
+    def caches(self) -> bool:
+        """Whether any step of the run may be cached."""
+        full_steps = self.config.full_steps
+        if full_steps is not None:
+            return len(full_steps) < len(self.scheduler.timesteps)
+        return self.config.interval > 1
+
+    def cannot_go_back(self, reason: str) -> None:
+        """From now on no window is reflected."""
+        if self.config.reflect and not self.never_back:
+            self.log.fall_back(f"nothing was reflected: {reason}")
+        self.never_back = self.never_back or reason
 
     def announce(self, p: Pass, num_steps: int) -> None:
         """Log a pass and tell whoever listens."""
@@ -88,13 +124,15 @@ class RunState:
     def close(self) -> None:
         """Let go of every tensor; the log stays."""
         self.done = True
-        self.anchors, self.window, self.branches = {}, [], []
-        self.scheduler_state, self.known, self.last_signal = {}, {}, None
+        self.anchors, self.shapes, self.window, self.branches = {}, {}, [], []
+        self.scheduler_state, self.places, self.combinations = {}, {}, {}
+        self.last_signal = self.last_latent = None
 
     def held(self) -> list[Tensor]:
         """Every tensor that the run keeps at this moment."""
         held = [tensor for anchors in self.anchors.values() for tensor in anchors.tensors()]
         for visit in self.window:
             held += [visit.sample, visit.model_output]
+            held += [] if visit.returned is None else [visit.returned]
             held += [leaf for branch in visit.branches for leaf in branch.leaves]
         return held

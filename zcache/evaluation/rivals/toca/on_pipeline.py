@@ -11,7 +11,7 @@ from torch import nn
 
 from ....caching import adapters, intercept, scheduler
 from ....caching.bindings import inner
-from ....caching.enable import find_denoisers, refuse_other_caches
+from ....caching.pipeline import find_denoisers, refuse_other_caches
 from ....caching.report import Report
 from ....errors import UnsupportedPipelineError
 from . import rules
@@ -78,7 +78,7 @@ class TokenCache:
 
     def __init__(self, pipe: Any, settings: Settings) -> None:
         denoisers = find_denoisers(pipe)
-        scheduler.check(pipe.scheduler, reflect=False)
+        scheduler.check(pipe.scheduler)
         refuse_other_caches(pipe, denoisers)
         self._pipe, self._scheduler, self._settings = pipe, pipe.scheduler, settings
         self._known = [(denoiser, *_described(inner(denoiser))) for denoiser in denoisers]

@@ -1,0 +1,234 @@
+"""The cache on one pipeline: what it stands in front of, and which calls belong to a run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from torch import nn
+
+from ..errors import UnsupportedPipelineError
+from ..method.config import ZCacheConfig
+from . import intercept
+from .bindings import Denoiser, Signal, bind
+from .pipeline import find_denoisers, other_schedulers, refuse_other_caches
+from .report import Log, Report
+from .run import Run
+from .scheduler import check
+from .scope import Scope
+
+logger = logging.getLogger(__name__)
+
+handles: weakref.WeakKeyDictionary[Any, ZCache] = weakref.WeakKeyDictionary()
+
+
+class ZCache:
+    """The cache on one pipeline, as `enable` returns it.
+
+    Attributes:
+        config: its settings.
+        on_pass: called as on_pass(step, kind, num_steps) when a pass begins, kind being `full`,
+            `forecast` or `reflect`; for progress displays. An exception raised in it ends the run,
+            and the next run is clean.
+    """
+
+    def __init__(self, pipe: Any, config: ZCacheConfig) -> None:
+        self.config = config
+        self.on_pass: Callable[[int, str, int], None] | None = None
+        self._pipe = weakref.ref(pipe)
+        self._scheduler = pipe.scheduler
+        self._denoisers = self._bound(pipe)
+        self._handler = _weakly(self._on_pipeline)
+        self._armed: list[tuple[Any, str, intercept.Handler]] = []
+        self._scope: Scope | None = None
+        self._entering = threading.Lock()
+        self._run: Run | None = None
+        self._log = Log()
+
+    def report(self) -> Report:
+        """What the last run did (or the current one so far). Waits for the device."""
+        return self._log.report()
+
+    def disable(self) -> None:
+        """Take this cache off its pipeline."""
+        pipe = self._pipe()
+        if pipe is not None and handles.pop(pipe, None) is not None:
+            self.detach()
+
+    @contextmanager
+    def sampling(self) -> Iterator[None]:
+        """For loops of your own: what is called inside, in this thread, belongs to one run, as inside
+        a call of the pipeline. Within a call of the pipeline, or of another thread, it is inert."""
+        with self._entering:
+            scope = self._scope
+            mine = scope is None
+            if mine:
+                self._scope = Scope()
+        if not mine:
+            with scope.suspended() if scope.is_own_thread else nullcontext():
+                yield
+            return
+        self._run, self._log = None, Log()
+        try:
+            self._refit()
+            yield
+        finally:
+            self._leave()
+
+    def attach(self) -> None:
+        """Stand in front of the pipeline, its scheduler and its denoisers."""
+        intercept.arm(self._pipe(), "__call__", self._handler)
+        self._arm_parts()
+
+    def detach(self) -> None:
+        """The exact inverse of `attach`, also in the middle of a run."""
+        pipe = self._pipe()
+        if pipe is not None:
+            intercept.disarm(pipe, "__call__", self._handler)
+        self._disarm_parts()
+        if self._run is not None:
+            self._run.close()
+
+    def _bound(self, pipe: Any) -> list[Denoiser]:
+        config = self.config
+        return [
+            Denoiser(d, bind(config.granularity, d), Signal(d) if config.adaptive else None)
+            for d in find_denoisers(pipe)
+        ]
+
+    def _arm(self, instance: Any, method: str, own: Callable[..., Any], *first: Any) -> None:
+        handler = _weakly(own, *first)
+        intercept.arm(instance, method, handler)
+        self._armed.append((instance, method, handler))
+
+    def _arm_parts(self) -> None:
+        self._arm(self._scheduler, "set_timesteps", self._on_set_timesteps)
+        self._arm(self._scheduler, "step", self._on_step)
+        for other in other_schedulers(self._pipe()):
+            self._arm(other, "step", self._on_other_step)
+        for index, denoiser in enumerate(self._denoisers):
+            self._arm(denoiser.module, "__call__", self._on_call, index)
+
+    def _disarm_parts(self) -> None:
+        for instance, method, handler in self._armed:
+            intercept.disarm(instance, method, handler)
+        self._armed = []
+
+    def _refit(self) -> None:
+        """Follow the pipeline where its scheduler or a transformer was replaced since `enable`."""
+        pipe = self._pipe()
+        modules = [d.module for d in self._denoisers]
+        if pipe.scheduler is self._scheduler and _found(pipe) == modules:
+            return
+        self._disarm_parts()
+        self._scheduler, self._denoisers = pipe.scheduler, []
+        try:
+            check(pipe.scheduler)
+            refuse_other_caches(pipe, find_denoisers(pipe), sharing=True)
+            self._denoisers = self._bound(pipe)
+        except UnsupportedPipelineError as error:
+            self._log.fall_back(
+                f"the pipeline was changed after enable, so everything was computed in full: {error}"
+            )
+            logger.warning("zcache computes everything in full: %s", error)
+            return
+        self._arm_parts()
+
+    def _leave(self) -> None:
+        """The call is over, however it ended: nothing of its run stays but the log."""
+        run, self._run, self._scope = self._run, None, None
+        if run is not None:
+            run.close()
+        if not self._log.passes and self._denoisers:
+            self._log.fall_back("no denoiser call was seen between two steps of the scheduler")
+
+    def _is_current(self) -> bool:
+        return self._scope is not None and self._scope.is_current
+
+    def _on_pipeline(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with self.sampling():
+            scope = self._scope
+            if scope is None or not scope.is_current:
+                return original(*args, **kwargs)
+            cls = type(self._scheduler)
+            intercept.watch(cls, "step", self._on_copied_step)
+            try:
+                with scope.around_callbacks(kwargs) as arguments:
+                    return original(*args, **arguments)
+            finally:
+                intercept.unwatch(cls, "step", self._on_copied_step)
+
+    def _on_set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = original(*args, **kwargs)
+        if self._is_current() and self._denoisers:
+            if self._run is not None:
+                self._run.close()
+            log = Log()
+            self._run = Run(self.config, self._scheduler, self._announce, log)
+            if not self._log.passes:
+                self._log = log
+        return result
+
+    def _on_step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        run = self._run
+        if not self._is_current() or run is None or run.done:
+            return original(*args, **kwargs)
+        if run.kind is None:
+            run.cannot_go_back("the pipeline calls the scheduler more than once for each pass")
+            return original(*args, **kwargs)
+        named = {
+            name: kwargs.pop(name)
+            for name in ("model_output", "timestep", "sample")
+            if name in kwargs
+        }
+        return run.take_step(original, (*args, *named.values()), kwargs)
+
+    def _on_other_step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._on_copied_step(None)
+        return original(*args, **kwargs)
+
+    def _on_copied_step(self, scheduler: Any) -> None:
+        """A scheduler that is not the pipeline's own takes a step: another latent beside ours."""
+        if self._is_current() and self._run is not None and not self._run.done:
+            self._run.cannot_go_back("a second scheduler carries a latent of its own")
+
+    def _on_call(self, index: int, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        denoiser = self._denoisers[index]
+        with intercept.lock(denoiser.module, "__call__"):
+            run = self._run
+            if not self._is_current() or run is None or run.done:
+                return original(*args, **kwargs)
+            if self._log is not run.log:
+                self._log = run.log
+            return run.call(denoiser, original, args, kwargs)
+
+    def _announce(self, step: int, kind: str, num_steps: int) -> None:
+        if self.on_pass is not None and self._scope is not None:
+            with self._scope.suspended():
+                self.on_pass(step, kind, num_steps)
+
+
+def _found(pipe: Any) -> list[nn.Module]:
+    try:
+        return find_denoisers(pipe)
+    except UnsupportedPipelineError:
+        return []
+
+
+def _weakly(method: Callable[..., Any], *first: Any) -> intercept.Handler:
+    """A handler that does not keep its owner alive: a pipeline that is dropped takes its cache
+    along."""
+    reference = weakref.WeakMethod(method)
+
+    def handle(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        alive = reference()
+        if alive is None:
+            return original(*args, **kwargs)
+        return alive(*first, original, *args, **kwargs)
+
+    handle.shares = True  # type: ignore[attr-defined]
+    return handle

@@ -1,0 +1,74 @@
+"""The length of one pipeline call: what belongs to its run, and what only happens while it lasts."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from . import intercept
+
+
+class Scope:
+    """One pipeline call in one thread. Calls from other threads, and from the user's callbacks, are not
+    the pipeline's own."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self._suspended = 0
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what is called now is called by the pipeline itself."""
+        return self._thread == threading.get_ident() and not self._suspended
+
+    @property
+    def is_own_thread(self) -> bool:
+        return self._thread == threading.get_ident()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """While this lasts, nothing belongs to the run."""
+        self._suspended += 1
+        try:
+            yield
+        finally:
+            self._suspended -= 1
+
+    @contextmanager
+    def around_callbacks(self, arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The call's arguments, with this scope suspended inside each of its callbacks.
+
+        diffusers' callback objects keep their class, which pipelines ask for; plain callables are
+        wrapped."""
+        with ExitStack() as stack:
+            wrapped = dict(arguments)
+            for name, value in arguments.items():
+                if not name.startswith("callback") or not callable(value):
+                    continue
+                if hasattr(value, "tensor_inputs"):
+                    stack.enter_context(_armed(value, self._call_suspended))
+                else:
+                    wrapped[name] = self._wrapped(value)
+            yield wrapped
+
+    def _call_suspended(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if not self.is_own_thread:
+            return original(*args, **kwargs)
+        with self.suspended():
+            return original(*args, **kwargs)
+
+    def _wrapped(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        wrapped = functools.partial(self._call_suspended, callback)
+        return functools.update_wrapper(wrapped, callback)
+
+
+@contextmanager
+def _armed(instance: object, handler: intercept.Handler) -> Iterator[None]:
+    intercept.arm(instance, "__call__", handler)
+    try:
+        yield
+    finally:
+        intercept.disarm(instance, "__call__", handler)
