@@ -26,14 +26,15 @@ __all__ = ["STEPS", "TEXT", "Family", "assembled", "flow", "flow_scheduler", "no
 class Family:
     """A pipeline, its arguments, and what is known to stand in reflection's way.
 
-    `unreflected`: words of the reason in the report, where windows must be left as forecast.
+    `partly`: at one granularity or another something is left undone or done in full, and the report
+    says what and why.
     `silent`: wrong as of now and not reported so; kept out of the battery, shown in the table.
     """
 
     name: str
     build: Callable[[], Any]
     arguments: Callable[[], dict[str, Any]]
-    unreflected: str = ""
+    partly: bool = False
     silent: bool = False
 
     def granularities(self, pipe: Any) -> tuple[str, ...]:

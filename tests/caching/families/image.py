@@ -363,7 +363,7 @@ FAMILIES = (
         lambda: qwen(zero_cond_t=True),
         lambda: qwen_arguments(true_cfg_scale=1.0),
     ),
-    Family("qwen-image-true-cfg", qwen, qwen_arguments, silent=True),
+    Family("qwen-image-true-cfg", qwen, qwen_arguments),
     Family("flux2", flux2, flux2_arguments),
     Family(
         "flux2-klein",
@@ -371,12 +371,12 @@ FAMILIES = (
         lambda: flux2_arguments(guided=True),
     ),
     Family("chroma", chroma, chroma_arguments),
-    Family("z-image", z_image, z_image_arguments, unreflected="do not have the scheduler's shape"),
+    Family("z-image", z_image, z_image_arguments, partly=True),
     Family(
         "z-image-turbo",
         z_image,
         lambda: z_image_arguments(guidance_scale=0.0),
-        unreflected="do not have the scheduler's shape",
+        partly=True,
     ),
     Family("bria", bria, lambda: prompts(32, guidance_scale=4.0, **SIZE)),
     Family(
@@ -392,12 +392,11 @@ FAMILIES = (
         "longcat-image-renormed",
         longcat,
         lambda: prompts(32, enable_prompt_rewrite=False, **SIZE),
-        silent=True,
     ),
     Family(
         "auraflow", aura_flow, lambda: prompts(32, "prompt_attention_mask", height=64, width=64)
     ),
-    Family("lumina2", lumina2, lumina2_arguments, unreflected="guidance is not linear"),
+    Family("lumina2", lumina2, lumina2_arguments, partly=True),
     Family("lumina2-plain", lumina2, lambda: lumina2_arguments(cfg_normalization=False)),
     Family("hidream", hidream, hidream_arguments),
     Family("hidream-wide", hidream, lambda: hidream_arguments(height=32, width=64)),

@@ -256,7 +256,7 @@ FAMILIES = (
     Family("hunyuan-video-1.5", lambda: hunyuan15(6.0), lambda: hunyuan15_arguments(8)),
     Family("wan", wan, wan_arguments),
     Family("wan-flow-euler", lambda: wan(flow()), wan_arguments),
-    Family("wan-2.2", wan22, wan_arguments, unreflected="no anchor at both of its ends"),
+    Family("wan-2.2", wan22, wan_arguments, partly=True),
     Family("wan-2.2-5b", wan_5b, wan_arguments),
     Family(
         "wan-i2v",
@@ -274,10 +274,10 @@ FAMILIES = (
         "ltx-i2v",
         lambda: ltx(d.LTXImageToVideoPipeline),
         lambda: ltx_arguments(image=still()),
-        unreflected="do not have the scheduler's shape",
+        partly=True,
     ),
     Family("mochi", mochi, mochi_arguments),
-    Family("allegro", allegro, allegro_arguments, unreflected="the latent was not found"),
+    Family("allegro", allegro, allegro_arguments, partly=True),
     Family("latte", latte, latte_arguments),
     Family("sana-video", sana_video, sana_video_arguments),
     Family(
