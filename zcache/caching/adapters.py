@@ -1,6 +1,7 @@
 """The registry of described transformers.
 
-To add one: one entry in `families` (or one `register` call), one row in tests/caching/families.
+To add one: one entry in `families_image` or `families_video` (or one `register` call), one row in
+tests/caching/families.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from torch import nn
 
 from ..errors import UnsupportedPipelineError
 from .description import Adapter, Blocks, Signal
-from .families import FAMILIES
+from .families_image import IMAGE
+from .families_video import VIDEO
 
 __all__ = ["Adapter", "Blocks", "Signal", "check", "find", "names", "register", "resolve"]
 
-_adapters: dict[str, Adapter] = dict(FAMILIES)
+_adapters: dict[str, Adapter] = {**IMAGE, **VIDEO}
 
 
 def register(transformer_class: str, adapter: Adapter) -> None:

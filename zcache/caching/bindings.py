@@ -18,8 +18,9 @@ from . import adapters
 from .features import Feature, leaves, rebuild
 from .layers import Module
 from .parts import Head, first_block, without_blocks
+from .signals import Embedding
 from .stack import Stack
-from .stand_ins import Memo, swapped
+from .stand_ins import Memo, OutputRecorder, swapped
 
 Call = Callable[[], Any]  # runs the denoiser with the arguments of one call
 
@@ -99,13 +100,18 @@ class Signal:
             raise UnsupportedPipelineError(
                 f"base 'teacache' has no signal for {type(transformer).__name__}; use base 'taylorseer' or 'fora'"
             )
-        # Coefficients are fitted to a task, too: text-to-video's are not image-to-video's.
-        task = getattr(transformer.config, "image_condition_type", None)
-        self.model = type(transformer).__name__ + (f" ({task})" if task else "")
-        self._measure = adapter.signal
+        # Coefficients are fitted to a size and a task, too: text-to-video's are not image-to-video's.
+        variant = adapter.variant(transformer.config) if adapter.variant is not None else ""
+        self.model = type(transformer).__name__ + (f" ({variant})" if variant else "")
+        self._signal = adapter.signal
         self._block = first_block(transformer, adapter)[2]
         self._head = Head(transformer, adapter.head)
         self._skipping = [*without_blocks(transformer, adapter), *self._head.probing]
+        self._embedding: Any = None
+        if isinstance(adapter.signal, Embedding):
+            ((owner, name),) = adapters.resolve(transformer, adapter.signal.path)
+            self._embedding = OutputRecorder(owner.get_submodule(name))
+            self._skipping.append((owner, name, self._embedding))
 
     def __call__(self, call: Call, kwargs: dict[str, Any]) -> Tensor:
         """The signal for the latent of this call."""
@@ -113,9 +119,13 @@ class Signal:
             with swapped(self._skipping):
                 call()
             hidden, *head = self._head.taken()
-            return self._measure(self._block, hidden, tuple(head), kwargs)
+            if isinstance(self._signal, Embedding):
+                return self._signal.measure(self._block, hidden, self._embedding.seen)
+            return self._signal(self._block, hidden, tuple(head), kwargs)
         finally:
             self._head.taken()
+            if self._embedding is not None:
+                self._embedding.seen = None
 
 
 @dataclass(frozen=True)

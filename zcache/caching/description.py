@@ -1,6 +1,6 @@
 """How a transformer is described: where its features live, and what its pipelines do with its output.
 
-A model is described by a little data, never copied; `families` holds the entries."""
+A model is described by a little data, never copied; `families_image` and `families_video` hold the entries."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-Signal = Callable[[nn.Module, Tensor, tuple[Any, ...], Mapping[str, Any]], Tensor]
+from .signals import Embedding
+
+Signal = Callable[[Any, Tensor, tuple[Any, ...], Mapping[str, Any]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ class Adapter:
         per_step: modules that see the timestep and the prompt, never the latent's values, and whose
             result nobody edits in place. May be None in a model.
         signal: TeaCache's signal from (first block, embedded hidden states, the head's other
-            arguments, the call's keyword arguments); None where nothing is published and nothing
-            fits.
+            arguments, the call's keyword arguments), or the embedding that is it; None where
+            nothing is published and nothing fits.
+        variant: which of the models that share the class, from its config; '' where it matters not.
         constant_guidance: whether its pipelines combine the calls of a step with factors that
             cannot change along a run, not by a callback either.
         guidance: what its pipelines do between the calls and the scheduler, for the reader.
@@ -66,7 +69,8 @@ class Adapter:
     conditioning: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     per_step: tuple[str, ...] = ()
-    signal: Signal | None = None
+    signal: Signal | Embedding | None = None
+    variant: Callable[[Any], str] | None = None
     constant_guidance: bool = False
     guidance: str = "classifier-free"
     no_module: str = ""
@@ -76,3 +80,10 @@ class Adapter:
         """What can be cached of it."""
         described = any(blocks.features for blocks in self.blocks)
         return ("output", "stack", "module") if described else ("output", "stack")
+
+
+# What many families share.
+DOUBLE = Blocks("transformer_blocks", ("attn", "ff", "ff_context"))
+SINGLE = Blocks("single_transformer_blocks", ("proj_out",), bypass=("attn", "proj_mlp", "act_mlp"))
+CROSS = Blocks("transformer_blocks", ("attn1", "attn2", "ff"))
+EMBEDDED = "embedded; classifier-free with a constant scale if asked for"
