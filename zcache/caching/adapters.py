@@ -15,7 +15,17 @@ from .description import Adapter, Blocks, Signal
 from .families_image import IMAGE
 from .families_video import VIDEO
 
-__all__ = ["Adapter", "Blocks", "Signal", "check", "find", "names", "register", "resolve"]
+__all__ = [
+    "Adapter",
+    "Blocks",
+    "Signal",
+    "check",
+    "described",
+    "find",
+    "names",
+    "register",
+    "resolve",
+]
 
 _adapters: dict[str, Adapter] = {**IMAGE, **VIDEO}
 
@@ -28,6 +38,11 @@ def register(transformer_class: str, adapter: Adapter) -> None:
 def names() -> tuple[str, ...]:
     """The transformer classes that are described."""
     return tuple(_adapters)
+
+
+def described(transformer_class: str) -> Adapter:
+    """The description of a class, by name. Raises KeyError if there is none."""
+    return _adapters[transformer_class]
 
 
 def find(transformer: nn.Module) -> Adapter | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import pytest
+
+from zcache.caching import adapters
 
 from .everything import BY_NAME, FAMILIES, pipeline
 from .judge import LIMIT, Judgement, judge
@@ -71,3 +74,9 @@ def test_every_window_is_reflected_or_the_reason_reported(name: str, granularity
 def test_the_goal_of_coverage_is_met() -> None:
     assert sum(granularity == "output" for _, granularity in PAIRS) >= 40
     assert sum(granularity == "stack" for _, granularity in PAIRS) >= 25
+
+
+def test_the_coverage_page_has_every_family_and_every_described_class() -> None:
+    page = (Path(__file__).parents[3] / "examples/coverage/README.md").read_text(encoding="utf-8")
+    for name in (*BY_NAME, *adapters.names()):
+        assert f"\n| {name} |" in page, "run examples/coverage.py"

@@ -114,5 +114,5 @@ def test_models_of_one_class_are_told_apart(variant: Any, values: dict, word: st
 def test_every_model_with_coefficients_has_a_signal_and_thresholds() -> None:
     assert set(COEFFICIENTS) == set(THRESHOLDS)
     described = {name.split(" ")[0] for name in COEFFICIENTS}
-    assert all(adapters._adapters[name].signal is not None for name in described)
+    assert all(adapters.described(name).signal is not None for name in described)
     assert all(len(values) == 5 for values in COEFFICIENTS.values())
