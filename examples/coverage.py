@@ -2,13 +2,12 @@
 
     python examples/coverage.py --out examples/coverage
 
-Tiny random pipelines of the real classes on the CPU, about a minute. Writes <out>/README.md and
-<out>/coverage.json; needs the repository's tests beside it."""
+Tiny random pipelines of the real classes on the CPU, about a minute. Writes <out>/README.md; needs the
+repository's tests beside it."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -141,9 +140,6 @@ def main() -> None:
         print(f"{family.name}: {rows[-1]['verdicts']}", flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "README.md").write_text(page(rows), encoding="utf-8")
-    (arguments.out / "coverage.json").write_text(
-        json.dumps(rows, indent=1) + "\n", encoding="utf-8"
-    )
     if not all(r["sound"] for r in rows):
         sys.exit("a basic law fails: " + ", ".join(r["family"] for r in rows if not r["sound"]))
 

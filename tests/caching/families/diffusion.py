@@ -14,7 +14,7 @@ SMALL = {"height": 32, "width": 32}
 UNBINNED = {"use_resolution_binning": False}
 
 
-def pixart(pipeline: type = d.PixArtSigmaPipeline) -> Any:
+def pixart(pipeline: type = d.PixArtSigmaPipeline, scheduler: Any = None) -> Any:
     transformer = made(
         d.PixArtTransformer2DModel,
         sample_size=8,
@@ -28,7 +28,12 @@ def pixart(pipeline: type = d.PixArtSigmaPipeline) -> Any:
         cross_attention_dim=24,
         use_additional_conditions=False,
     )
-    return assembled(pipeline, transformer, d.DDIMScheduler(clip_sample=False), vae=tiny_vae(4))
+    scheduler = scheduler or d.DDIMScheduler(clip_sample=False)
+    return assembled(pipeline, transformer, scheduler, vae=tiny_vae(4))
+
+
+def pixart_with(scheduler: type, **config: Any) -> Any:
+    return lambda: pixart(scheduler=scheduler(**config))
 
 
 def pixart_arguments() -> dict[str, Any]:
@@ -156,6 +161,16 @@ FAMILIES = (
     Family("dit", dit, lambda: dit_arguments(8)),
     Family("pixart-alpha", lambda: pixart(d.PixArtAlphaPipeline), pixart_arguments),
     Family("pixart-sigma", pixart, pixart_arguments),
+    Family("pixart-dpm++", pixart_with(d.DPMSolverMultistepScheduler), pixart_arguments),
+    Family(
+        "pixart-sde-dpm++",
+        pixart_with(d.DPMSolverMultistepScheduler, algorithm_type="sde-dpmsolver++"),
+        pixart_arguments,
+    ),
+    Family("pixart-ddpm", pixart_with(d.DDPMScheduler, clip_sample=False), pixart_arguments),
+    Family(
+        "pixart-lcm", pixart_with(d.LCMScheduler, original_inference_steps=50), pixart_arguments
+    ),
     Family("sana", sana, sana_arguments),
     Family("hunyuan-dit", hunyuan_dit, hunyuan_dit_arguments),
     Family("cogview3-plus", cogview3, lambda: prompts(32, height=16, width=16)),

@@ -212,6 +212,12 @@ FAMILIES = (
     Family("sd3", lambda: sd3(dual=()), sd3_arguments),
     Family("sd3.5", sd3, sd3_arguments),
     Family(
+        "sd3-skip-layer",
+        sd3,
+        lambda: sd3_arguments(skip_guidance_layers=[1], skip_layer_guidance_stop=0.6),
+        partly=True,
+    ),
+    Family(
         "sd3-img2img",
         lambda: sd3(d.StableDiffusion3Img2ImgPipeline),
         lambda: sd3_arguments(image=torch.rand(1, 3, 8, 8, generator=seeded(5)), strength=0.9),

@@ -171,7 +171,7 @@ def hidream_arguments(**more: Any) -> dict[str, Any]:
     return {**arguments, **SIZE, **more}
 
 
-def hunyuan_image() -> Any:
+def hunyuan_image(guider: Any = None) -> Any:
     transformer = made(
         d.HunyuanImageTransformer2DModel,
         in_channels=4,
@@ -187,7 +187,10 @@ def hunyuan_image() -> Any:
         rope_axes_dim=(4, 4),
     )
     return assembled(
-        d.HunyuanImagePipeline, transformer, flow(7.0), guider=d.ClassifierFreeGuidance(4.0)
+        d.HunyuanImagePipeline,
+        transformer,
+        flow(7.0),
+        guider=guider or d.ClassifierFreeGuidance(4.0),
     )
 
 
@@ -226,4 +229,10 @@ FAMILIES = (
     Family("hidream", hidream, hidream_arguments),
     Family("hidream-wide", hidream, lambda: hidream_arguments(height=32, width=64)),
     Family("hunyuan-image", hunyuan_image, hunyuan_image_arguments),
+    Family(
+        "hunyuan-image-projected",
+        lambda: hunyuan_image(d.AdaptiveProjectedMixGuidance(enabled=True)),
+        hunyuan_image_arguments,
+        partly=True,
+    ),
 )

@@ -97,6 +97,7 @@ def judge(family: Family, pipe: Any, granularity: str) -> Judgement:
     recorder = Recorder(pipe, granularity)
     with zcache.enabled(pipe, config) as handle:
         handle.on_pass = recorder.on_pass
+        recorder.ordinal = lambda: len(handle._run.branches)
         with recorder.listening():
             first = family.run(pipe)
         report = handle.report()

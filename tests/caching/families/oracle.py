@@ -96,7 +96,7 @@ class Recorder:
         self.step = 0
         self.values: dict[Place, Any] = {}
         self.owner: dict[Place, int] = {}
-        self._ordinal: dict[int, int] = {}
+        self.ordinal: Callable[[], int] = lambda: 0  # of the call that is being made
         self._later: list[Callable[[], None]] = []
         self._parts = [Parts(transformer) for transformer in denoisers(pipe)]
 
@@ -138,8 +138,7 @@ class Recorder:
             yield
 
     def _keep(self, index: int, value: Any) -> Place:
-        place = (self.step, self._ordinal.get(self.step, 0))
-        self._ordinal[self.step] = place[1] + 1
+        place = (self.step, self.ordinal())
         self.values[place], self.owner[place] = value, index
         return place
 
@@ -241,13 +240,14 @@ def blended(recorder: Recorder, kinds: tuple[str, ...]) -> dict[Place, Any]:
 
 
 def _past(recorder: Recorder, full: list[int], start: int, ordinal: int) -> list[tuple[int, Any]]:
-    """The two newest anchors of a call up to `start`, unbroken, of one denoiser."""
-    anchors: list[tuple[int, Any]] = []
-    for step in [s for s in full if s <= start][-2:]:
-        if recorder.owner.get((step, ordinal)) != recorder.owner[start, ordinal]:
-            anchors = []
-            continue
-        anchors.append((step, recorder.values[step, ordinal]))
+    """The two newest anchors of a call up to `start`: of one denoiser, and missing at no full step."""
+    owner = recorder.owner[start, ordinal]
+    anchors = [(start, recorder.values[start, ordinal])]
+    for step in range(start - 1, -1, -1):
+        if recorder.owner.get((step, ordinal)) == owner:
+            return [(step, recorder.values[step, ordinal]), *anchors]
+        if step in full or (step, ordinal) in recorder.owner:
+            break
     return anchors
 
 
