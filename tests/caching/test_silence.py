@@ -358,7 +358,7 @@ def test_a_forgotten_list_of_blocks_is_noticed_before_anything_is_cached(
 def test_an_embedding_that_is_taken_for_constant_is_noticed(
     forgetful: Callable[[Adapter], Any],
 ) -> None:
-    """`x_embedder` passed through: the residual would be added to another thing."""
+    """The modulation from time and text passed through: a cached pass cannot run at all."""
     right = adapters.find(flux_transformer())
     wrong = Adapter(
         right.blocks, conditioning=(*right.conditioning, "time_text_embed"), per_step=()

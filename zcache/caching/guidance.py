@@ -61,7 +61,9 @@ def explain(
 ) -> list[bool]:
     """Whether each known combination gives its model_output as well as where it was found. Waits for
     the device once, and only where outputs were added up."""
-    fits, tried = [False] * len(known), {}
+    fits = [False] * len(known)
+    tried: dict[int, Tensor] = {}
+    limits: dict[int, float] = {}
     for index, (combination, old, model_output) in enumerate(
         zip(known, outputs, model_outputs, strict=True)
     ):
@@ -70,10 +72,10 @@ def explain(
             fits[index] = old[call][leaf] is model_output
         elif combination is not None:
             tried[index] = _misfit(combination.factors, old, model_output)
+            limits[index] = 2 * combination.misfit + rounding(model_output.dtype)
     if tried:
         for index, misfit in zip(tried, torch.stack(list(tried.values())).tolist(), strict=True):
-            limit = 2 * known[index].misfit + rounding(model_outputs[index].dtype)
-            fits[index] = misfit <= limit
+            fits[index] = misfit <= limits[index]
     return fits
 
 

@@ -53,6 +53,11 @@ class ZCache:
         """What the last run did (or the current one so far). Waits for the device."""
         return self._log.report()
 
+    @property
+    def trying(self) -> bool:
+        """Whether the scheduler's step that is being taken is only a trial, whose result is not used."""
+        return self._run is not None and self._run.trying
+
     def disable(self) -> None:
         """Take this cache off its pipeline."""
         pipe = self._pipe()
@@ -65,10 +70,9 @@ class ZCache:
         a call of the pipeline. Within a call of the pipeline, or of another thread, it is inert."""
         with self._entering:
             scope = self._scope
-            mine = scope is None
-            if mine:
+            if scope is None:
                 self._scope = Scope()
-        if not mine:
+        if scope is not None:
             with scope.suspended() if scope.is_own_thread else nullcontext():
                 yield
             return
@@ -121,6 +125,8 @@ class ZCache:
     def _refit(self) -> None:
         """Follow the pipeline where its scheduler or a transformer was replaced since `enable`."""
         pipe = self._pipe()
+        if pipe is None:
+            return
         modules = [d.module for d in self._denoisers]
         if pipe.scheduler is self._scheduler and _found(pipe) == modules:
             return

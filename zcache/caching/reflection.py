@@ -49,14 +49,14 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
     sample = visits[0].sample
     for visit, following, combination in zip(visits, visits[1:], combinations, strict=False):
         w = weight_at(run.weight, visit.step, run.start, stop.step)
-        run.announce(Pass(visit.step, Kind.REFLECT, w), run.plan.num_steps)
+        run.announce(Pass(visit.step, Kind.REFLECT, w), run.num_steps)
         model_output = evaluate(run, visit, sample, w, combination)
         result = step(visit, model_output, sample)
         sample = carry_edit(
             scheduler.previous_sample(result).to(visit.sample.dtype), visit, following
         )
     sample = relaxed(run, sample, stop)
-    run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.plan.num_steps)
+    run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.num_steps)
     return step(stop, evaluate(run, stop, sample, 1.0, combinations[-1]), sample)
 
 
@@ -76,7 +76,7 @@ def check_window(run: RunState, visits: Sequence[Visit]) -> None:
         if visit.versions != tuple(version(tensor) for tensor in written):
             raise CannotReflectError("the pipeline writes into the denoiser's output")
     for visit, following in pairwise(visits):
-        if visit.returned is None or visit.returned.shape != following.sample.shape:
+        if visit.after().shape != following.sample.shape:
             raise CannotReflectError("the pipeline changed the latent's shape between two steps")
 
 
@@ -86,12 +86,14 @@ def check_steps_repeat(run: RunState, step: StepAgain) -> None:
         return
     visit, now = run.window[0], scheduler.snapshot(run.scheduler)
     scheduler.restore(run.scheduler, run.scheduler_state)
+    run.trying = True
     try:
         again = scheduler.previous_sample(step(visit, visit.model_output, visit.sample))
     finally:
+        run.trying = False
         scheduler.restore(run.scheduler, now)
-    off = (again.double() - visit.returned.double()).norm()
-    if not bool(off <= SAME * visit.returned.double().norm()):
+    wanted = visit.after().double()
+    if not bool((again.double() - wanted).norm() <= SAME * wanted.norm()):
         reason = f"{type(run.scheduler).__name__} does not give the same step twice"
         run.cannot_go_back(reason)
         raise CannotReflectError(reason)
@@ -148,7 +150,7 @@ def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
     """Add what the pipeline or a callback did to the latent between two steps."""
     if following.sample is visit.returned:
         return sample
-    return sample + (following.sample - visit.returned)
+    return sample + (following.sample - visit.after())
 
 
 def relaxed(run: RunState, sample: Tensor, stop: Visit) -> Tensor:

@@ -117,14 +117,7 @@ class Run(RunState):
             self.log.fall_back(
                 f"step {self.step} was computed in full: the batch, the shape or the transformer changed there"
             )
-        self.announce(Pass(self.step, self.kind), self._num_steps())
-
-    def _num_steps(self) -> int:
-        """Steps of the run; before the first step is taken, what the scheduler has been told."""
-        if self.plan is not None:
-            return self.plan.num_steps
-        begin = getattr(self.scheduler, "begin_index", None) or 0
-        return len(self.scheduler.timesteps) - begin
+        self.announce(Pass(self.step, self.kind), self.num_steps)
 
     def _decide(self, signal: Signal | None, original: Original, arguments: Any) -> Kind:
         if self.in_full:
@@ -220,9 +213,7 @@ class Run(RunState):
         self.log.hold(self.held())
         result = None
         if self.window:
-            wanted = self.config.reflection.applies(
-                self.step, self.windows_closed, self._num_steps()
-            )
+            wanted = self.config.reflection.applies(self.step, self.windows_closed, self.num_steps)
             self.windows_closed += 1
             if wanted and not self.never_back:
                 with self.log.stopwatch.measure(Kind.REFLECT.word, visit.sample.device):

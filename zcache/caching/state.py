@@ -54,6 +54,11 @@ class Visit:
     noise: States | None = None
     versions: tuple[int | None, ...] = ()
 
+    def after(self) -> Tensor:
+        """The latent that the step returned, of a visit that was remembered."""
+        assert self.returned is not None
+        return self.returned
+
 
 @dataclass
 class RunState:
@@ -84,6 +89,7 @@ class RunState:
     in_full: bool = False  # nothing can be cached
     never_back: str = ""  # why no window can be gone back over
     step_repeats: bool = False  # the scheduler was seen to take a step again, alike
+    trying: bool = False  # the step that is being taken is that trial
 
     def __post_init__(self) -> None:
         self.base = bases.resolve(self.config.base)
@@ -108,6 +114,14 @@ class RunState:
         if full_steps is not None:
             return len(full_steps) < len(self.scheduler.timesteps)
         return self.config.interval > 1
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the run; before the first step is taken, what the scheduler has been told."""
+        if self.plan is not None:
+            return self.plan.num_steps
+        begin = getattr(self.scheduler, "begin_index", None) or 0
+        return len(self.scheduler.timesteps) - begin
 
     def cannot_go_back(self, reason: str) -> None:
         """From now on no window is reflected."""

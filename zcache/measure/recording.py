@@ -20,6 +20,7 @@ from ..caching import adapters
 from ..caching.bindings import inner
 from ..caching.enable import enabled
 from ..caching.features import leaves
+from ..caching.handle import ZCache
 from ..method.config import ZCacheConfig
 
 TOKENS = 64  # of a layer's hidden states that are kept, evenly spread
@@ -93,7 +94,7 @@ def record(
             stack.callback(handle.remove)
         cache = stack.enter_context(enabled(pipe, config) if config else nullcontext())
         if cache is not None:
-            cache.on_pass = probe.begin
+            cache.on_pass, probe.cache = probe.begin, cache
         probe.recording.result = pipe(**call, generator=generator)
     return probe.recording
 
@@ -107,6 +108,7 @@ class _Probe:
         self._open: dict[str, Tensor] = {}
         self._told: tuple[int, str] | None = None
         self._steps = 0
+        self.cache: ZCache | None = None
 
     def begin(self, step: int, kind: str, num_steps: int) -> None:
         """A pass begins; what is open is of a full pass that is now gone back from."""
@@ -123,6 +125,8 @@ class _Probe:
 
     def stepped(self, model_output: Tensor, sample: Tensor) -> None:
         """The scheduler takes a step: the visit is over."""
+        if self.cache is not None and self.cache.trying:
+            return
         self._open |= {"output": _held(model_output), "latent": _held(sample)}
         self._close()
         self._steps += 1
