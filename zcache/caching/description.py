@@ -56,8 +56,6 @@ class Adapter:
             arguments, the call's keyword arguments), or the embedding that is it; None where
             nothing is published and nothing fits.
         variant: which of the models that share the class, from its config; '' where it matters not.
-        constant_guidance: whether its pipelines combine the calls of a step with factors that
-            cannot change along a run, not by a callback either.
         guidance: what its pipelines do between the calls and the scheduler, for the reader.
         no_module: why granularity `module` is not offered, if it is not.
     """
@@ -71,7 +69,6 @@ class Adapter:
     per_step: tuple[str, ...] = ()
     signal: Signal | Embedding | None = None
     variant: Callable[[Any], str] | None = None
-    constant_guidance: bool = False
     guidance: str = "classifier-free"
     no_module: str = ""
 

@@ -14,7 +14,6 @@ IMAGE: dict[str, Adapter] = {
         conditioning=("context_embedder", "pos_embed"),
         per_step=("time_text_embed",),
         signal=first_norm,
-        constant_guidance=True,
         guidance=EMBEDDED,
     ),
     "Flux2Transformer2DModel": Adapter(
@@ -119,7 +118,6 @@ IMAGE: dict[str, Adapter] = {
     "DiTTransformer2DModel": Adapter(
         (Blocks("transformer_blocks", ("attn1", "ff")),),
         signal=first_norm_dit,
-        constant_guidance=True,
         guidance="classifier-free on half of the channels",
     ),
     "PixArtTransformer2DModel": Adapter((CROSS,), per_step=("adaln_single", "caption_projection")),

@@ -108,7 +108,6 @@ VIDEO: dict[str, Adapter] = {
         per_step=("time_text_embed",),
         signal=first_norm_hunyuan,
         variant=hunyuan_variant,
-        constant_guidance=True,
         guidance=EMBEDDED,
     ),
     "HunyuanVideo15Transformer3DModel": Adapter(
@@ -116,7 +115,6 @@ VIDEO: dict[str, Adapter] = {
         conditioning=("rope",),
         per_step=("time_embed", "context_embedder", "context_embedder_2", "image_embedder"),
         signal=first_norm,
-        constant_guidance=True,
         guidance="a guider's",
     ),
     "HunyuanVideoFramepackTransformer3DModel": Adapter(
