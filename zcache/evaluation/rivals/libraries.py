@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from ...errors import ConfigError, UnsupportedPipelineError
+from ...errors import UnsupportedPipelineError
+from ..extras import needed
 
 # Every module whose output TaylorSeer caches per layer, and those that then need not run.
 _LAYERS = {
@@ -166,7 +167,7 @@ def _cache_dit(pipe: Any, num_steps: int, settings: dict[str, Any], order: int) 
     try:
         import cache_dit
     except ImportError as error:
-        raise ConfigError("cache-dit is not installed; pip install 'zcache[bench]'") from error
+        raise needed("bench", "cache-dit") from error
     try:
         cache_dit.enable_cache(
             pipe,
