@@ -24,8 +24,9 @@ _started: defaultdict[str, deque[float]] = defaultdict(deque)
 def visitor(request: gr.Request) -> str:
     """Return who asks: the public address nearest to this machine, or without one the session.
 
-    A Space sees only the address of the platform's proxies. Each proxy adds whom it spoke to at the
-    end of `x-forwarded-for`; what stands before the first public address from there is hearsay.
+    A Space is called by the platform's proxies alone. Each proxy appends the address that it was called
+    from to `x-forwarded-for`, so the list is read from its end; what stands before the first public
+    address found there may have been made up by the caller.
     """
     hops = [*request.headers.get("x-forwarded-for", "").split(","), _peer(request)]
     public = (hop for hop in map(str.strip, reversed(hops)) if _is_public(hop))

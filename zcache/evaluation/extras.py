@@ -19,7 +19,7 @@ def install(extra: str) -> str:
 
 
 def with_weights(name: str, load: Callable[[], Any]) -> Any:
-    """What `load` returns; if its weights cannot be had, say so."""
+    """Return what `load` returns; raise ConfigError if its weights cannot be had."""
     try:
         return load()
     except (OSError, RuntimeError) as error:

@@ -48,7 +48,8 @@ def build(name: str, kind: str, device: Any) -> Judge:
 
 
 def _temporal(kind: str, device: Any) -> Judge:
-    """How little neighbouring frames of a clip differ, and how far that differs from the uncached.
+    """Judge how little neighbouring frames of a clip differ, and how far that is from the uncached
+    clip.
 
     `temporal_consistency` is VBench's temporal flickering score (255 - mean |frame - next|) / 255
     (Huang et al. 2023), 1 for a still clip; `temporal_drift` the mean absolute difference between the
@@ -170,7 +171,7 @@ def _imagereward(kind: str, device: Any) -> Judge:
 
 
 def _signed(frame: np.ndarray) -> Any:
-    """A frame (H, W, 3) uint8 as a tensor (1, 3, H, W) in [-1, 1]."""
+    """Return a frame (H, W, 3) uint8 as a tensor (1, 3, H, W) in [-1, 1]."""
     import torch
 
     return torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].float() / (LEVELS / 2) - 1

@@ -125,7 +125,7 @@ def mag_ratios(pipe: Any, draw: Callable[[], Any], num_steps: int) -> list[float
 
 @contextmanager
 def _built_in(pipe: Any, config: Any) -> Iterator[None]:
-    """One of diffusers' caches, on for the length of the block."""
+    """Turn one of diffusers' caches on for the length of the block."""
     transformer = pipe.transformer
     if not hasattr(transformer, "enable_cache"):
         raise UnsupportedPipelineError(
