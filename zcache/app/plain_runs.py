@@ -55,7 +55,7 @@ class Store:
         except FileNotFoundError:
             return None
         except DAMAGE as error:
-            logger.warning("a stored baseline is damaged (%s) and is dropped", error)
+            logger.warning("a stored plain run is damaged (%s) and was dropped", error)
             _remove(path)
             return None
         return replace(found, stored=True)
@@ -80,7 +80,7 @@ class Store:
                     os.replace(unfinished, self._path(key))
                 self._trim()
         except OSError as error:
-            logger.warning("a baseline could not be stored: %s", error)
+            logger.warning("a plain run could not be stored: %s", error)
         finally:
             if unfinished is not None:
                 _remove(unfinished)

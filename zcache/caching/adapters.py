@@ -92,7 +92,7 @@ def check(transformer: nn.Module, adapter: Adapter) -> None:
 
         raise UnsupportedPipelineError(
             f"{type(owner).__name__} has no submodule {name!r} in diffusers {diffusers.__version__}; "
-            "use granularity='output', or a diffusers version that zcache names in its README"
+            "use granularity='output', or a diffusers version that zcache was tried with (pyproject.toml)"
         )
     if not any(len(getattr(transformer, blocks.name)) for blocks in adapter.blocks):
         listed = ", ".join(blocks.name for blocks in adapter.blocks)

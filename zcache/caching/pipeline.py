@@ -47,7 +47,7 @@ def refuse_other_caches(pipe: Any, denoisers: list[nn.Module], sharing: bool = F
         for handler in intercept.handlers(instance, method):
             if not (sharing and getattr(handler, "shares", False)):
                 raise AlreadyEnabledError(
-                    f"{type(instance).__name__} has a cache of zcache's on it already; disable that first"
+                    f"{type(instance).__name__} has a cache of zcache on it already; disable that one first"
                 )
     for denoiser in denoisers:
         transformer = inner(denoiser)

@@ -117,7 +117,7 @@ def mag_ratios(pipe: Any, draw: Callable[[], Any], num_steps: int) -> list[float
     lists = [line for line in printed.getvalue().splitlines() if line.startswith("[1")]
     if not lists:
         raise UnsupportedPipelineError(
-            f"MagCache's calibration said nothing for {type(pipe.transformer).__name__}; "
+            f"MagCache's calibration gave no ratios for {type(pipe.transformer).__name__}; "
             "leave this peer out for this model"
         )
     return ast.literal_eval(lists[-1])
