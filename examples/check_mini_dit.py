@@ -2,7 +2,7 @@
 
     python examples/check_mini_dit.py --count 240 --out recognition.json
 
-The pictures are judged by `zcache.mini.classes.recognised`, which sees nothing but pixels.
+The pictures are judged by `zcache.models.mini.classes.recognised`, which sees nothing but pixels.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python examples/check_mini_flux.py --count 200 --out obedience.json
 
-The captions were kept out of training by `zcache.mini.scenes.split`; the pictures are judged by
-`zcache.mini.check.obeys`, which sees nothing but pixels.
+The captions were kept out of training by `zcache.models.mini.scenes.split`; the pictures are judged by
+`zcache.models.mini.check.obeys`, which sees nothing but pixels.
 """
 
 import argparse

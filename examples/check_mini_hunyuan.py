@@ -2,8 +2,8 @@
 
     python examples/check_mini_hunyuan.py --count 100 --out obedience.json
 
-The captions were kept out of training by `zcache.mini.motion.samples`; the clips are judged by
-`zcache.mini.motion_check.obeys`, which sees nothing but pixels.
+The captions were kept out of training by `zcache.models.mini.motion.samples`; the clips are judged by
+`zcache.models.mini.motion_check.obeys`, which sees nothing but pixels.
 """
 
 import argparse

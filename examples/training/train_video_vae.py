@@ -1,4 +1,4 @@
-"""Trains a small HunyuanVideo autoencoder (8x in space, 4x in time) on clips of `zcache.mini.motion`.
+"""Trains a small HunyuanVideo autoencoder (8x in space, 4x in time) on clips of `zcache.models.mini.motion`.
 
     python examples/training/train_video_vae.py --image-vae runs/vae/model --out runs/video_vae \
         --minutes 15
