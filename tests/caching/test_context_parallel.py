@@ -14,6 +14,7 @@ import torch
 
 import zcache
 from zcache import ZCacheConfig
+from zcache.caching.bindings import Signal
 
 from .families.everything import BY_NAME
 from .families.judge import LIMIT, apart
@@ -37,9 +38,18 @@ def arguments(name: str) -> dict[str, Any]:
     return own
 
 
-def drawn(pipe: Any, name: str, config: ZCacheConfig) -> tuple[torch.Tensor, Any]:
-    with zcache.enabled(pipe, config) as handle:
-        return BY_NAME[name].run(pipe, **arguments(name)), handle.report()
+def drawn(pipe: Any, name: str, config: ZCacheConfig) -> tuple[list[torch.Tensor], Any]:
+    """Where the run ends, after every signal that decided on it; and its report."""
+    seen: list[torch.Tensor] = []
+    measure = Signal.__call__
+
+    def noting(signal: Signal, *args: Any) -> torch.Tensor:
+        seen.append(measure(signal, *args))
+        return seen[-1]
+
+    with patch.object(Signal, "__call__", noting), zcache.enabled(pipe, config) as handle:
+        seen.append(BY_NAME[name].run(pipe, **arguments(name)))
+        return seen, handle.report()
 
 
 def process(rank: int, port: int, out: str) -> None:
@@ -67,7 +77,7 @@ def process(rank: int, port: int, out: str) -> None:
             one, expected = drawn(alone, name, config)
             both, report = drawn(together, name, config)
             found[" ".join(case)] = {
-                "apart": apart(both, one),
+                "apart": max(apart(b, a) for b, a in zip(both, one, strict=True)),
                 "same walk": report.walk == expected.walk,
                 "fallbacks": list(report.fallbacks),
                 "expected": list(expected.fallbacks),
