@@ -105,8 +105,7 @@ def test_weights_of_a_walk_rise_to_one_at_the_anchor() -> None:
             weights["last"] = p.weight
 
 
-# base-caches.md 4.2 and 4.3: full steps and reflect passes that reproduce the printed FLOPs of
-# Tables 1 to 3.
+# Full steps and reflect passes that reproduce the printed FLOPs of Tables 1 to 3.
 COUNTS = {
     "flux-dev/taylorseer/6": (11, 0),
     "flux-dev/taylorseer/7": (10, 0),

@@ -15,7 +15,6 @@ from ..errors import ConfigError
 from ..method.config import ZCacheConfig
 from . import printed
 
-
 # The values that the scheduler of a table's pipeline has.
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "flux-dev": {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15},
