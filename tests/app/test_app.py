@@ -161,7 +161,7 @@ def test_after_a_failure_in_the_middle_the_next_run_is_as_if_nothing_had_been(en
 
     def fail(*_):
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) >= 2:  # the first call is repeated from its feature, as a check
             raise error
 
     hook = transformer.register_forward_pre_hook(fail)
