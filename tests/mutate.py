@@ -51,6 +51,8 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
     ast.Pow: ast.Mult,
 }
 
+LEFT_OUT = (ast.Assign, ast.AugAssign, ast.Delete, ast.Continue, ast.Break)
+
 
 @dataclass
 class Mutant:
@@ -64,19 +66,16 @@ class Mutant:
     how: str = ""
 
 
-def changes(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.AST, str, int | str | None]]:
-    """Nodes, what they become, and where they hang: (parent, node, field, index)."""
-    for parent in ast.walk(tree):
-        for field, value in ast.iter_fields(parent):
-            for index, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
-                if isinstance(node, ast.AST) and not _let_alone(parent, field):
-                    yield from ((parent, new, field, index) for new in _mutations(node))
-
-
-def _let_alone(parent: ast.AST, field: str) -> bool:
-    return field in ("annotation", "returns", "type_params") or isinstance(
-        parent, ast.Raise | ast.JoinedStr | ast.FormattedValue
-    )
+def changes(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.AST, str, int | None]]:
+    """Where a node hangs and what it may become: parent, new node, field, index."""
+    for field, value in ast.iter_fields(tree):
+        if field in ("annotation", "returns"):
+            continue
+        for index, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if isinstance(node, ast.Raise | ast.JoinedStr) or not isinstance(node, ast.AST):
+                continue
+            yield from ((tree, new, field, index) for new in _mutations(node))
+            yield from changes(node)
 
 
 def _mutations(node: ast.AST) -> Iterator[ast.AST]:
@@ -100,7 +99,7 @@ def _mutations(node: ast.AST) -> Iterator[ast.AST]:
         yield ast.IfExp(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
     elif isinstance(node, ast.Return) and node.value is not None:
         yield ast.Return(ast.Constant(None))
-    elif isinstance(node, ast.Assign | ast.AugAssign | ast.Delete | ast.Continue | ast.Break) or (
+    elif isinstance(node, LEFT_OUT) or (
         isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant | ast.Yield)
     ):
         yield ast.Pass()
