@@ -140,25 +140,32 @@ def batched(outs: list, scale: float = 1.5) -> torch.Tensor:
 )
 def test_linear_guidance_is_found_exactly(make: Any, count: int, batch: int) -> None:
     old, new = outputs(count, batch), [[x[0] ** 2] for x in outputs(count, batch)]
-    found = guidance.solve(old, make(old))
+    found = guidance.solve(old, make(old), torch.zeros_like(make(old)))
     assert found.misfit < 1e-6
-    torch.testing.assert_close(found.apply(make(old), old, new), make(new), rtol=0, atol=2e-5)
+    torch.testing.assert_close(
+        found.apply(make(old), old, new, (make(old), make(old))), make(new), rtol=0, atol=2e-5
+    )
 
 
 def test_an_output_handed_on_is_recognised_by_identity() -> None:
     old, new = outputs(1), outputs(1)
-    found = guidance.solve(old, old[0][0])
+    found = guidance.solve(old, old[0][0], old[0][0])
     assert found.leaf == (0, 0)
-    assert found.apply(old[0][0], old, new) is new[0][0]
+    assert found.apply(old[0][0], old, new, (old[0][0], old[0][0])) is new[0][0]
 
 
 def test_guidance_that_is_not_linear_is_known_by_its_misfit() -> None:
     old = outputs(2)
-    assert not guidance.solve(old, (old[0][0] * old[1][0]).exp()).is_linear
+    assert not guidance.solve(
+        old, (old[0][0] * old[1][0]).exp(), torch.zeros_like(old[0][0])
+    ).is_linear
 
 
 def test_outputs_of_another_shape_give_nothing() -> None:
-    assert guidance.solve([[torch.zeros(2, 3)]], torch.zeros(1, 4, 4, 4)) is None
+    assert (
+        guidance.solve([[torch.zeros(2, 3)]], torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 4, 4))
+        is None
+    )
 
 
 def test_outputs_keep_their_containers() -> None:

@@ -23,6 +23,8 @@ def combine(features: Sequence[Feature], factors: Sequence[float]) -> Feature:
         return terms[0][0]
     if isinstance(features[-1], torch.Tensor):
         return _combine_tensors(terms) if terms else torch.zeros_like(features[-1])
+    if features[-1] is None:
+        return None
     leaves = zip(*features, strict=True)
     return tuple(combine(leaf, factors) for leaf in leaves)
 

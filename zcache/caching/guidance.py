@@ -1,19 +1,20 @@
 """How a pipeline made the scheduler's `model_output` from the outputs of its denoiser calls.
 
 Guidance happens between the denoiser and the scheduler, inside the pipeline. Nearly all of it is
-linear in the calls' outputs (or halves of a batch), so its factors can be found by least squares
-from one observed step."""
+linear in the calls' outputs (or halves of a batch), and sometimes in the latent, so its factors can be
+found by least squares from one observed step. `nonlinear` knows the rest."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Outputs = Sequence[Sequence[Tensor]]  # leaves of every call of one step
+from .terms import Outputs, terms
 
 SAMPLES = 4096
 LIMIT = 0.05  # relative misfit above which guidance is called non-linear
@@ -23,32 +24,55 @@ LIMIT = 0.05  # relative misfit above which guidance is called non-linear
 class Combination:
     """model_output = one leaf handed on as it is, or a sum of terms with factors.
 
-    `misfit` is the relative distance of that sum to the observed model_output.
+    `misfit` is the relative distance of that sum to the observed model_output. `takes_latent`: the
+    latent is the last of the terms (a pipeline that turns a denoised prediction into a velocity).
     """
 
     leaf: tuple[int, int] | None = None
     factors: tuple[float, ...] = ()
     misfit: float = 0.0
+    takes_latent: bool = False
 
     @property
     def is_linear(self) -> bool:
         return self.misfit <= LIMIT
 
-    def apply(self, model_output: Tensor, old: Outputs, new: Outputs) -> Tensor:
+    def apply(
+        self, model_output: Tensor, old: Outputs, new: Outputs, latents: tuple[Tensor, Tensor]
+    ) -> Tensor:
         """The model_output that `new` outputs lead to, where `old` ones led to `model_output`.
 
         Exact for linear guidance, first order otherwise.
+
+        Args:
+            latents: the old and the new one.
         """
         if self.leaf is not None:
             call, leaf = self.leaf
             return new[call][leaf]
+        if self.takes_latent:
+            old, new = [*old, [latents[0]]], [*new, [latents[1]]]
         total = model_output.to(torch.float32)
         for factor, was, is_now in zip(
-            self.factors, _terms(old, model_output), _terms(new, model_output), strict=True
+            self.factors, terms(old, model_output), terms(new, model_output), strict=True
         ):
             if factor != 0.0:
                 total = total + (is_now - was).to(torch.float32) * factor
         return total.to(model_output.dtype)
+
+    def distance(self, outputs: Outputs, model_output: Tensor, latent: Tensor) -> Tensor:
+        """The relative distance of the sum to model_output, as a tensor that nobody has waited for."""
+        if self.takes_latent:
+            outputs = [*outputs, [latent]]
+        found = list(terms(outputs, model_output))
+        if len(found) != len(self.factors):
+            return model_output.new_tensor(math.inf, dtype=torch.float32)
+        picked = _picked(model_output)
+        target = model_output.flatten()[picked].float()
+        total = torch.zeros_like(target)
+        for term, factor in zip(found, self.factors, strict=True):
+            total = total + term.flatten()[picked].float() * factor
+        return (total - target).norm() / target.norm().clamp_min(1e-30)
 
 
 def rounding(dtype: torch.dtype) -> float:
@@ -57,7 +81,10 @@ def rounding(dtype: torch.dtype) -> float:
 
 
 def explain(
-    known: Sequence[Combination | None], outputs: Sequence[Outputs], model_outputs: Sequence[Tensor]
+    known: Sequence[Any],
+    outputs: Sequence[Outputs],
+    model_outputs: Sequence[Tensor],
+    latents: Sequence[Tensor],
 ) -> list[bool]:
     """Whether each known combination gives its model_output as well as where it was found. Waits for
     the device once, and only where outputs were added up."""
@@ -67,29 +94,18 @@ def explain(
     for index, (combination, old, model_output) in enumerate(
         zip(known, outputs, model_outputs, strict=True)
     ):
-        if combination is not None and combination.leaf is not None:
+        if combination is None:
+            continue
+        if getattr(combination, "leaf", None) is not None:
             call, leaf = combination.leaf
             fits[index] = old[call][leaf] is model_output
-        elif combination is not None:
-            tried[index] = _misfit(combination.factors, old, model_output)
+        else:
+            tried[index] = combination.distance(old, model_output, latents[index])
             limits[index] = 2 * combination.misfit + rounding(model_output.dtype)
     if tried:
         for index, misfit in zip(tried, torch.stack(list(tried.values())).tolist(), strict=True):
             fits[index] = misfit <= limits[index]
     return fits
-
-
-def _misfit(factors: Sequence[float], outputs: Outputs, model_output: Tensor) -> Tensor:
-    """The relative distance of the sum to model_output, as a tensor that nobody has waited for."""
-    terms = list(_terms(outputs, model_output))
-    if len(terms) != len(factors):
-        return model_output.new_tensor(float("inf"), dtype=torch.float32)
-    picked = _picked(model_output)
-    target = model_output.flatten()[picked].float()
-    total = sum(
-        term.flatten()[picked].float() * factor for term, factor in zip(terms, factors, strict=True)
-    )
-    return (total - target).norm() / target.norm().clamp_min(1e-30)
 
 
 def _picked(like: Tensor) -> Tensor:
@@ -98,7 +114,7 @@ def _picked(like: Tensor) -> Tensor:
     return torch.linspace(0, count - 1, min(count, SAMPLES), device=like.device).long()
 
 
-def solve(outputs: Outputs, model_output: Tensor) -> Combination | None:
+def solve(outputs: Outputs, model_output: Tensor, latent: Tensor) -> Combination | None:
     """Find the combination; None if no output has a shape that could enter it.
 
     Identity first; otherwise least squares in float64 on at most 4096 elements, which waits for the
@@ -107,9 +123,19 @@ def solve(outputs: Outputs, model_output: Tensor) -> Combination | None:
         for index, leaf in enumerate(leaves):
             if leaf is model_output:
                 return Combination(leaf=(call, index))
-    terms = list(_terms(outputs, model_output))
-    if not terms:
+    found = list(terms(outputs, model_output))
+    if not found:
         return None
+    combination = _least_squares(found, model_output)
+    if rounding(model_output.dtype) < combination.misfit < math.inf:
+        with_latent = _least_squares([*found, *terms([[latent]], model_output)], model_output)
+        if with_latent.misfit <= rounding(model_output.dtype):
+            return replace(with_latent, takes_latent=True)
+    return combination
+
+
+def _least_squares(terms: Sequence[Tensor], model_output: Tensor) -> Combination:
+    """The factors of the sum of terms that comes nearest to model_output."""
     picked = _picked(model_output)
     matrix = torch.stack([term.flatten()[picked].double().cpu() for term in terms], dim=1)
     target = model_output.flatten()[picked].double().cpu()
@@ -121,32 +147,3 @@ def solve(outputs: Outputs, model_output: Tensor) -> Combination | None:
     misfit = float((matrix @ factors - target).norm() / target.norm().clamp_min(1e-30))
     rounded = tuple(0.0 if abs(f) < 1e-12 else f for f in factors.tolist())
     return Combination(factors=rounded, misfit=misfit)
-
-
-def _terms(outputs: Outputs, like: Tensor) -> Iterator[Tensor]:
-    """What guidance may add up, in the shape of `like`: outputs, chunks, halves repeated."""
-    for leaves in outputs:
-        for leaf in leaves:
-            yield from _terms_of(leaf, like)
-
-
-def _terms_of(leaf: Tensor, like: Tensor) -> Iterator[Tensor]:
-    if leaf.ndim == like.ndim - 1:
-        leaf = leaf[None]
-    if leaf.ndim != like.ndim:
-        return
-    for dim in range(1, like.ndim):
-        surplus = leaf.shape[dim] - like.shape[dim]
-        if surplus > 0:  # conditioning joined before the sample or behind it
-            for start in (0, surplus):
-                yield from _terms_of(leaf.narrow(dim, start, like.shape[dim]), like)
-            return
-    batch, wanted = leaf.shape[0], like.shape[0]
-    if leaf.shape[1:] != like.shape[1:] or batch % wanted:
-        return
-    if batch != wanted:
-        yield from leaf.chunk(batch // wanted)
-        return
-    yield leaf
-    if wanted % 2 == 0:
-        yield from (torch.cat([half, half]) for half in leaf.chunk(2))

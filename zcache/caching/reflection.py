@@ -16,11 +16,11 @@ from torch import Tensor
 
 from ..method.schedule import Kind, Pass
 from ..method.weights import weight_at
-from . import guidance, intercept, scheduler
+from . import guidance, intercept, nonlinear, scheduler
 from .arguments import copied, put
 from .features import leaves, version
 from .guidance import Combination
-from .state import Branch, RunState, Visit
+from .state import Branch, Guidance, RunState, Visit
 
 StepAgain = Callable[[Visit, Tensor, Tensor], Any]  # visit, model output, latent
 SAME = 1e-4  # relative distance at which two steps are called alike
@@ -100,39 +100,56 @@ def check_steps_repeat(run: RunState, step: StepAgain) -> None:
     run.step_repeats = True
 
 
-def combine(run: RunState, visits: Sequence[Visit]) -> list[Combination]:
+def combine(run: RunState, visits: Sequence[Visit]) -> list[Guidance]:
     """How each step's outputs made its model_output. What held before is tried first; all tries of a
     window wait for the device once."""
     outputs = [[branch.leaves for branch in visit.branches] for visit in visits]
     keys = [tuple(branch.key for branch in visit.branches) for visit in visits]
     known = [run.combinations.get(key) for key in keys]
-    fits = guidance.explain(known, outputs, [visit.model_output for visit in visits])
-    found = []
-    for visit, key, old, fit, before in zip(visits, keys, outputs, fits, known, strict=True):
-        combination = before if fit else guidance.solve(old, visit.model_output)
-        run.combinations[key] = combination
+    model_outputs, latents = zip(*((v.model_output, v.sample) for v in visits), strict=True)
+    fits = guidance.explain(known, outputs, model_outputs, latents)
+    found: list[Guidance] = []
+    for visit, old, fit, before in zip(visits, outputs, fits, known, strict=True):
+        combination = before if fit else _solve(old, visit)
         if combination is None:
             raise CannotReflectError("the denoiser's outputs do not have the scheduler's shape")
-        if not combination.is_linear:
-            raise CannotReflectError(
-                f"guidance is not linear in the denoiser's outputs (misfit {combination.misfit:.0%})"
-            )
-        if combination.misfit > guidance.rounding(visit.model_output.dtype):
-            run.log.fall_back(
-                f"guidance is not quite linear in the denoiser's outputs (misfit {combination.misfit:.1%}): "
-                "reflected to first order"
-            )
         found.append(combination)
+    sums = [each for each in found if isinstance(each, Combination)]
+    if len(sums) == len(found) > 1:
+        form = nonlinear.rescaled(sums, outputs, model_outputs)
+        found = [form] * len(found) if form is not None else found
+    for visit, key, combination in zip(visits, keys, found, strict=True):
+        run.combinations[key] = combination
+        _say_misfit(run, visit, combination)
     return found
 
 
+def _solve(old: guidance.Outputs, visit: Visit) -> Guidance | None:
+    found = guidance.solve(old, visit.model_output, visit.sample)
+    if found is None or found.misfit <= guidance.rounding(visit.model_output.dtype):
+        return found
+    return nonlinear.normalised(old, visit.model_output) or found
+
+
+def _say_misfit(run: RunState, visit: Visit, combination: Guidance) -> None:
+    if not combination.is_linear:
+        raise CannotReflectError(
+            f"guidance is not linear in the denoiser's outputs (misfit {combination.misfit:.0%})"
+        )
+    if combination.misfit > guidance.rounding(visit.model_output.dtype):
+        run.log.fall_back(
+            f"guidance is not quite linear in the denoiser's outputs (misfit {combination.misfit:.1%}): "
+            "reflected to first order"
+        )
+
+
 def evaluate(
-    run: RunState, visit: Visit, sample: Tensor, weight: float, combination: Combination
+    run: RunState, visit: Visit, sample: Tensor, weight: float, combination: Guidance
 ) -> Tensor:
     """The model_output of a step at another latent, from blended features only."""
     old = [branch.leaves for branch in visit.branches]
     new = [list(leaves(_again(run, visit, branch, sample, weight))) for branch in visit.branches]
-    return combination.apply(visit.model_output, old, new)
+    return combination.apply(visit.model_output, old, new, (visit.sample, sample))
 
 
 def _again(run: RunState, visit: Visit, branch: Branch, sample: Tensor, weight: float) -> Any:

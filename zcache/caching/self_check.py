@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 
 from .bindings import Denoiser, inner
 from .features import Feature, leaves
@@ -29,14 +28,14 @@ def fault(
         return ""
     name = type(inner(denoiser.module)).__name__
     try:
-        with _counted_blocks(denoiser.module) as count:
+        with _counted(denoiser) as count:
             again = denoiser.binding.cached(call, feature, output, dict(memo))
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
         return f"a cached pass of {name} failed, so its description is not right ({error})"
-    if count[0] and not denoiser.binding.runs_blocks:
-        return f"a cached pass of {name} ran {count[0]} blocks, so its description is not right"
+    if count[0]:
+        return f"a cached pass of {name} ran {count[0]} modules that it should skip, so its description is not right"
     misfit, limit = _distance(output, again)
     if misfit > limit:
         return (
@@ -61,18 +60,16 @@ def _distance(output: Any, again: Any) -> tuple[float, float]:
 
 
 @contextmanager
-def _counted_blocks(denoiser: nn.Module) -> Iterator[list[int]]:
-    """How many elements of the transformer's lists of blocks run inside. Hooks would make a compiled
-    transformer compile anew, so there nothing is counted."""
-    transformer, count = inner(denoiser), [0]
+def _counted(denoiser: Denoiser) -> Iterator[list[int]]:
+    """How often what a cached pass skips runs inside. Hooks would make a compiled transformer compile
+    anew, so there nothing is counted."""
+    transformer, count = inner(denoiser.module), [0]
 
     def add(*_: Any) -> None:
         count[0] += 1
 
     with ExitStack() as stack:
-        if transformer is denoiser and transformer._compiled_call_impl is None:
-            for blocks in transformer.children():
-                if isinstance(blocks, nn.ModuleList):
-                    for block in blocks:
-                        stack.callback(block.register_forward_pre_hook(add).remove)
+        if transformer is denoiser.module and transformer._compiled_call_impl is None:
+            for module in denoiser.binding.skipped():
+                stack.callback(module.register_forward_pre_hook(add).remove)
         yield count

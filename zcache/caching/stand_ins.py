@@ -1,7 +1,8 @@
 """Stand-ins for submodules of a transformer, in place for the length of one pass and gone after it.
 
 Between two passes the transformer is exactly as its owner left it: no hook, no attribute, no other
-forward."""
+forward. What a stand-in stands for is looked up anew at every pass, so adapters (LoRA) that were
+put in or taken out in between are used."""
 
 from __future__ import annotations
 
@@ -13,17 +14,20 @@ from torch import Tensor, nn
 
 from .features import Feature
 
-Memo = dict[str, Any]  # results of one denoiser call that do not depend on the latent, by submodule
+Memo = dict[Any, Any]  # results of one denoiser call that do not depend on the latent's values
 Swap = tuple[nn.Module, str, nn.Module]  # owner, name of the submodule, stand-in
 
 
 @contextmanager
 def swapped(swaps: Iterable[Swap]) -> Iterator[None]:
     """Put every stand-in in its place, and every original back, whatever happens in between."""
-    replaced: list[Swap] = []
+    replaced: list[tuple[nn.Module, str, nn.Module | None]] = []
     try:
         for owner, name, stand_in in swaps:
-            replaced.append((owner, name, owner._modules[name]))
+            original = owner._modules[name]
+            if isinstance(stand_in, StandIn):
+                stand_in.__dict__["original"] = original
+            replaced.append((owner, name, original))
             owner._modules[name] = stand_in
         yield
     finally:
@@ -53,7 +57,7 @@ class InputRecorder(StandIn):
 
 
 class OutputRecorder(StandIn):
-    """Runs the original and keeps what it returned."""
+    """Runs the original and keeps what it returned last."""
 
     seen: Feature = None
 
@@ -62,19 +66,32 @@ class OutputRecorder(StandIn):
         return self.seen
 
 
-class Given(StandIn):
-    """Returns a known feature; the original does not run."""
+class OutputsRecorder(StandIn):
+    """Runs the original and keeps what it returned at every call."""
 
-    value: Feature = None
+    seen: tuple[Feature, ...] = ()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.value
+        output = self.original(*args, **kwargs)
+        self.seen = (*self.seen, output)
+        return output
+
+
+class Given(StandIn):
+    """Returns known features, one a call; the original does not run."""
+
+    values: tuple[Feature, ...] = ()
+    calls: int = 0
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return self.values[self.calls - 1]
 
 
 class HeadWithResidual(StandIn):
     """The head on hidden states to which the whole block stack's residual is added."""
 
-    residual: Tensor | None = None
+    residual: Any = None
 
     def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         return self.original(hidden + self.residual, *args, **kwargs)
@@ -90,23 +107,47 @@ class HeadProbe(StandIn):
         return self.original(*args, **kwargs)
 
 
+class Unchanged(nn.Module):
+    """A block that does nothing: hands back the arguments it would have changed."""
+
+    def __init__(self, returns: tuple[str, ...]) -> None:
+        super().__init__()
+        self.returns = returns
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        values = tuple(kwargs[name] for name in self.returns)
+        return values if len(values) > 1 else values[0]
+
+
 class NoBlocks(StandIn):
-    """A block list over which a loop does nothing; its blocks can still be looked up by index."""
+    """A block list over which a loop does nothing; its blocks can still be looked up by index.
+
+    With `returns` the loop is walked, over blocks that change nothing."""
+
+    def __init__(self, original: nn.Module, returns: tuple[str, ...] = ()) -> None:
+        super().__init__(original)
+        self.__dict__["unchanged"] = Unchanged(returns) if returns else None
 
     def __iter__(self) -> Iterator[nn.Module]:
-        return iter(())
+        if self.unchanged is None:
+            return iter(())
+        return iter([self.unchanged] * len(self.original))
 
     def __len__(self) -> int:
         return len(self.original)
 
-    def __getitem__(self, index: int) -> nn.Module:
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return list(self)[index]
         return self.original[index]
 
 
 class Remembered(StandIn):
-    """Runs the original once per memo: in a replay, what ignores the latent is the same."""
+    """Runs the original once per memo and place in the pass: in a replay, what ignores the latent is
+    the same."""
 
     memo: Memo | None = None
+    calls: int = 0
 
     def __init__(self, original: nn.Module, name: str) -> None:
         super().__init__(original)
@@ -115,17 +156,19 @@ class Remembered(StandIn):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.memo is None:
             return self.original(*args, **kwargs)
-        if self.name not in self.memo:
-            self.memo[self.name] = self.original(*args, **kwargs)
-        return self.memo[self.name]
+        key = (self.name, self.calls)
+        self.calls += 1
+        if key not in self.memo:
+            self.memo[key] = self.original(*args, **kwargs)
+        return self.memo[key]
 
 
 @contextmanager
 def remembered(swaps: Iterable[Swap], memo: Memo) -> Iterator[None]:
     """Let the `Remembered` stand-ins among the swaps use this memo for the length of one pass."""
-    stand_ins = [stand_in for _, _, stand_in in swaps]
+    stand_ins: list[Any] = [stand_in for _, _, stand_in in swaps]
     for stand_in in stand_ins:
-        stand_in.memo = memo
+        stand_in.memo, stand_in.calls = memo, 0
     try:
         yield
     finally:

@@ -16,12 +16,14 @@ from .anchors import Anchors
 from .bindings import Denoiser
 from .guidance import Combination
 from .noise import States
+from .nonlinear import Normalised, Rescaled
 from .report import Log
 from .scheduler import State as SchedulerState
 from .stand_ins import Memo
 
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
+Guidance = Combination | Normalised | Rescaled
 Shapes = tuple[Any, ...]
 
 
@@ -82,7 +84,7 @@ class RunState:
     done: bool = False
     gate: int = 0
     places: dict[Key, Any] = field(default_factory=dict)  # of the latent in a call's arguments
-    combinations: dict[tuple[Key, ...], Combination | None] = field(default_factory=dict)
+    combinations: dict[tuple[Key, ...], Guidance] = field(default_factory=dict)
     accumulator: Accumulator | None = None
     last_signal: Tensor | None = None
     last_latent: tuple[Tensor, int | None, Tensor] | None = None  # returned, its version, its copy

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from ....caching.adapters import Adapter, Blocks
-from ....caching.bindings import without_blocks
+from ....caching.parts import without_blocks
 from ....caching.stand_ins import HeadProbe, OutputRecorder, StandIn, Swap, swapped
 from ....errors import UnsupportedPipelineError
 from .rules import STALENESS, Rules, Settings, share

@@ -1,0 +1,135 @@
+"""How model_output was made of the denoiser's outputs, found from observed steps and made again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from zcache.caching import guidance, nonlinear
+from zcache.caching.guidance import LIMIT, Combination, rounding
+from zcache.caching.terms import terms
+
+ELSE = torch.randn(
+    1, 6, 5, generator=torch.Generator().manual_seed(9)
+)  # a latent that plays no part
+
+
+def predictions(seed: int, shape: tuple[int, ...] = (1, 6, 5)) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    c = torch.randn(shape, generator=generator)
+    return c, 0.7 * c + 0.5 * torch.randn(shape, generator=generator)
+
+
+def plain(c: Tensor, u: Tensor) -> Tensor:
+    return u + 4.0 * (c - u)
+
+
+def normalise(c: Tensor, u: Tensor) -> Tensor:
+    v = plain(c, u)
+    return v * (torch.norm(c, dim=-1, keepdim=True) / torch.norm(v, dim=-1, keepdim=True))
+
+
+def rescale(c: Tensor, u: Tensor, phi: float = 0.7) -> Tensor:
+    v = plain(c, u)
+    deviations = [x.std(dim=list(range(1, x.ndim)), keepdim=True) for x in (c, v)]
+    return phi * v * (deviations[0] / deviations[1]) + (1 - phi) * v
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_normalised_guidance_is_recognised_and_run_again(swapped: bool) -> None:
+    (c, u), (c2, u2) = predictions(1), predictions(2)
+    old, new = ([[u], [c]], [[u2], [c2]]) if swapped else ([[c], [u]], [[c2], [u2]])
+    form = nonlinear.normalised(old, normalise(c, u))
+    assert form is not None and form.scale == pytest.approx(4.0, rel=1e-5)
+    found = form.apply(normalise(c, u), old, new, (c, c2))
+    torch.testing.assert_close(found, normalise(c2, u2), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_rescaled_guidance_is_recognised_from_two_steps_and_run_again(batch: int) -> None:
+    shape = (batch, 6, 5)
+    steps = [predictions(seed, shape) for seed in (1, 2, 3)]
+    outputs = [[[c], [u]] for c, u in steps]
+    made = [rescale(c, u) for c, u in steps]
+    sums = [
+        guidance.solve(o, m, ELSE.expand_as(m)) for o, m in zip(outputs[:2], made[:2], strict=True)
+    ]
+    form = nonlinear.rescaled(sums, outputs[:2], made[:2])
+    if batch == 1:
+        assert form is not None and (form.scale, form.phi) == pytest.approx((4.0, 0.7), rel=1e-4)
+        found = form.apply(made[0], outputs[0], outputs[2], (made[0], made[2]))
+        torch.testing.assert_close(found, made[2], rtol=0, atol=1e-4)
+        linear = sums[0].apply(made[0], outputs[0], outputs[2], (made[0], made[2]))
+        assert (linear - made[2]).abs().max() > 1e-2
+    else:  # each picture of a batch has a deviation of its own: a sum does not explain one step
+        assert form is None and sums[0].misfit > rounding(torch.float32)
+
+
+def test_plain_guidance_is_taken_for_neither() -> None:
+    steps = [predictions(seed) for seed in (1, 2)]
+    outputs, made = [[[c], [u]] for c, u in steps], [plain(c, u) for c, u in steps]
+    sums = [guidance.solve(o, m, ELSE.expand_as(m)) for o, m in zip(outputs, made, strict=True)]
+    assert all(s.factors == pytest.approx((4.0, -3.0), abs=1e-5) for s in sums)
+    assert nonlinear.rescaled(sums, outputs, made) is None
+    assert nonlinear.normalised(outputs[0], made[0]) is None
+
+
+def test_a_velocity_made_of_a_denoised_prediction_takes_the_latent_in() -> None:
+    """v = (x - D) / sigma, as Cosmos 2 hands its scheduler."""
+    (x, d), (x2, d2) = predictions(1), predictions(2)
+    found = guidance.solve([[d]], (x - d) / 0.3, x)
+    assert found.takes_latent and found.factors == pytest.approx((-1 / 0.3, 1 / 0.3), abs=1e-4)
+    applied = found.apply((x - d) / 0.3, [[d]], [[d2]], (x, x2))
+    torch.testing.assert_close(applied, (x2 - d2) / 0.3, rtol=0, atol=1e-4)
+    assert float(found.distance([[d]], (x - d) / 0.3, x)) < 1e-5
+    assert float(found.distance([[d]], (x - d) / 0.4, x)) > 0.1
+
+
+def test_outputs_that_come_one_by_one_are_put_together() -> None:
+    """Z-Image answers a batch with a list, guided ones first, with a dimension of one frame."""
+    like = torch.zeros(2, 4, 3, 3)
+    items = [torch.full((4, 1, 3, 3), float(n)) for n in range(4)]
+    first, second = terms([items], like)
+    assert first.shape == like.shape and first[:, 0, 0, 0].tolist() == [0.0, 1.0]
+    assert second[:, 0, 0, 0].tolist() == [2.0, 3.0]
+    assert list(terms([[torch.zeros(5, 1, 3, 3)]], like)) == []
+
+
+def squared(c: Tensor, u: Tensor) -> Tensor:
+    return c + 0.1 * c.square()
+
+
+@pytest.mark.parametrize(("amount", "linear"), [(0.02, True), (0.5, False)])
+def test_the_limit_between_first_order_and_not_at_all(amount: float, linear: bool) -> None:
+    """The misfit of c + a (c^2 - its linear part) grows with a; 5 % is the limit."""
+    c, u = predictions(1, (1, 64, 64))
+    bent = c + amount * (c.square() - c.square().mean())
+    found = guidance.solve([[c], [u]], bent, torch.zeros_like(c))
+    assert found.is_linear == linear == (found.misfit <= 0.05) and LIMIT == 0.05
+    assert found.misfit > rounding(torch.float32)
+
+
+@pytest.mark.parametrize("make", [plain, normalise, rescale, squared])
+def test_not_finite_is_no_error(make: Callable[[Tensor, Tensor], Tensor]) -> None:
+    c, u = predictions(1)
+    c[0, 0, 0] = math.nan
+    found = guidance.solve([[c], [u]], make(c, u), c)
+    assert found.misfit == math.inf and not found.is_linear
+    assert nonlinear.normalised([[c], [u]], make(c, u)) is None
+
+
+def test_what_held_before_is_tried_first() -> None:
+    c, u = predictions(1)
+    found = guidance.solve([[c], [u]], plain(c, u), c)
+    c2, u2 = predictions(2)
+    fits = guidance.explain(
+        [found, found, None, Combination(leaf=(0, 0)), Combination(leaf=(0, 0))],
+        [[[c2], [u2]], [[c2], [u2]], [[c2]], [[c2]], [[c2]]],
+        [plain(c2, u2), u2 + 5.0 * (c2 - u2), c2, c2, u2],
+        [c2] * 5,
+    )
+    assert fits == [True, False, False, True, False]
