@@ -4,6 +4,7 @@
     python -m tests.mutate zcache/app/plain_runs.py --tests tests/app/test_plain_runs.py --sample 25
     python -m tests.mutate zcache/caching --tests tests/caching tests/method --sample 100 --limit 600
 
+`PYTEST_ADDOPTS=--noconftest` before it saves loading diffusers, where the tests need no fixture.
 The last is the caching core: a mutant there takes as long as the tests named; give those of the laws
 first (`tests/caching/test_run.py tests/caching/test_reflection.py`), they notice most.
 
@@ -74,6 +75,8 @@ def changes(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.AST, str, int | None]]
         for index, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
             if isinstance(node, ast.Raise | ast.JoinedStr) or not isinstance(node, ast.AST):
                 continue
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                continue  # a docstring
             yield from ((tree, new, field, index) for new in _mutations(node))
             yield from changes(node)
 
@@ -100,7 +103,7 @@ def _mutations(node: ast.AST) -> Iterator[ast.AST]:
     elif isinstance(node, ast.Return) and node.value is not None:
         yield ast.Return(ast.Constant(None))
     elif isinstance(node, LEFT_OUT) or (
-        isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant | ast.Yield)
+        isinstance(node, ast.Expr) and not isinstance(node.value, ast.Yield)
     ):
         yield ast.Pass()
 
@@ -114,20 +117,11 @@ def _constants(value: object) -> Iterator[ast.Constant]:
         yield ast.Constant(f"{value}-")
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
-            node
-        ):
-            node.body[0] = ast.Pass(lineno=node.body[0].lineno, col_offset=0)
-    return tree
-
-
 def mutants(path: Path) -> list[tuple[Mutant, str]]:
     """Every mutant of a file, with the text of the file then."""
     text = path.read_text(encoding="utf-8")
     found = []
-    tree = _without_docstrings(ast.parse(text))
+    tree = ast.parse(text)
     for parent, new, field, index in list(changes(tree)):
         value = getattr(parent, field)
         old = value if index is None else value[index]
@@ -135,6 +129,7 @@ def mutants(path: Path) -> list[tuple[Mutant, str]]:
         _hang(parent, field, index, new)
         mutated = ast.unparse(ast.fix_missing_locations(tree))
         _hang(parent, field, index, old)
+        compile(mutated, str(path), "exec")
         shown = (ast.unparse(each).splitlines()[0][:90] for each in (old, new))
         found.append((Mutant(str(path.relative_to(ROOT)), line, *shown), mutated))
     return found
