@@ -98,3 +98,27 @@ def test_a_file_is_replaced_at_once_and_a_write_that_fails_leaves_the_old_one(
         files.write_whole(path, b"newer")
     assert path.read_bytes() == b"new"
     assert [found.name for found in path.parent.iterdir()] == ["a.json"]
+
+
+def test_every_file_lies_where_the_folder_is_described(tmp_path):
+    store, frames = Store(tmp_path), np.zeros((1, 4, 4, 3), np.uint8)
+    assert store.cost("zcache:5") is None
+    store.write_cost("zcache:5", {"flops": 3})
+    assert store.cost("zcache:5") == {"flops": 3}
+    store.settle(SETTINGS)
+    store.write_frames("zcache:5", 12, frames, clip=False)
+    store.write_frames("uncached", 0, frames, clip=True)
+    store.write_record("zcache:5", 12, {})
+    store.write_reference(12, frames)
+    store.write_seconds("zcache:5", 12, 1.0)
+
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert found == {
+        "settings.json",
+        "costs/zcache%3A5.json",
+        "samples/zcache%3A5/000012.png",
+        "samples/zcache%3A5/000012.json",
+        "samples/uncached/000000.npz",
+        "exact/000012.npy",
+        "timings/zcache%3A5/000012.json",
+    }
