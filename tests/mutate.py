@@ -101,7 +101,8 @@ def _mutations(node: ast.AST) -> Iterator[ast.AST]:
     elif isinstance(node, ast.IfExp):
         yield ast.IfExp(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
     elif isinstance(node, ast.Return) and node.value is not None:
-        yield ast.Return(ast.Constant(None))
+        if not isinstance(node.value, ast.Constant) or node.value.value is not None:
+            yield ast.Return(ast.Constant(None))
     elif isinstance(node, LEFT_OUT) or (
         isinstance(node, ast.Expr) and not isinstance(node.value, ast.Yield)
     ):

@@ -102,4 +102,7 @@ def test_a_plan_refuses_what_does_not_fit() -> None:
 
 def test_explicit_full_steps_win() -> None:
     config = ZCacheConfig(interval=3, warmup=2, placement="warmup", full_steps=[0, 9])
-    assert config.plan(12).full_steps == (0, 9)
+    plan = config.plan(12)
+    assert plan.full_steps == (0, 9)
+    with pytest.raises(AttributeError):
+        plan.full_steps = (0,)
