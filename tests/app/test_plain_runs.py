@@ -3,9 +3,11 @@
 import os
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from zcache import ZCacheConfig
 from zcache.app import engine, plain_runs, runs
@@ -142,6 +144,34 @@ def test_the_key_changes_with_the_weights(tinies, tiny_pipes):
     os.utime(weights, (1, 1))
 
     assert plain_runs.key(model, pipe, {}, 0) != before
+
+
+def test_the_key_changes_with_everything_else_that_shapes_the_picture(tinies, monkeypatch):
+    """Precision, kind of device, revision of the weights and the versions of the packages."""
+
+    def pipe(dtype=torch.float32, device="cpu"):
+        return SimpleNamespace(dtype=dtype, _execution_device=torch.device(device))
+
+    model = loading.find(tinies["class"])
+    keys = [
+        plain_runs.key(model, pipe(), {}, 0),
+        plain_runs.key(model, pipe(dtype=torch.bfloat16), {}, 0),
+        plain_runs.key(model, pipe(device="cuda"), {}, 0),
+        plain_runs.key(replace(model, revision="another"), pipe(), {}, 0),
+        plain_runs.key(replace(model, source="another"), pipe(), {}, 0),
+    ]
+    assert plain_runs.key(model, pipe(device="cuda:1"), {}, 0) == keys[2]
+    for name, value in (("FORMAT", plain_runs.FORMAT + 1), ("environment", OtherVersions)):
+        monkeypatch.setattr(plain_runs, name, value)
+        keys.append(plain_runs.key(model, pipe(), {}, 0))
+
+    assert len(set(keys)) == len(keys)
+
+
+class OtherVersions:
+    @staticmethod
+    def versions():
+        return {"torch": "another"}
 
 
 @pytest.fixture

@@ -422,3 +422,10 @@ def test_tensors_without_memory_of_their_own_are_counted() -> None:
     log = Log()
     log.hold([torch.zeros(4).as_subclass(Wrapped), torch.zeros(2), torch.zeros(2)])
     assert log.report().cache_bytes == 4 * 4 + 2 * 2 * 4
+
+
+def test_the_bytes_are_the_most_that_was_held_and_shared_memory_counts_once() -> None:
+    log, large = Log(), torch.zeros(100)
+    log.hold([large, large[:50], torch.zeros(10)])
+    log.hold([torch.zeros(5)])
+    assert log.report().cache_bytes == 4 * 100 + 4 * 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import secrets
 import tempfile
 import time
@@ -18,6 +17,7 @@ import spaces
 from PIL import Image
 
 from ..measure import compare
+from ..measure.files import write_whole
 from ..method.schedule import Kind
 from ..models import loading
 from ..models.request import Request
@@ -80,9 +80,7 @@ def _show(flag: Path, side: str, picture: np.ndarray) -> None:
         return
     coded = io.BytesIO()
     Image.fromarray(picture).save(coded, "PNG")
-    whole = _view(flag, f"{side}-new")
-    whole.write_bytes(coded.getvalue())
-    os.replace(whole, _view(flag, side))
+    write_whole(_view(flag, side), coded.getvalue())
 
 
 def check(run: str) -> None:

@@ -84,8 +84,10 @@ def compare(
     on_pass: OnSidePass | None = None,
 ) -> Comparison:
     """Run both sides and return them; see `stages` for the arguments and errors."""
-    *_, comparison = stages(pipe, call, config, seed, on_pass)
-    return comparison
+    for stage in stages(pipe, call, config, seed, on_pass):
+        if isinstance(stage, Comparison):
+            return stage
+    raise RuntimeError("stages ended without a Comparison")
 
 
 def stages(

@@ -82,9 +82,11 @@ def table() -> dict[str, PassCost]:
 
 
 @lru_cache(maxsize=256)
-def _counted(folder: Path, granularity: str, *sizes: int | None) -> PassCost | None:
-    architecture = stored(folder, *sizes)
-    return architecture and count(architecture, granularity, architecture.shape)
+def _counted(
+    folder: Path, granularity: str, height: int | None, width: int | None, frames: int, text: int
+) -> PassCost | None:
+    architecture = stored(folder, height, width, frames, text)
+    return count(architecture, granularity, architecture.shape) if architecture else None
 
 
 def stored(
@@ -97,10 +99,9 @@ def stored(
         return None
     scale = _vae_scale(folder)
     own = config.get("sample_size", 0) * scale
-    sides = ((side or own) * VAE_SCALE // scale for side in (height, width))
-    return Stored(
-        folder.name, Shape(*sides, frames, text_tokens=text), like.arguments, folder=folder
-    )
+    rows, columns = ((side or own) * VAE_SCALE // scale for side in (height, width))
+    shape = Shape(rows, columns, frames, text_tokens=text)
+    return Stored(folder.name, shape, like.arguments, folder=folder)
 
 
 def _vae_scale(folder: Path) -> int:
