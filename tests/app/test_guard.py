@@ -104,7 +104,11 @@ def test_a_body_too_large_is_refused(served):
 
 
 @pytest.mark.parametrize("name", ["steps", "interval"])
-@pytest.mark.parametrize("value", [10**400, -(10**5000), float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    "value",
+    [10**400, -(10**5000), float("inf"), float("nan")],
+    ids=["400 digits", "5000 digits", "inf", "nan"],
+)
 def test_a_number_beyond_all_limits_is_refused_with_the_limit(served, name, value):
     with pytest.raises(gr.Error, match="must be a whole number from"):
         forecast.plan("image", **{name: value})
