@@ -83,6 +83,8 @@ class Store:
 
     def put(self, key: str, run: Generation) -> None:
         """Keep a traced run under this key; a full or broken disk is logged, nothing else."""
+        if run.latents is None:
+            return
         facts = {
             name: getattr(run, name) for name in ("seconds", "denoise_seconds", "device", "taken")
         }
