@@ -29,6 +29,7 @@ MARGIN = 1.4  # a run that exceeds what was asked for is aborted
 SECONDS_ASKED = (20, 600)
 ALONE_SECONDS = 20.0  # the longest run of the base alone that is made besides
 UPDATE_SECONDS = 0.1
+ANNOUNCED = 256  # names of runs kept for Stop; the queue and the device hold far fewer
 SIDE_NAMES = {
     "accelerated": "Z-Cache",
     "baseline": "plain pipeline",
@@ -41,6 +42,8 @@ _stops: dict[str, Path] = {}  # by run: a file that is there once it is to stop,
 def announce(run: str) -> None:
     """Note that a run of this name will come, so that it can be stopped while it waits."""
     forget(run)
+    for old in list(_stops)[: len(_stops) - ANNOUNCED + 1]:
+        forget(old)
     flag(run)
 
 

@@ -26,6 +26,8 @@ LIKE = {
     "DiTTransformer2DModel": "dit-xl-2",
 }
 VAE_SCALE = 8  # pixels a latent stands for in the full-size models
+# What diffusers' pipelines draw when asked for no size: latents, or pixels and frames.
+FLUX_LATENTS, HUNYUAN_PIXELS, HUNYUAN_FRAMES = 128, (720, 1280), 129
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def passes(model: Model, request: Request) -> PassCost | None:
         return known or pass_cost(model.name, request.granularity, shape)
     if model.local is None or not (model.local / "transformer" / "config.json").is_file():
         return None
-    return _counted(model.local, request.granularity, height, width, frames or 1, text)
+    return _counted(model.local, request.granularity, height, width, frames, text)
 
 
 def key(name: str, granularity: str, shape: Shape) -> str:
@@ -90,7 +92,7 @@ def _counted(
 
 
 def stored(
-    folder: Path, height: int | None, width: int | None, frames: int, text: int
+    folder: Path, height: int | None, width: int | None, frames: int | None, text: int
 ) -> Stored | None:
     """Return the architecture of a pipeline folder at these sizes; None for one of no known class."""
     config = json.loads((folder / "transformer" / "config.json").read_text("utf-8"))
@@ -98,9 +100,15 @@ def stored(
     if like is None:
         return None
     scale = _vae_scale(folder)
-    own = config.get("sample_size", 0) * scale
-    rows, columns = ((side or own) * VAE_SCALE // scale for side in (height, width))
-    shape = Shape(rows, columns, frames, text_tokens=text)
+    own = ((config.get("sample_size") or FLUX_LATENTS) * scale,) * 2
+    own_frames = 1
+    if like.name == "hunyuan-video":
+        own, own_frames = HUNYUAN_PIXELS, HUNYUAN_FRAMES
+    rows, columns = (
+        (side or default) * VAE_SCALE // scale
+        for side, default in zip((height, width), own, strict=True)
+    )
+    shape = Shape(rows, columns, frames or own_frames, text_tokens=text or like.shape.text_tokens)
     return Stored(folder.name, shape, like.arguments, folder=folder)
 
 

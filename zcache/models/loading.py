@@ -29,14 +29,23 @@ def find(name: str) -> Model:
         if name == model.source:
             return model
     path = Path(name).expanduser()
-    if name and path.is_dir():
+    if name and _is_folder(path):
         return Model(name, path.name, str(path.resolve()), _supported(name, path))
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~", "/")):
         return Model(name, name, name, _supported(name, hub.fetch_index(name)))
+    said = repr(name if len(name) <= 100 else f"{name[:97]}...")
     raise CheckpointError(
-        f"model {name!r} is neither known ({', '.join(KNOWN)}) nor a folder here: "
+        f"model {said} is neither known ({', '.join(KNOWN)}) nor a folder here: "
         "give one of these names, a pipeline folder, or a Hub repository as owner/name"
     )
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether there is such a folder; a name too long for the system is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _supported(name: str, path: Path) -> str:
