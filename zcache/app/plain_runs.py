@@ -74,7 +74,7 @@ class Store:
                 _remove(path)
             return None
         except DAMAGE as error:
-            logger.warning("a stored baseline is damaged (%s) and is dropped", error)
+            logger.warning("a stored plain run is damaged (%s) and was dropped", error)
             _remove(path)
             return None
         with suppress(OSError):  # of another user, or on a disk that is read-only
@@ -103,7 +103,7 @@ class Store:
                     os.replace(unfinished, self._path(key))
                 self._trim()
         except OSError as error:
-            logger.warning("a baseline could not be stored: %s", error)
+            logger.warning("a plain run could not be stored: %s", error)
         finally:
             if unfinished is not None:
                 _remove(unfinished)

@@ -91,7 +91,8 @@ def shared(
 
 @contextmanager
 def turn(lock: threading.Lock, check: Callable[[], None]) -> Iterator[None]:
-    """Hold `lock`; `check` is called while waiting for it, and may raise."""
+    """Hold `lock` for the length of the block; `check` is called while waiting for it, and may
+    raise."""
     while not lock.acquire(timeout=POLL_SECONDS):
         check()
     try:

@@ -43,13 +43,13 @@ class Anchors:
         self.output = output
 
     def forecast(self, step: int) -> Feature:
-        """C(H_A, k) from all anchors held."""
+        """Return C(H_A, k) from all anchors held."""
         factors = self._base(self.steps, step, self._order)
         return combine(self.features[-len(factors) :], factors)
 
     def reflect(self, step: int, weight: float) -> Feature:
-        """(1-w) C(H_A, k) + w C(H_{A+stop}, k), `stop` being the newest anchor; there, its own
-        feature."""
+        """Return (1-w) C(H_A, k) + w C(H_{A+stop}, k), `stop` being the newest anchor; there, its
+        own feature."""
         if step == self.newest:
             return self.features[-1]
         factors = blend(self._base, self.steps, step, self._order, weight)

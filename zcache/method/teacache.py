@@ -117,7 +117,7 @@ IDENTITY = (1.0, 0.0)
 
 
 def rescale(coefficients: Sequence[float], distance: float) -> float:
-    """The polynomial at `distance`, highest power first (Horner)."""
+    """Return the polynomial's value at `distance`, highest power first (Horner)."""
     value = 0.0
     for coefficient in coefficients:
         value = value * distance + coefficient
@@ -160,5 +160,6 @@ class Accumulator:
         return True
 
     def restart(self) -> None:
-        """A full step was taken for another reason (first, last)."""
+        """Begin the sum anew: a full step is taken for another reason, as the first one is, or one
+        where the batch or the shape changed."""
         self.total = 0.0

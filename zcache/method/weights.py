@@ -62,7 +62,7 @@ def future(j: int, n: int) -> float:
 
 
 def resolve(weight: str | WeightFunction) -> WeightFunction:
-    """The function behind a registered name, or the callable itself.
+    """Return the function behind a registered name, or the callable itself.
 
     Raises:
         ConfigError: the name is unknown.
@@ -71,5 +71,5 @@ def resolve(weight: str | WeightFunction) -> WeightFunction:
 
 
 def weight_at(weight: WeightFunction, step: int, start: int, stop: int) -> float:
-    """W(k) at `step` of the window from `start` to `stop` (step indices)."""
+    """Return W(k) at `step` of the window from `start` to `stop` (step indices)."""
     return float(weight(step - start, stop - start))
