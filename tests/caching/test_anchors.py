@@ -7,8 +7,8 @@ from zcache.caching.anchors import Anchors
 from zcache.method import bases
 
 
-def filled(base: str, order: int, steps: tuple[int, ...], gate: int = 0) -> Anchors:
-    anchors = Anchors(bases.resolve(base), order, gate)
+def filled(base: str, order: int, steps: tuple[int, ...]) -> Anchors:
+    anchors = Anchors(bases.resolve(base), order)
     for step in steps:
         anchors.add(step, torch.tensor([float(step)]), None)
     return anchors
@@ -24,12 +24,6 @@ def test_one_anchor_more_than_a_forecast_uses_is_held(base: str, order: int, hel
     anchors = filled(base, order, steps)
     assert anchors.steps == list(steps[-held:])
     assert [tensor.item() for tensor in anchors.tensors()] == list(map(float, steps[-held:]))
-
-
-def test_anchors_before_the_gate_take_no_part_in_differences() -> None:
-    """Warm-up 0, 1, 2 with gate 1: TaylorSeer forgets step 0 and begins its differences at 1."""
-    assert filled("taylorseer", 1, (0, 1, 2), gate=1).steps == [1, 2]
-    assert filled("taylorseer", 1, (0, 1, 2), gate=0).steps == [0, 1, 2]
 
 
 def test_a_line_is_forecast_and_reflected_exactly_and_the_anchor_gives_itself() -> None:

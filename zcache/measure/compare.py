@@ -143,10 +143,8 @@ def stages(
 
 def _alike(one: Generation, other: Generation) -> bool:
     """Whether two runs have frames of one shape and, where traced, as many latents of one shape."""
-    traced = one.latents is not None and other.latents is not None
-    return one.frames.shape == other.frames.shape and (
-        not traced or one.latents.shape == other.latents.shape
-    )
+    shapes = [run.latents.shape for run in (one, other) if run.latents is not None]
+    return one.frames.shape == other.frames.shape and (len(shapes) < 2 or shapes[0] == shapes[1])
 
 
 def _is_plain(value: Any) -> bool:
