@@ -50,15 +50,6 @@ def tensors(feature: Feature) -> Iterator[torch.Tensor]:
             yield from tensors(leaf)
 
 
-def same_layout(a: Feature, b: Feature) -> bool:
-    """Return whether two features have the same shapes, dtypes and devices."""
-    left, right = list(tensors(a)), list(tensors(b))
-    return len(left) == len(right) and all(
-        x.shape == y.shape and x.dtype == y.dtype and x.device == y.device
-        for x, y in zip(left, right, strict=True)
-    )
-
-
 def leaves(output: Any) -> Iterator[Tensor]:
     """Return the tensors of an output, in order."""
     if isinstance(output, Tensor):

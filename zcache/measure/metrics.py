@@ -16,7 +16,7 @@ import numpy as np
 
 WINDOW = 11
 SIGMA = 1.5
-MOST = 100.0  # dB that one frame of a clip counts at most, so that an equal frame leaves a mean
+MOST = 100.0  # dB that one picture or frame counts at most, so that an equal one leaves a mean
 
 
 def psnr(reference: np.ndarray, picture: np.ndarray, peak: float = 255.0) -> float:
@@ -28,6 +28,11 @@ def psnr(reference: np.ndarray, picture: np.ndarray, peak: float = 255.0) -> flo
     a, b = _pair(reference, picture)
     mse = float(np.mean((a - b) ** 2))
     return math.inf if mse == 0 else 10 * math.log10(peak**2 / mse)
+
+
+def bounded_psnr(reference: np.ndarray, picture: np.ndarray, peak: float = 255.0) -> float:
+    """Return `psnr`, but at most 100 dB, so that it can be averaged; raises as `psnr` does."""
+    return min(psnr(reference, picture, peak), MOST)
 
 
 def ssim(reference: np.ndarray, picture: np.ndarray, peak: float = 255.0) -> float:
@@ -66,7 +71,7 @@ def over_frames(reference: np.ndarray, clip: np.ndarray) -> dict[str, float]:
     Raises ValueError when the shapes differ or a frame is smaller than the window of SSIM.
     """
     pairs = list(zip(reference, clip, strict=True))
-    psnrs = [min(psnr(*pair), MOST) for pair in pairs]
+    psnrs = [bounded_psnr(*pair) for pair in pairs]
     ssims = [ssim(*pair) for pair in pairs]
     return {
         "psnr": float(np.mean(psnrs)),

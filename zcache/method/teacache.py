@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SOURCE = "ali-vilab/TeaCache at 7c10efc (2025-06-08), Apache-2.0"
-
-# Rescaling polynomials, highest power first, by transformer class and, where one class serves several
-# models, its size or task. They were fitted by their authors on one sampler and step count each, for
+# Rescaling polynomials from ali-vilab/TeaCache at 7c10efc (2025-06-08, Apache-2.0), highest power first,
+# by transformer class and, where one class serves several models, its size or task.
+# They were fitted by their authors on one sampler and step count each, for
 # reuse (order 0); a model without an entry uses the identity, and its report says so. Not here: Wan's
 # image-to-video (one set for 480P and one for 720P, which a transformer cannot tell apart), Lumina 2
 # (fitted behind its refiners, which our signal leaves out).
