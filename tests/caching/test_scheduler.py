@@ -1,0 +1,54 @@
+"""What is read from a scheduler: noise levels, and how many steps a run will have."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import zcache
+from zcache import ZCacheConfig
+from zcache.caching.run import Run
+from zcache.caching.scheduler import noise_levels
+
+from ..pipelines import CASES, STEPS, flow_scheduler
+
+IMG2IMG = next(case for case in CASES if case.name == "flux-img2img")
+
+
+def test_a_scheduler_without_levels_has_none() -> None:
+    class Bare:
+        timesteps = torch.arange(3)
+
+    class Inverted(Bare):
+        sigmas = torch.arange(4.0)
+        config = {"invert_sigmas": True}  # noqa: RUF012
+
+    assert noise_levels(Bare()) is noise_levels(Inverted()) is None
+
+
+def test_before_its_first_step_a_run_counts_from_where_the_scheduler_begins() -> None:
+    scheduler = flow_scheduler()
+    scheduler.set_timesteps(STEPS, mu=1.0)
+    assert Run(ZCacheConfig(), scheduler).num_steps == STEPS
+    scheduler.set_begin_index(4)
+    assert Run(ZCacheConfig(), scheduler).num_steps == STEPS - 4
+
+
+def test_image_to_image_takes_its_levels_from_where_it_begins() -> None:
+    """At strength 0.7 of 12 steps int(12 - 8.4) = 3 are left out: step k is the schedule's k + 3, of which
+    the sigma is s a / (1 + (s - 1) a) at the even a = 1 - (k + 3) / 12, s = exp(mu), of 64 tokens."""
+    pipe, told = IMG2IMG.build(), []
+    config = ZCacheConfig(full_steps=(0, 4, 8), relax="sigma")
+    with zcache.enabled(pipe, config) as handle:
+        handle.on_pass = lambda step, kind, num_steps: told.append(num_steps)
+        IMG2IMG.run(pipe)
+    shift = math.exp(0.5 + (64 - 256) * (1.15 - 0.5) / (4096 - 256))
+    even = [1 - (k + 3) / STEPS for k in range(9)]
+    sigmas = [shift * a / (1 + (shift - 1) * a) for a in even]
+    assert set(told) == {9}
+    wanted = {
+        stop: 2 * sigmas[stop] / (sigmas[start] + sigmas[stop]) for start, stop in ((0, 4), (4, 8))
+    }
+    assert handle.report().relaxation == pytest.approx(wanted)
