@@ -204,7 +204,8 @@ class Run(RunState):
         if not self.window:
             self.scheduler_state = snapshot(self.scheduler)
         result = self._step(step, visit)
-        self.window.append(visit)
+        if self.config.reflect and not self.never_back:
+            self.window.append(visit)
         return result
 
     def _take_full(self, step: Original, visit: Visit) -> Any:
