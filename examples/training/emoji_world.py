@@ -31,13 +31,13 @@ GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "food": (("food-fruit", "food-prepared", "food-sweet", "food-asian", "drink"), ("takeout",)),
     "vehicle": (
         ("transport-ground", "transport-water", "transport-air"),
-        ("chair", "track", "motorway", "drum", "pump", "wheel", "light", "stop", "construction")
-        + ("anchor", "buoy", "seat", "parachute", "skate", "satellite", "motorized"),
+        ("chair", "track", "motorway", "drum", "pump", "wheel", "light", "stop", "anchor",
+        "construction", "buoy", "seat", "parachute", "skate", "satellite", "motorized"),
     ),
     "building": (
         ("place-building", "place-religious", "place-other", "place-geographic"),
-        ("brick", "rock", "wood", "fountain", "foggy", "night", "sunrise", "cityscape", "sunset")
-        + ("bridge", "hot springs", "barber", "slide", "carousel", "construction", "horse"),
+        ("brick", "rock", "wood", "fountain", "foggy", "night", "sunrise", "cityscape", "sunset",
+        "bridge", "hot springs", "barber", "slide", "carousel", "construction", "horse"),
     ),
     "clothing": (("clothing",), ("comb", "pick", "bead", "gem", "fan", "prayer")),
 }

@@ -1,11 +1,12 @@
-"""Trains a small FLUX-like autoencoder (8x downsampling) on the scenes of `zcache.mini.scenes`.
+"""Trains a small FLUX-like autoencoder (8x downsampling) on the scenes of `zcache.models.mini.scenes`.
 
     python examples/training/train_vae.py --out runs/vae --minutes 12
 
 The loss is the error of pixels and of their differences (edges), and a little KL that keeps the
 latents smooth. With `--emoji FOLDER` it learns the pictures of `emoji_world.py` instead, and
-`--start FOLDER` begins with the weights of an autoencoder. The finished folder loads with `AutoencoderKL.from_pretrained`; its
-`scaling_factor` and `shift_factor` make the latents of the scenes zero-mean and unit-variance.
+`--start FOLDER` begins with the weights of an autoencoder. The finished folder loads with
+`AutoencoderKL.from_pretrained`; its `scaling_factor` and `shift_factor` make the latents of the
+scenes zero-mean and unit-variance.
 """
 
 import argparse
