@@ -13,15 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import zcache
 from diffusers import DiTPipeline
 from PIL import Image
 
+import zcache
 from zcache.measure.metrics import psnr
 
 
 def draw(
-    pipe: DiTPipeline, args: argparse.Namespace, steps: int, interval: int = 0, reflect: bool = False
+    pipe: DiTPipeline,
+    args: argparse.Namespace,
+    steps: int,
+    interval: int = 0,
+    reflect: bool = False,
 ) -> np.ndarray:
     """Draws `--count` pictures (N, H, W, 3) in 0..255, the classes in turn, seed = row."""
     parts = []
@@ -60,12 +64,16 @@ def figures(reference: np.ndarray, pictures: np.ndarray) -> dict[str, float]:
 
 def sharpness(pictures: np.ndarray) -> float:
     """Mean absolute difference of neighbouring pixels, in 0..255."""
-    return float(np.abs(np.diff(pictures, axis=1)).mean() + np.abs(np.diff(pictures, axis=2)).mean())
+    return float(
+        np.abs(np.diff(pictures, axis=1)).mean() + np.abs(np.diff(pictures, axis=2)).mean()
+    )
 
 
 def sheet(rows: list[np.ndarray]) -> Image.Image:
     """Lays out rows of pictures, one below the other."""
-    lines = [np.concatenate(list(np.pad(row, ((0, 0), (1, 1), (1, 1), (0, 0)))), axis=1) for row in rows]
+    lines = [
+        np.concatenate(list(np.pad(row, ((0, 0), (1, 1), (1, 1), (0, 0)))), axis=1) for row in rows
+    ]
     return Image.fromarray(np.concatenate(lines).round().astype(np.uint8))
 
 
