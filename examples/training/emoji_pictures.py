@@ -46,5 +46,6 @@ def read(folder: Path) -> list[Emoji]:
         for toned, one in [(False, entry), *((True, skin) for skin in entry.get("skins", []))]:
             path = paths.get(one["hexcode"].lower().replace("-fe0f", ""))
             if path:
-                found.append(Emoji(one["label"], subgroup, path, toned))
+                name = one["label"].replace("\u2019", "'")
+                found.append(Emoji(name, subgroup, path, toned))
     return found

@@ -40,8 +40,8 @@ NOUNS = {
     "rocket": ("rocket",),
     "ball": ("soccer ball", "basketball", "baseball", "volleyball"),
     "heart": ("red heart", "green heart", "blue heart", "purple heart"),
-    "hat": ("top hat", "woman’s hat", "billed cap"),
-    "clock": ("one o’clock", "four o’clock", "seven o’clock", "ten o’clock"),
+    "hat": ("top hat", "woman's hat", "billed cap"),
+    "clock": ("one o'clock", "four o'clock", "seven o'clock", "ten o'clock"),
 }
 # Tone: the lightest and the darkest ends of its gradients.
 TONES = {
