@@ -6,7 +6,8 @@
 A class is a group of many members and the model chooses one. In a part of the pictures, which
 falls to `--named-end`, it is told the very member, by a row of the class table behind the groups':
 what a thing looks like is learnt faster from its name. One label in ten is dropped for guidance.
-The training resumes from `--out`/checkpoint.pt; `--start` gives the first weights of a fresh run.
+The training resumes from `--out`/checkpoint.pt. `--start` gives the first weights of a fresh run:
+an earlier model's, or `--out`/average of another run, which knows the members by name as well.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 from emoji_pictures import read
 from emoji_world import CLASSES, draw, members
-from mini_dit import NULL_CLASS, autoencoder, save, scheduler, transformer
+from mini_dit import NULL_CLASS, WEIGHTS_BYTES, autoencoder, save, scheduler, transformer
 from optimization import average, falling, optimizers, set_pace
 from train_mini_dit import objective
 
@@ -133,6 +134,8 @@ def main() -> None:
         torch.save(state | {"step": step, "spent_s": spent_s}, checkpoint.with_suffix(".new"))
         checkpoint.with_suffix(".new").replace(checkpoint)
         save(args.out / "pipeline", vae, smooth, CLASSES)
+        half = copy.deepcopy(smooth).half()  # with the members' rows, to `--start` from
+        half.save_pretrained(args.out / "average", max_shard_size=WEIGHTS_BYTES)
 
     budget_s, started = args.minutes * 60, time.monotonic() - spent_s
     stored_s, losses = spent_s, []
