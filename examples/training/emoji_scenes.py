@@ -56,6 +56,7 @@ RELATIONS = ("left of", "above")
 LARGE, MIDDLE = 100, 58  # pixels of the longer side, alone and in company
 # Centres of the emoji in the order of mention.
 PLACES = {
+    (0, None): (),
     (1, None): ((64, 64),),
     (2, "left of"): ((33, 64), (95, 64)),
     (2, "above"): ((64, 33), (64, 95)),
