@@ -83,17 +83,22 @@ def scheduler() -> DDIMScheduler:
     )
 
 
-def save(folder: Path, vae: AutoencoderKL, model: DiTTransformer2DModel) -> None:
+def save(
+    folder: Path,
+    vae: AutoencoderKL,
+    model: DiTTransformer2DModel,
+    labels: tuple[str, ...] = classes.LABELS,
+) -> None:
     """Writes the pipeline in half precision; the unused rows of the class tables are cleared."""
     half = copy.deepcopy(model).half()
     for block in half.transformer_blocks:
-        block.norm1.emb.class_embedder.embedding_table.weight.data[len(classes.LABELS) : -1] = 0
+        block.norm1.emb.class_embedder.embedding_table.weight.data[len(labels) : -1] = 0
     pipe = DiTPipeline(
         transformer=half,
         vae=copy.deepcopy(vae).half(),
         scheduler=scheduler(),
     )
-    pipe.register_to_config(id2label={str(i): label for i, label in enumerate(classes.LABELS)})
+    pipe.register_to_config(id2label={str(i): label for i, label in enumerate(labels)})
     pipe.save_pretrained(folder, max_shard_size=WEIGHTS_BYTES)
 
 

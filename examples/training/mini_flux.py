@@ -38,14 +38,14 @@ def words() -> list[str]:
     return sorted(set(plain))
 
 
-def clip_tokenizer() -> CLIPTokenizer:
+def clip_tokenizer(vocabulary: list[str] | None = None) -> CLIPTokenizer:
     """Builds a byte-level BPE that knows the words whole and spells all others."""
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.BpeTrainer(
         vocab_size=10_000, end_of_word_suffix="</w>", min_frequency=1, show_progress=False
     )
-    bpe.train_from_iterator(words(), trainer)
+    bpe.train_from_iterator(vocabulary or words(), trainer)
     merges = [tuple(pair) for pair in _merges(bpe)]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = [*letters, *(f"{letter}</w>" for letter in letters)]
@@ -55,10 +55,11 @@ def clip_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=POOLED_LENGTH)
 
 
-def t5_tokenizer() -> T5TokenizerFast:
+def t5_tokenizer(vocabulary: list[str] | None = None) -> T5TokenizerFast:
     """Builds a unigram vocabulary of whole words, lower case and capitalised, and letters."""
-    whole = [f"\u2581{word}" for word in words()]
-    whole += [f"\u2581{word.capitalize()}" for word in words()]
+    known = vocabulary or words()
+    whole = [f"\u2581{word}" for word in known]
+    whole += [f"\u2581{word.capitalize()}" for word in known]
     letters = [chr(code) for code in range(33, 127)]
     vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -4.0)]
     vocab += [(word, -2.0) for word in whole] + [(letter, -8.0) for letter in letters]
@@ -157,14 +158,19 @@ def image_ids(side: int) -> torch.Tensor:
     return FluxPipeline._prepare_latent_image_ids(None, side, side, "cpu", torch.float32)
 
 
-def save(folder: Path, vae: AutoencoderKL, models: dict[str, torch.nn.Module]) -> None:
+def save(
+    folder: Path,
+    vae: AutoencoderKL,
+    models: dict[str, torch.nn.Module],
+    vocabulary: list[str] | None = None,
+) -> None:
     """Writes the pipeline in half precision, to be loaded in single precision."""
     half = {name: copy.deepcopy(model).half() for name, model in models.items()}
     pipe = FluxPipeline(
         scheduler=scheduler(),
         vae=copy.deepcopy(vae).half(),
-        tokenizer=clip_tokenizer(),
-        tokenizer_2=t5_tokenizer(),
+        tokenizer=clip_tokenizer(vocabulary),
+        tokenizer_2=t5_tokenizer(vocabulary),
         **half,
     )
     pipe.save_pretrained(folder, max_shard_size=WEIGHTS_BYTES)

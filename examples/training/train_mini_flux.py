@@ -49,10 +49,12 @@ SHIFT = 0.4675  # the scheduler's shift at 64 image tokens
 class Flow(nn.Module):
     """The trained modules, and the velocity that they give together."""
 
-    def __init__(self, latent_channels: int, double: int, single: int) -> None:
+    def __init__(
+        self, latent_channels: int, double: int, single: int, vocabulary: list[str] | None = None
+    ) -> None:
         super().__init__()
-        self.text_encoder = text_encoder(clip_tokenizer())
-        self.text_encoder_2 = text_encoder_2(t5_tokenizer())
+        self.text_encoder = text_encoder(clip_tokenizer(vocabulary))
+        self.text_encoder_2 = text_encoder_2(t5_tokenizer(vocabulary))
         self.transformer = transformer(latent_channels, double, single)
         self.register_buffer("image_ids", image_ids(PATCHES), persistent=False)
         self.register_buffer("text_ids", torch.zeros(TEXT_LENGTH, 3), persistent=False)
@@ -91,9 +93,11 @@ class Flow(nn.Module):
 class Captions:
     """Token ids of all captions; the last row is the empty caption."""
 
-    def __init__(self, captions: list[str], device: str) -> None:
+    def __init__(
+        self, captions: list[str], device: str, vocabulary: list[str] | None = None
+    ) -> None:
         spoken = [_vary(text, random.Random(index)) for index, text in enumerate(captions)] + [""]
-        clip, t5 = clip_tokenizer(), t5_tokenizer()
+        clip, t5 = clip_tokenizer(vocabulary), t5_tokenizer(vocabulary)
         self.short = _ids(clip, spoken, POOLED_LENGTH).to(device)
         self.long = _ids(t5, spoken, TEXT_LENGTH).to(device)
 

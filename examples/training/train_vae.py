@@ -1,10 +1,12 @@
-"""Trains a small FLUX-like autoencoder (8x downsampling) on the scenes of `zcache.mini.scenes`.
+"""Trains a small FLUX-like autoencoder (8x downsampling) on the scenes of `zcache.models.mini.scenes`.
 
     python examples/training/train_vae.py --out runs/vae --minutes 12
 
 The loss is the error of pixels and of their differences (edges), and a little KL that keeps the
-latents smooth. The finished folder loads with `AutoencoderKL.from_pretrained`; its
-`scaling_factor` and `shift_factor` make the latents of the scenes zero-mean and unit-variance.
+latents smooth. With `--emoji FOLDER` it learns the pictures of `emoji_world.py` instead, and
+`--start FOLDER` begins with the weights of an autoencoder. The finished folder loads with
+`AutoencoderKL.from_pretrained`; its `scaling_factor` and `shift_factor` make the latents of the
+scenes zero-mean and unit-variance.
 """
 
 import argparse
@@ -16,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from emoji_pictures import read
+from emoji_world import crowd, draw, members
 from PIL import Image, ImageDraw
 
 from zcache.models.mini import scenes
@@ -62,6 +66,17 @@ def paint(count: int, seed: int, crowd: int = 0) -> torch.Tensor:
             picture = strew(picture, crowd, rng)
         pictures.append(np.asarray(picture))
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)  # (N, 3, H, W)
+
+
+def paint_emoji(folder: Path, count: int, seed: int) -> torch.Tensor:
+    """Paints emoji pictures as bytes: one half crowded, the other half single large emoji."""
+    rng = random.Random(seed)
+    every = [one for one in read(folder) if one.subgroup != "country-flag"]
+    single = [one for group in members(every).values() for one in group]
+    pictures = [crowd(every, 8, rng) for _ in range(count // 2)]
+    pictures += [draw(rng.choice(single), rng) for _ in range(count - count // 2)]
+    stacked = np.stack([np.asarray(picture) for picture in pictures])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2)  # (N, 3, H, W)
 
 
 def strew(picture: Image.Image, count: int, rng: random.Random) -> Image.Image:
@@ -113,6 +128,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and model")
     parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--emoji", type=Path, help="folder of emoji_pictures.py")
+    parser.add_argument("--start", type=Path, help="autoencoder to begin with")
     parser.add_argument("--latent-channels", type=int, default=8)
     parser.add_argument("--widths", type=int, nargs=4, default=(16, 32, 64, 64))
     parser.add_argument("--batch", type=int, default=8)
@@ -129,10 +146,17 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint = args.out / "checkpoint.pt"
 
-    crowded, pictures = paint(args.pictures // 2, 1, crowd=14), paint(args.pictures // 2, 2)
-    pictures = torch.cat([crowded, pictures])
-    unseen = paint(64, seed=3)
+    if args.emoji:
+        pictures = paint_emoji(args.emoji, args.pictures, 1)
+        unseen, test = paint_emoji(args.emoji, 64, 3), paint_emoji(args.emoji, 128, 4)
+    else:
+        crowded, pictures = paint(args.pictures // 2, 1, crowd=14), paint(args.pictures // 2, 2)
+        pictures = torch.cat([crowded, pictures])
+        unseen, test = paint(64, seed=3), paint(128, seed=4)
     vae = build(args.latent_channels, tuple(args.widths))
+    if args.start:
+        vae.load_state_dict(AutoencoderKL.from_pretrained(args.start).state_dict())
+        logger.info("mean %.3f  std %.3f  PSNR %.2f dB", *measure(vae, unseen, "cpu"))
     vae = vae.to(device)
     kernels = [weight for weight in vae.parameters() if weight.ndim == 4]
     # Muon takes matrices: these share the kernels' memory, one row for an output channel.
@@ -179,8 +203,9 @@ def main() -> None:
             state = {"vae": vae.state_dict(), "step": step, "spent_s": spent_s}
             state["optimizers"] = [optimizer.state_dict() for optimizer in optimizers]
             torch.save(state, checkpoint)
+            vae.save_pretrained(args.out / "model")
 
-    mean, deviation, psnr = measure(vae, paint(128, seed=4), device)
+    mean, deviation, psnr = measure(vae, test, device)
     logger.info("done: %d steps, mean %.4f  std %.4f  PSNR %.2f dB", step, mean, deviation, psnr)
     vae.register_to_config(shift_factor=mean, scaling_factor=1 / deviation)
     vae.save_pretrained(args.out / "model")

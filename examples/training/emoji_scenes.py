@@ -1,0 +1,158 @@
+"""Scenes of one to three emoji in places on a background: captions, drawings, and where to look.
+
+    "a cat left of a cake on a dark striped background"
+    "a dog above a tree and a car on a blue background"
+
+A noun stands for several renderings, and the tone for a gradient of its own: a model that knows the
+caption has to choose them. `words` are all that captions can have, `split` keeps one caption in
+twenty for tests.
+"""
+
+import hashlib
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from emoji_pictures import Emoji
+from PIL import Image
+
+IMAGE_SIZE = 128
+NOUNS = {
+    "cat": ("cat face", "cat", "black cat", "grinning cat"),
+    "dog": ("dog face", "dog", "poodle"),
+    "rabbit": ("rabbit face", "rabbit"),
+    "bear": ("bear", "polar bear"),
+    "chick": ("baby chick", "front-facing baby chick", "hatching chick"),
+    "fish": ("fish", "tropical fish", "blowfish"),
+    "frog": ("frog",),
+    "turtle": ("turtle",),
+    "butterfly": ("butterfly",),
+    "flower": ("sunflower", "hibiscus", "cherry blossom", "tulip"),
+    "tree": ("evergreen tree", "deciduous tree", "palm tree"),
+    "mushroom": ("mushroom",),
+    "apple": ("red apple", "green apple"),
+    "strawberry": ("strawberry",),
+    "burger": ("hamburger",),
+    "cake": ("birthday cake", "shortcake", "cupcake"),
+    "house": ("house", "house with garden"),
+    "car": ("automobile", "oncoming automobile", "taxi", "police car"),
+    "boat": ("sailboat", "speedboat", "ship"),
+    "rocket": ("rocket",),
+    "ball": ("soccer ball", "basketball", "baseball", "volleyball"),
+    "heart": ("red heart", "green heart", "blue heart", "purple heart"),
+    "hat": ("top hat", "woman's hat", "billed cap"),
+    "clock": ("one o'clock", "four o'clock", "seven o'clock", "ten o'clock"),
+}
+# Tone: the lightest and the darkest ends of its gradients.
+TONES = {
+    "light": ((252, 246, 232), (214, 214, 224)),
+    "pink": ((252, 206, 214), (226, 150, 182)),
+    "blue": ((170, 214, 250), (96, 150, 220)),
+    "green": ((196, 236, 196), (112, 186, 140)),
+    "dark": ((84, 88, 128), (34, 36, 62)),
+}
+TEXTURES = ("plain", "striped", "dotted")
+RELATIONS = ("left of", "above")
+LARGE, MIDDLE = 100, 58  # pixels of the longer side, alone and in company
+# Centres of the emoji in the order of mention.
+PLACES = {
+    (0, None): (),
+    (1, None): ((64, 64),),
+    (2, "left of"): ((33, 64), (95, 64)),
+    (2, "above"): ((64, 33), (64, 95)),
+    (3, "above"): ((64, 33), (33, 95), (95, 95)),
+    (3, "left of"): ((33, 64), (95, 33), (95, 95)),
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One to three nouns, the place of the first relative to the others, and a background."""
+
+    nouns: tuple[str, ...]
+    relation: str | None
+    tone: str
+    texture: str
+
+    @property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """The centre of each noun's emoji, in pixels."""
+        return PLACES[len(self.nouns), self.relation]
+
+    @property
+    def side(self) -> int:
+        """The longer side of each emoji, in pixels."""
+        return LARGE if len(self.nouns) == 1 else MIDDLE
+
+
+def words() -> list[str]:
+    """Lists every word that a caption can have."""
+    plain = [*NOUNS, *TONES, *TEXTURES[1:], *" ".join(RELATIONS).split()]
+    return sorted({*plain, "a", "an", "and", "on", "background"})
+
+
+def sample(rng: random.Random) -> Scene:
+    """Draws a scene: one emoji in four, two in five eighths, three in one eighth; never twice one."""
+    count = rng.choice((1, 1, 2, 2, 2, 2, 2, 3))
+    relation = rng.choice(RELATIONS) if count > 1 else None
+    nouns = tuple(rng.sample(tuple(NOUNS), count))
+    return Scene(nouns, relation, rng.choice(tuple(TONES)), rng.choice(TEXTURES))
+
+
+def caption(scene: Scene) -> str:
+    """Says a scene in words, lower case, at most 14 of them."""
+    first, *others = (("an " if n[0] in "aeiou" else "a ") + n for n in scene.nouns)
+    texture = "" if scene.texture == "plain" else f"{scene.texture} "
+    place = f" {scene.relation} " + " and ".join(others) if others else ""
+    return f"{first}{place} on a {scene.tone} {texture}background"
+
+
+def split(text: str) -> str:
+    """Puts a caption in "train" or, one in twenty, in "held-out"; the same on every machine."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return "held-out" if digest[0] * 256 + digest[1] < 65536 // 20 else "train"
+
+
+def samples(count: int, part: str, seed: int) -> list[Scene]:
+    """Draws scenes whose captions belong to one part of the split."""
+    rng = random.Random(seed)
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        scene = sample(rng)
+        if split(caption(scene)) == part:
+            scenes.append(scene)
+    return scenes
+
+
+def renderings(emoji: list[Emoji]) -> dict[str, list[Image.Image]]:
+    """The pictures of every noun."""
+    named = {one.name: one for one in emoji if not one.toned}
+    return {noun: [named[name].picture for name in names] for noun, names in NOUNS.items()}
+
+
+def draw(scene: Scene, pictures: dict[str, list[Image.Image]], rng: random.Random) -> Image.Image:
+    """Paints a scene; `rng` chooses the renderings and the gradient and moves things a little."""
+    canvas = _background(scene, rng)
+    for noun, (x, y) in zip(scene.nouns, scene.places, strict=True):
+        rendering = rng.choice(pictures[noun])
+        scale = (scene.side + rng.uniform(-2, 2)) / max(rendering.size)
+        size = [round(length * scale) for length in rendering.size]
+        rendering = rendering.resize(size, Image.Resampling.LANCZOS)
+        corner = [at - n // 2 + rng.randint(-2, 2) for at, n in zip((x, y), size, strict=True)]
+        canvas.paste(rendering, tuple(corner), rendering)
+    return canvas
+
+
+def _background(scene: Scene, rng: random.Random) -> Image.Image:
+    light, dark = (np.array(end, float) for end in TONES[scene.tone])
+    line = (np.arange(IMAGE_SIZE) + 0.5) / IMAGE_SIZE
+    x, y = np.meshgrid(line, line)
+    share = rng.choice((y, 1 - y, (x + y) / 2, np.hypot(x - 0.5, y - 0.5) / 0.71))
+    ground = light + share[..., None] * (dark - light)
+    step = 18 if scene.tone == "dark" else -18
+    if scene.texture == "striped":
+        ground += step * (np.sin(8 * np.pi * (x + y)) > 0)[..., None]
+    if scene.texture == "dotted":
+        across, down = np.modf(8 * x)[0] - 0.5, np.modf(8 * y)[0] - 0.5
+        ground += 1.5 * step * (np.hypot(across, down) < 0.26)[..., None]
+    return Image.fromarray(ground.clip(0, 255).astype(np.uint8))
