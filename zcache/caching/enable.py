@@ -47,14 +47,23 @@ def enable(pipe: Any, config: ZCacheConfig | Profile | None = None) -> ZCache:
         )
     denoisers = find_denoisers(pipe)
     check(getattr(pipe, "scheduler", None))
-    if isinstance(config, Profile):
-        config.check(type(inner(denoisers[0])).__name__, prediction(pipe.scheduler))
-        config = config.config()
     refuse_other_caches(pipe, denoisers, sharing=True)
-    handle = ZCache(pipe, recommended(pipe) if config is None else config)
+    handle = ZCache(pipe, settings(pipe, config))
     handle.attach()
     handles[pipe] = handle
     return handle
+
+
+def settings(pipe: Any, config: ZCacheConfig | Profile | None) -> ZCacheConfig:
+    """The settings that `enable` takes of its argument.
+
+    Raises:
+        ProfileError: the profile was found on another kind of model. ConfigError: it has no such budget.
+    """
+    if isinstance(config, Profile):
+        config.check(type(inner(find_denoisers(pipe)[0])).__name__, prediction(pipe.scheduler))
+        return config.config()
+    return recommended(pipe) if config is None else config
 
 
 def disable(pipe: Any) -> None:

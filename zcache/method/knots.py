@@ -19,6 +19,7 @@ Cost = Callable[[Gram, Sequence[float], int, int], float]
 
 _costs: Registry[Cost] = Registry("cost")
 register, unregister, names = _costs.register, _costs.unregister, _costs.names
+resolve = _costs.__getitem__
 
 
 def step_lengths(times: Sequence[float]) -> list[float]:

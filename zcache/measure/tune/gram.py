@@ -67,7 +67,7 @@ class Rows:
 def recording(pipe: Any, granularity: str = "stack") -> Iterator[Rows]:
     """While this lasts, every step of `pipe` is a row: what `granularity` caches of all its denoiser calls.
 
-    The run is bit-identical to one without.
+    The run is bit-identical to one without. The rows are gone when it ends: take their `gram` before.
 
     Raises:
         UnsupportedPipelineError: the denoiser is not known at this granularity.
