@@ -129,3 +129,13 @@ def test_candidates_hold_every_cost_and_the_untuned_rules_once():
     for setting in candidates.SETTINGS:
         config = candidates.config(GRAM, TIMES, lists[0], setting)
         assert config.plan(9).full_steps == lists[0]
+
+
+def test_a_diffusion_sampler_is_first_tried_open_ended_and_with_a_second_derivative():
+    flow, diffusion = (candidates.placements(GRAM, TIMES, [4], f)[4] for f in (True, False))
+
+    assert sorted(flow) == sorted(diffusion)
+    assert flow[:2] == [knots.place(GRAM, LENGTHS, 4), (0, 3, 5, 8)]
+    assert diffusion[:2] == [knots.place(GRAM, LENGTHS, 4, open_end=True), (0, 2, 4, 7)]
+    assert candidates.settings() == list(candidates.SETTINGS)
+    assert candidates.settings(flow=False)[0]["order"] == 2

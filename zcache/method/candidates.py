@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from . import fitting, knots
@@ -31,10 +32,17 @@ ENDS_OPEN = (
 )  # of a flow; a diffusion sampler ends on its smallest change: the other first
 
 
+def settings(flow: bool = True) -> list[dict[str, Any]]:
+    """SETTINGS in the order of promise for a kind of sampler: a diffusion's with a second derivative first."""
+    return sorted(SETTINGS, key=lambda own: not flow and own.get("order", 1) != 2)
+
+
 def placements(
     gram: Gram, times: Sequence[float], counts: Sequence[int], flow: bool = True
 ) -> dict[int, list[tuple[int, ...]]]:
     """Lists of full steps by their number: the knots of every cost, and the untuned rules, without repeats.
+
+    They take turns, so that few trials see both.
 
     Args:
         gram: T x T inner products of the features.
@@ -43,13 +51,18 @@ def placements(
         flow: whether the last step is first tried full (else, open).
     """
     lengths = knots.step_lengths(times)
-    found: dict[int, list[tuple[int, ...]]] = {count: [] for count in counts}
-    for open_end in ENDS_OPEN if flow else ENDS_OPEN[::-1]:
+    tuned: dict[int, list[tuple[int, ...]]] = {count: [] for count in counts}
+    ends = ENDS_OPEN if flow else ENDS_OPEN[::-1]
+    for open_end in ends:
         for cost in knots.names():
             for count, steps in knots.place_all(gram, lengths, counts, cost, open_end).items():
-                found[count].append(steps)
+                tuned[count].append(steps)
+    found = {}
     for count in counts:
-        found[count] += untuned(len(lengths), count)
+        rules = untuned(len(lengths), count)
+        rules[:2] = rules[:2] if flow else rules[1::-1]
+        pairs = zip_longest(tuned[count], rules)
+        found[count] = [steps for pair in pairs for steps in pair if steps is not None]
     return {count: list(dict.fromkeys(lists)) for count, lists in found.items()}
 
 

@@ -32,6 +32,7 @@ class Search:
     ) -> None:
         self._gram, self._times, self._flow = gram, times, flow
         self._granularity, self._measure = granularity, measure
+        self._settings = candidates.settings(flow)
         self.measured = 0
 
     @property
@@ -41,7 +42,7 @@ class Search:
     def first(self, count: int) -> ZCacheConfig:
         """The most promising settings, by the Gram matrix alone."""
         placed = candidates.placements(self._gram, self._times, [count], self._flow)
-        return self._config(placed[count][0], candidates.SETTINGS[0])
+        return self._config(placed[count][0], self._settings[0])
 
     def quality(self, config: ZCacheConfig) -> float:
         """Mean PSNR in dB over the calibration prompts."""
@@ -62,7 +63,7 @@ class Search:
 
         def attempt(steps: tuple[int, ...], setting: int) -> None:
             if (steps, setting) not in tried and len(tried) < limit:
-                config = self._config(steps, candidates.SETTINGS[setting])
+                config = self._config(steps, self._settings[setting])
                 tried[steps, setting] = self.quality(config)
 
         def leader() -> tuple[tuple[int, ...], int]:
@@ -70,13 +71,13 @@ class Search:
 
         for steps in lists[: max(1, (limit + 1) // 2)]:
             attempt(steps, 0)
-        for setting in range(len(candidates.SETTINGS)):
+        for setting in range(len(self._settings)):
             attempt(leader()[0], setting)
         ranked = sorted(lists, key=lambda steps: -tried.get((steps, 0), -1.0))
         for steps in ranked:
             attempt(steps, leader()[1])
         steps, setting = leader()
-        return self._config(steps, candidates.SETTINGS[setting])
+        return self._config(steps, self._settings[setting])
 
     def count_for_speedup(self, speedup: float) -> int:
         """The most full steps with so many times fewer FLOPs; one measurement tells what a cached step costs.
