@@ -18,7 +18,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.caching.families.everything import EVERY, pipeline  # noqa: E402
+from tests.caching.families.everything import FAMILIES, pipeline  # noqa: E402
 from tests.caching.families.family import STEPS, Family, denoisers  # noqa: E402
 from tests.caching.families.judge import INTERVAL, LIMIT, judge  # noqa: E402
 from zcache.caching import adapters  # noqa: E402
@@ -135,7 +135,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for family in EVERY:
+    for family in FAMILIES:
         rows.append(row(family))
         print(f"{family.name}: {rows[-1]['verdicts']}", flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)

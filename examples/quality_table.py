@@ -4,7 +4,7 @@ and without reflection, and the caches of others.
     python examples/quality_table.py --model mini-flux --prompts 32 --out examples/quality
 
 Writes <out>/<model>.json after every method (a stopped run goes on where it was), and at the end
-<out>/<model>.md and the part of README.md between the two marks of the model."""
+<out>/<model>.md and the part of <out>/README.md between the two marks of the model."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def page(model: str, stored: dict[str, Any]) -> str:
     )
 
 
-def into_readme(path: Path, model: str, stored: dict[str, Any]) -> None:
+def into_page(path: Path, model: str, stored: dict[str, Any]) -> None:
     """Put the main rows, and a link to all of them, between the model's two marks."""
     begin, end = (f"<!-- {model}:{edge} -->" for edge in ("begin", "end"))
     before, _, rest = path.read_text().partition(begin)
@@ -204,7 +204,7 @@ def into_readme(path: Path, model: str, stored: dict[str, Any]) -> None:
         raise SystemExit(f"{path} lacks the marks {begin} and {end}; write them and run again")
     body = (
         f"{begin}\n{about(model, stored, stored['prompts'])}\nEvery weight, base, order, granularity "
-        f"and relaxation: [{model}.md](examples/quality/{model}.md).\n\n"
+        f"and relaxation: [{model}.md]({model}.md).\n\n"
         f"{table(split(stored)[0])}\n{end}"
     )
     path.write_text(before + body + after)
@@ -221,7 +221,6 @@ def main() -> None:
     )
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("examples/quality"))
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
     options = parser.parse_args()
 
     model = loading.find(options.model)
@@ -259,7 +258,7 @@ def main() -> None:
                 print(f"{name:48s} {score['psnr_mean']:6.2f} dB  {speedup}", flush=True)
             write(path, stored)
     path.with_suffix(".md").write_text(page(options.model, stored))
-    into_readme(options.readme, options.model, stored)
+    into_page(options.out / "README.md", options.model, stored)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The unrolled path, written out: what zcache does inside unmodified pipelines, as an explicit
 loop.
 
-Shares nothing with the package: features are taken and put with torch hooks, the forecast and the
-blend are spelt out at order 1, guidance and the scheduler's arithmetic are the caller's."""
+Shares nothing with the package: features are taken and put with torch hooks, the forecasts of order 1
+and 2 and the blend are spelt out, guidance, the scheduler's arithmetic and its noise levels are the
+caller's."""
 
 from __future__ import annotations
 
@@ -100,19 +101,34 @@ def run_layers(transformer: nn.Module, arguments: dict, features: list | None) -
     return output, seen
 
 
+def leafwise(rule: Callable[..., Tensor], *features: Any) -> Any:
+    """A rule for tensors, on nested tuples of them."""
+    if torch.is_tensor(features[0]):
+        return rule(*features)
+    return type(features[0])(leafwise(rule, *each) for each in zip(*features, strict=True))
+
+
 def mix(a: Any, b: Any, t: float) -> Any:
     """a + t (b - a), leaf by leaf."""
-    if torch.is_tensor(a):
-        return a + t * (b - a)
-    return type(a)(mix(x, y, t) for x, y in zip(a, b, strict=True))
+    return leafwise(lambda x, y: x + t * (y - x), a, b)
 
 
-def forecast(anchors: list[tuple[int, Any]], step: int) -> Any:
-    """Order 1: the line through the two newest anchors; the newest itself if there is one only."""
-    if len(anchors) == 1:
+def forecast(anchors: list[tuple[int, Any]], step: int, order: int = 1) -> Any:
+    """The newest anchor itself if there is one only; the line through the two newest; at order 2, where
+    there are three, the published recursion through them."""
+    if len(anchors) == 1 or order == 0:
         return anchors[-1][1]
-    (s0, f0), (s1, f1) = anchors[-2:]
-    return mix(f0, f1, (step - s0) / (s1 - s0))
+    (s1, f1), (s2, f2) = anchors[-2:]
+    if len(anchors) == 2 or order == 1:
+        return mix(f1, f2, (step - s1) / (s2 - s1))
+    (s0, f0), x = anchors[-3], step - s2
+
+    def rule(f0: Tensor, f1: Tensor, f2: Tensor) -> Tensor:
+        slope, former_slope = (f2 - f1) / (s2 - s1), (f1 - f0) / (s1 - s0)
+        curvature = (slope - former_slope) / (s2 - s1)
+        return f2 + slope * x + curvature * x**2 / 2
+
+    return leafwise(rule, f0, f1, f2)
 
 
 def sample(
@@ -125,8 +141,10 @@ def sample(
     full: tuple[int, ...],
     module_level: bool,
     relax: Callable[[int, int], float] = lambda start, stop: 1.0,
+    order: int = 1,
 ) -> Tensor:
-    """Zig-zag sampling with logarithmic weights, as algorithm.md section 2 says."""
+    """Zig-zag sampling with logarithmic weights (Fig. 3, Sec. 3.3); `relax` gives the share of the
+    correction that is kept in the window from start to stop."""
     run = run_layers if module_level else run_stack
     anchors: dict[int, list[tuple[int, Any]]] = {}
 
@@ -148,7 +166,7 @@ def sample(
         saved = latent
         for k in range(start + 1, stop):
             latent = advance(
-                k, evaluate(k, latent, [forecast(a, k) for a in anchors.values()]), latent
+                k, evaluate(k, latent, [forecast(a, k, order) for a in anchors.values()]), latent
             )
         tentative = latent
         velocity = compute(stop, latent)
@@ -156,11 +174,16 @@ def sample(
             latent = saved
             for k in range(start + 1, stop):
                 w = math.log(k - start + 1) / math.log(stop - start + 1)
-                blended = [mix(forecast(a[:-1], k), forecast(a, k), w) for a in anchors.values()]
+                blended = [
+                    mix(forecast(a[:-1], k, order), forecast(a, k, order), w)
+                    for a in anchors.values()
+                ]
                 latent = advance(k, evaluate(k, latent, blended), latent)
             latent = tentative + relax(start, stop) * (latent - tentative)
             velocity = evaluate(stop, latent, [a[-1][1] for a in anchors.values()])
         latent = advance(stop, velocity, latent)
     for k in range(full[-1] + 1, num_steps):
-        latent = advance(k, evaluate(k, latent, [forecast(a, k) for a in anchors.values()]), latent)
+        latent = advance(
+            k, evaluate(k, latent, [forecast(a, k, order) for a in anchors.values()]), latent
+        )
     return latent

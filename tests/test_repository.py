@@ -11,6 +11,11 @@ import zcache
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ROOM_PAGES = [
+    *sorted(ROOT.glob("zcache/**/README.md")),
+    *sorted(ROOT.glob("examples/**/README.md")),
+]
+PAGES = [ROOT / "README.md", *ROOM_PAGES, *sorted(ROOT.glob(".github/*.md"))]
 
 
 def blocks(language: str) -> list[str]:
@@ -62,17 +67,75 @@ def test_every_knob_is_in_the_table():
         assert f"`{name}`" in first_cells
 
 
-def test_every_linked_file_is_there():
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+def test_the_library_snippets_use_public_names():
+    snippets = [block for block in blocks("python") if "import zcache" in block]
+    assert len(snippets) == 2
 
-
-def test_the_library_snippet_uses_public_names():
-    (snippet,) = (block for block in blocks("python") if "import zcache" in block)
-
-    for node in ast.walk(ast.parse(snippet)):
+    for node in (node for snippet in snippets for node in ast.walk(ast.parse(snippet))):
         if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "zcache":
             assert node.attr in zcache.__all__
+
+
+def test_the_readme_is_a_front_page():
+    lines = README.splitlines()
+    first_screen = "\n".join(lines[: lines.index("## What is here")])
+
+    assert len(lines) < 250
+    for what in (
+        "zcache.enable(pipe)",
+        "python app.py",
+        "python -m pytest",
+        "Not run yet",
+        "CITATION",
+    ):
+        assert what in first_screen
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        path, _, heading = target.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.*)", there.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {title.lower().replace(" ", "-") for title in titles}, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_name_is_in_the_file_that_its_link_names(page):
+    for name, target in re.findall(
+        r"\[`([\w.]+)`\]\(([^)]+\.py)\)", page.read_text(encoding="utf-8")
+    ):
+        code = (page.parent / target).read_text(encoding="utf-8")
+        last = name.split(".")[-1]
+        assert re.search(
+            rf"^\s*(def|class) {last}\b|^\s*{last}\b.* = |^\s*{last}: ", code, re.MULTILINE
+        ), f"{name} is not in {target}"
+
+
+@pytest.mark.parametrize("page", ROOM_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_page_is_linked_from_the_readme(page):
+    assert f"]({page.relative_to(ROOT)})" in README
+
+
+def test_nobody_is_told_to_install_a_stranger():
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'name = "zcache-diffusers"' in project
+
+    for path in [*PAGES, *(ROOT / "zcache").rglob("*.py"), *(ROOT / "examples").rglob("*.py")]:
+        assert not re.search(
+            r"pip install (-\S+ )*['\"]?zcache\b(?!-diffusers)", path.read_text(encoding="utf-8")
+        ), path
+
+
+def test_the_paper_can_be_cited():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+    assert f"version: {zcache.__version__}\n" in citation
+    assert "Accelerating Diffusion Transformers via Self-Reflection" in citation
 
 
 def test_the_package_and_the_app_ask_for_the_same_libraries():
@@ -91,3 +154,24 @@ def test_the_licence_is_the_full_text():
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
 
     assert "Version 2.0, January 2004" in text and "END OF TERMS AND CONDITIONS" in text
+
+
+def test_ci_asks_the_linters_before_the_tests():
+    steps = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    tests = next(i for i, line in enumerate(steps) if line.endswith("python -m pytest"))
+
+    for linter in ("ruff check .", "ruff format --check .", "mypy"):
+        assert steps.index(linter) < tests
+
+
+@pytest.mark.parametrize(
+    "workflow", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name
+)
+def test_actions_are_pinned_and_the_token_is_one_steps(workflow):
+    text = workflow.read_text(encoding="utf-8")
+
+    for action in re.findall(r"uses: (\S+)", text):
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action)
+    for step in text.split("\n      - ")[1:]:
+        assert not ("secrets." in step and "pip install" in step)
+    assert "secrets." not in text.split("    steps:")[0]

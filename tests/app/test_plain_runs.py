@@ -1,11 +1,15 @@
 """The store of plain runs, and what the app makes of it."""
 
+import errno
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from zcache import ZCacheConfig
 from zcache.app import engine, plain_runs, runs
@@ -144,6 +148,34 @@ def test_the_key_changes_with_the_weights(tinies, tiny_pipes):
     assert plain_runs.key(model, pipe, {}, 0) != before
 
 
+def test_the_key_changes_with_everything_else_that_shapes_the_picture(tinies, monkeypatch):
+    """Precision, kind of device, revision of the weights and the versions of the packages."""
+
+    def pipe(dtype=torch.float32, device="cpu"):
+        return SimpleNamespace(dtype=dtype, _execution_device=torch.device(device))
+
+    model = loading.find(tinies["class"])
+    keys = [
+        plain_runs.key(model, pipe(), {}, 0),
+        plain_runs.key(model, pipe(dtype=torch.bfloat16), {}, 0),
+        plain_runs.key(model, pipe(device="cuda"), {}, 0),
+        plain_runs.key(replace(model, revision="another"), pipe(), {}, 0),
+        plain_runs.key(replace(model, source="another"), pipe(), {}, 0),
+    ]
+    assert plain_runs.key(model, pipe(device="cuda:1"), {}, 0) == keys[2]
+    for name, value in (("FORMAT", plain_runs.FORMAT + 1), ("environment", OtherVersions)):
+        monkeypatch.setattr(plain_runs, name, value)
+        keys.append(plain_runs.key(model, pipe(), {}, 0))
+
+    assert len(set(keys)) == len(keys)
+
+
+class OtherVersions:
+    @staticmethod
+    def versions():
+        return {"torch": "another"}
+
+
 @pytest.fixture
 def app(tinies, store, monkeypatch):
     """The app's runs on the tiny models with an empty store."""
@@ -225,3 +257,80 @@ def test_the_errors_are_those_of_the_latents(tiny_pipe, tiny_call):
     assert cached["base_alone"]["errors"][:4] == pytest.approx(cached["errors"][:4], abs=1e-3)
     assert max(cached["errors"]) > 0
     assert cached["base_alone"]["reflect_passes"] == 0
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.EIO, errno.ESTALE])
+def test_an_entry_that_cannot_be_read_just_now_is_kept(store, monkeypatch, number):
+    store.put("a", plain())
+
+    def fails(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "open", fails)
+        assert store.get("a") is None
+    assert store.get("a") is not None
+
+
+def test_an_entry_of_another_user_is_read(store, monkeypatch):
+    store.put("a", plain())
+
+    def forbidden(*_, **__):
+        raise PermissionError(errno.EPERM, "not yours")
+
+    monkeypatch.setattr(os, "utime", forbidden)
+    assert store.get("a") is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frames": np.zeros((1, 16, 16, 3), np.float32)},
+        {"frames": np.zeros((16, 16, 3), np.uint8)},
+        {"frames": np.zeros((1, 16, 16, 4), np.uint8)},
+        {"frames": np.zeros((0, 16, 16, 3), np.uint8)},
+        {"latents": np.zeros((4, 1, 16), np.int8)},
+        {"latents": np.zeros((0, 1, 16), np.float16)},
+        {"latents": np.full((4, 1, 16), np.nan, np.float16)},
+        {"seconds": 0.0},
+        {"seconds": -1.0},
+        {"denoise_seconds": float("nan")},
+        {"denoise_seconds": float("inf")},
+        {"denoise_seconds": True},
+        {"denoise_seconds": "2"},
+        {"device": None},
+        {"taken": "yesterday"},
+    ],
+    ids=str,
+)
+def test_a_well_formed_entry_that_is_no_plain_run_is_dropped(store, tmp_path, change):
+    store.put("a", replace(plain(), **change))
+
+    assert store.get("a") is None
+    assert not (tmp_path / "store" / "a.npz").exists()
+
+
+@pytest.mark.parametrize("wrong", ["frames", "latents"])
+def test_a_baseline_of_another_shape_is_made_anew(tiny_pipe, tiny_call, wrong):
+    config = ZCacheConfig(interval=5)
+    baseline = compare.compare(tiny_pipe, tiny_call, config).baseline
+    other = plain(size=32) if wrong == "frames" else replace(baseline, latents=plain().latents)
+    *_, comparison = compare.stages(
+        tiny_pipe, tiny_call, config, baseline=replace(other, stored=True)
+    )
+
+    assert not comparison.baseline.stored
+    assert np.array_equal(comparison.baseline.frames, baseline.frames)
+
+
+def test_a_link_that_leads_nowhere_and_a_date_to_come_stop_no_trimming(tmp_path):
+    store = Store(tmp_path, 10**9)
+    store.put("new", plain())
+    (tmp_path / "link.npz").symlink_to(tmp_path / "nowhere")
+    store.put("future", plain(1))
+    os.utime(tmp_path / "future.npz", (time.time() + 10**6,) * 2)
+    one = (tmp_path / "new.npz").stat().st_size
+
+    Store(tmp_path, int(2.5 * one)).put("b", plain(2))
+
+    assert {path.stem for path in tmp_path.glob("*.npz") if path.exists()} == {"new", "b"}

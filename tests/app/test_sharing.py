@@ -1,7 +1,6 @@
 """Equal runs at once are one run."""
 
 import threading
-import time
 
 import pytest
 
@@ -9,13 +8,30 @@ from zcache.app import sharing
 from zcache.app.errors import StoppedError
 
 
-def together(number, key, make, check=lambda: None):
+class Waiting:
+    """Counts those who wait for another's run; each is a thread that `check`s."""
+
+    def __init__(self):
+        self._seen, self._changed = set(), threading.Condition()
+
+    def check(self):
+        with self._changed:
+            self._seen.add(threading.get_ident())
+            self._changed.notify_all()
+
+    def until(self, number):
+        """Return once so many have come."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self._seen) >= number, timeout=60)
+
+
+def together(number, key, make, waiting):
     """What each of `number` threads got from the shared run, or its exception."""
     got = [None] * number
 
     def fly(index):
         try:
-            got[index] = list(sharing.shared(key, make, check))
+            got[index] = list(sharing.shared(key, make, waiting.check))
         except Exception as error:
             got[index] = error
 
@@ -23,20 +39,20 @@ def together(number, key, make, check=lambda: None):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=60)
     return got
 
 
 def test_equal_runs_at_once_are_made_once_and_all_see_every_stage():
-    made = []
+    made, waiting = [], Waiting()
 
     def make():
         made.append(1)
         yield "first"
-        time.sleep(0.5)  # long enough for the others to come
+        waiting.until(5)
         yield "last"
 
-    assert together(6, "equal", make) == [["first", "last"]] * 6
+    assert together(6, "equal", make, waiting) == [["first", "last"]] * 6
     assert made == [1]
     assert sharing._flights == {}
 
@@ -59,21 +75,23 @@ def test_different_runs_do_not_share():
 
 
 def test_a_failure_is_everybodys():
+    waiting = Waiting()
+
     def make():
-        time.sleep(0.3)
+        waiting.until(2)
         raise ValueError("broken")
         yield
 
-    assert [str(error) for error in together(3, "failing", make)] == ["broken"] * 3
+    assert [str(error) for error in together(3, "failing", make, waiting)] == ["broken"] * 3
     assert sharing._flights == {}
 
 
 def test_when_its_maker_stops_another_one_makes_the_run():
-    entered = threading.Event()
+    entered, waiting = threading.Event(), Waiting()
 
     def stopped():
         entered.set()
-        time.sleep(0.5)
+        waiting.until(1)
         raise StoppedError("stopped")
         yield
 
@@ -83,9 +101,9 @@ def test_when_its_maker_stops_another_one_makes_the_run():
 
     leader = threading.Thread(target=lead)
     leader.start()
-    entered.wait(timeout=30)
-    follower = list(sharing.shared("taken over", lambda: iter(["mine"]), lambda: None))
-    leader.join(timeout=30)
+    entered.wait(timeout=60)
+    follower = list(sharing.shared("taken over", lambda: iter(["mine"]), waiting.check))
+    leader.join(timeout=60)
 
     assert follower == ["mine"]
 
@@ -95,7 +113,7 @@ def test_one_who_waits_can_stop_alone():
 
     def make():
         entered.set()
-        go_on.wait(timeout=30)
+        go_on.wait(timeout=60)
         yield "done"
 
     got = []
@@ -103,7 +121,7 @@ def test_one_who_waits_can_stop_alone():
         target=lambda: got.extend(sharing.shared("waiting", make, lambda: None))
     )
     leader.start()
-    entered.wait(timeout=30)
+    entered.wait(timeout=60)
 
     def check():
         raise StoppedError("stopped")
@@ -111,7 +129,7 @@ def test_one_who_waits_can_stop_alone():
     with pytest.raises(StoppedError):
         list(sharing.shared("waiting", make, check))
     go_on.set()
-    leader.join(timeout=30)
+    leader.join(timeout=60)
     assert got == ["done"]
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from zcache.app import visitors
+from zcache.app import guard, visitors
 from zcache.models.request import RequestError
 
 
@@ -22,18 +22,35 @@ def refused(match: str) -> None:
         ("8.8.8.8", "9.9.9.9", "8.8.8.8"),  # what a stranger claims is not believed
         ("10.16.3.80", "8.8.8.8", "8.8.8.8"),  # a Space
         ("10.16.3.80", "9.9.9.9, 8.8.8.8, 10.0.0.1", "8.8.8.8"),  # 9.9.9.9 is made up
-        ("10.16.3.80", "2001:4860:4860::8888", "2001:4860:4860::8888"),
+        ("10.16.3.80", "2001:4860:4860::8888", "2001:4860:4860::/64"),
+        ("10.16.3.80", "2001:4860:4860:0:1:2:3:4", "2001:4860:4860::/64"),  # the same visitor
+        ("10.16.3.80", "::ffff:8.8.8.8", "8.8.8.8"),
         ("10.16.3.80", "unknown, <b>", "session"),
         ("testclient", "", "session"),
     ],
 )
-def test_a_visitor_is_the_nearest_public_address_or_the_session(peer, forwarded, who):
+def test_a_visitor_is_the_nearest_public_address_or_the_session(peer, forwarded, who, monkeypatch):
+    monkeypatch.setenv("SPACE_ID", "somebody/zcache")
     headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
     request = SimpleNamespace(
         headers=headers, client=SimpleNamespace(host=peer), session_hash="session"
     )
 
     assert visitors.visitor(request) == who
+
+
+def test_a_forwarded_address_is_hearsay_where_there_is_no_proxy(monkeypatch):
+    for name in ("SPACE_ID", guard.PROXY_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    request = SimpleNamespace(
+        headers={"x-forwarded-for": "8.8.8.8"},
+        client=SimpleNamespace(host="127.0.0.1"),
+        session_hash="session",
+    )
+
+    assert visitors.visitor(request) == "session"
+    monkeypatch.setenv(guard.PROXY_VARIABLE, "1")
+    assert visitors.visitor(request) == "8.8.8.8"
 
 
 def test_a_visitor_has_few_runs_at_once_and_others_are_not_in_the_way():

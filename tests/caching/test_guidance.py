@@ -39,14 +39,15 @@ def rescale(c: Tensor, u: Tensor, phi: float = 0.7) -> Tensor:
     return phi * v * (deviations[0] / deviations[1]) + (1 - phi) * v
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("swapped", [False, True])
-def test_normalised_guidance_is_recognised_and_run_again(swapped: bool) -> None:
+def test_normalised_guidance_is_recognised_and_run_again(swapped: bool, sign: float) -> None:
     (c, u), (c2, u2) = predictions(1), predictions(2)
     old, new = ([[u], [c]], [[u2], [c2]]) if swapped else ([[c], [u]], [[c2], [u2]])
-    form = nonlinear.normalised(old, normalise(c, u))
+    form = nonlinear.normalised(old, sign * normalise(c, u))
     assert form is not None and form.scale == pytest.approx(4.0, rel=1e-5)
-    found = form.apply(normalise(c, u), old, new, (c, c2))
-    torch.testing.assert_close(found, normalise(c2, u2), rtol=0, atol=1e-5)
+    found = form.apply(sign * normalise(c, u), old, new, (c, c2))
+    torch.testing.assert_close(found, sign * normalise(c2, u2), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 2])

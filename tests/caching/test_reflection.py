@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,6 @@ from torch import Tensor
 
 import zcache
 from zcache import ZCacheConfig
-from zcache.caching.scheduler import noise_levels, relaxation
 
 from .. import oracle
 from ..pipelines import CASES, STEPS, Case, seeded
@@ -21,29 +21,36 @@ FULL_STEPS = {"even": (0, 4, 7, 11), "open tail": (0, 1, 5, 9), "adjacent": (0, 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
 
-def check(case: Case, granularity: str, full: tuple[int, ...], relax: Any, expected: Any) -> None:
+def check(case: Case, config: ZCacheConfig, by_hand: Any) -> None:
     pipe = case.build()
-    with zcache.enabled(
-        pipe, ZCacheConfig(full_steps=full, granularity=granularity, relax=relax)
-    ) as handle:
+    with zcache.enabled(pipe, config) as handle:
         actual = case.run(pipe)
     assert handle.report().fallbacks == ()
-    wanted = expected(case.build(), full, granularity == "module", relax)
-    torch.testing.assert_close(actual, wanted, **CLOSE)
+    torch.testing.assert_close(actual, by_hand(case.build(), config), **CLOSE)
 
 
-def relaxing(scheduler: Any, relax: Any) -> Any:
-    levels = noise_levels(scheduler)
+def relaxing(levels: list[float], relax: Any) -> Callable[[int, int], float]:
+    """The share of a correction that is kept, 2 sigma_stop / (sigma_start + sigma_stop) where the
+    noise levels decide."""
     if relax == "sigma":
-        return lambda start, stop: relaxation(levels[start], levels[stop])
+        return lambda start, stop: 2 * levels[stop] / (levels[start] + levels[stop])
     return lambda start, stop: 1.0 if relax is None else relax
+
+
+def flow_levels(scheduler: Any) -> list[float]:
+    """Flow matching calls its sigma times 1000 the timestep."""
+    return [float(timestep) / 1000 for timestep in scheduler.timesteps]
+
+
+def ddim_levels(scheduler: Any) -> list[float]:
+    """sigma / alpha, alpha^2 the product of 1 - beta up to the timestep, beta from 0.0001 to 0.02."""
+    kept = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)
+    return [float(((1 - kept[t]) / kept[t]) ** 0.5) for t in scheduler.timesteps.tolist()]
 
 
 @torch.no_grad()
 def flux_by_hand(arguments: dict[str, Any]) -> Any:
-    def sampled(
-        pipe: FluxPipeline, full: tuple[int, ...], module_level: bool, relax: Any
-    ) -> Tensor:
+    def sampled(pipe: FluxPipeline, config: ZCacheConfig) -> Tensor:
         batch = arguments["prompt_embeds"].shape[0]
         latent, image_ids = pipe.prepare_latents(batch, 1, 16, 16, torch.float32, "cpu", seeded())
         sigmas = torch.linspace(1, 1 / STEPS, STEPS).numpy()
@@ -79,8 +86,8 @@ def flux_by_hand(arguments: dict[str, Any]) -> Any:
             return x + (scheduler.sigmas[step + 1] - scheduler.sigmas[step]) * velocity
 
         return oracle.sample(
-            pipe.transformer, calls, combine, advance, latent, STEPS, full, module_level,
-            relaxing(scheduler, relax),
+            pipe.transformer, calls, combine, advance, latent, STEPS, config.full_steps,
+            config.granularity == "module", relaxing(flow_levels(scheduler), config.relax), config.order,
         )  # fmt: skip
 
     return torch.no_grad()(sampled)
@@ -88,7 +95,7 @@ def flux_by_hand(arguments: dict[str, Any]) -> Any:
 
 @torch.no_grad()
 def hunyuan_by_hand(arguments: dict[str, Any]) -> Any:
-    def sampled(pipe: Any, full: tuple[int, ...], module_level: bool, relax: Any) -> Tensor:
+    def sampled(pipe: Any, config: ZCacheConfig) -> Tensor:
         condition = pipe.transformer.config.image_condition_type
         if condition is None:
             latent = pipe.prepare_latents(1, 4, 16, 16, 5, torch.float32, "cpu", seeded())
@@ -138,8 +145,8 @@ def hunyuan_by_hand(arguments: dict[str, Any]) -> Any:
             return x + (scheduler.sigmas[step + 1] - scheduler.sigmas[step]) * velocity
 
         latent = oracle.sample(
-            pipe.transformer, calls, combine, advance, latent, STEPS, full, module_level,
-            relaxing(scheduler, relax),
+            pipe.transformer, calls, combine, advance, latent, STEPS, config.full_steps,
+            config.granularity == "module", relaxing(flow_levels(scheduler), config.relax), config.order,
         )  # fmt: skip
         if condition == "token_replace":
             return torch.cat([given, latent], dim=2)
@@ -149,7 +156,7 @@ def hunyuan_by_hand(arguments: dict[str, Any]) -> Any:
 
 
 def dit_by_hand(arguments: dict[str, Any]) -> Any:
-    def sampled(pipe: Any, full: tuple[int, ...], module_level: bool, relax: Any) -> Tensor:
+    def sampled(pipe: Any, config: ZCacheConfig) -> Tensor:
         labels, scale = arguments["class_labels"], arguments["guidance_scale"]
         count = len(labels)
         latent = torch.randn(count, 4, 8, 8, generator=seeded())
@@ -181,8 +188,8 @@ def dit_by_hand(arguments: dict[str, Any]) -> Any:
             return b.sqrt() * clean + (1 - b).sqrt() * noise
 
         latent = oracle.sample(
-            pipe.transformer, calls, combine, advance, latent, STEPS, full, module_level,
-            relaxing(scheduler, relax),
+            pipe.transformer, calls, combine, advance, latent, STEPS, config.full_steps,
+            config.granularity == "module", relaxing(ddim_levels(scheduler), config.relax), config.order,
         )  # fmt: skip
         latent = latent.chunk(2)[0] if guided else latent
         decoded = pipe.vae.decode(latent / pipe.vae.config.scaling_factor).sample
@@ -211,13 +218,27 @@ NAMES = (
 )
 
 
+FLOW_SETTINGS = [{"relax": None}, {"relax": "sigma"}, {"relax": 0.8}]
+DIT_SETTINGS = [
+    *FLOW_SETTINGS,
+    {"relax": None, "order": 2},
+]  # the last is what is recommended there
+
+
 @pytest.mark.parametrize("full", FULL_STEPS.values(), ids=FULL_STEPS)
 @pytest.mark.parametrize("granularity", ["stack", "module"])
-@pytest.mark.parametrize("relax", [None, "sigma"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        (name, settings)
+        for name in NAMES
+        for settings in (DIT_SETTINGS if name.startswith("dit") else FLOW_SETTINGS)
+    ],
+    ids=str,
+)
 def test_replay_equals_the_unrolled_path(
-    name: str, granularity: str, relax: Any, full: tuple[int, ...]
+    name: str, settings: dict[str, Any], granularity: str, full: tuple[int, ...]
 ) -> None:
     case = BY_NAME[name]
     by_hand = BY_HAND[name.split("-")[0]](case.arguments(STEPS))
-    check(case, granularity, full, relax, by_hand)
+    check(case, ZCacheConfig(full_steps=full, granularity=granularity, **settings), by_hand)

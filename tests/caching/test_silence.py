@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 import zcache
@@ -18,7 +19,7 @@ from zcache.caching import adapters
 from zcache.caching.adapters import Adapter
 from zcache.caching.report import Log
 
-from ..pipelines import CASES, STEPS, flux, flux_transformer
+from ..pipelines import CASES, STEPS, flux, flux_arguments, flux_transformer
 
 FLUX = next(case for case in CASES if case.name == "flux")
 DIT = next(case for case in CASES if case.name == "dit")
@@ -55,6 +56,31 @@ def test_an_edit_in_place_is_carried_like_a_new_latent(granularity: str, inferen
     for name in ("usual", "w0", "off"):
         torch.testing.assert_close(found["in_place", name], found["anew", name], **close)
     torch.testing.assert_close(found["in_place", "w0"], found["in_place", "off"], **close)
+
+
+class Widening(FlowMatchEulerDiscreteScheduler):
+    """Returns double precision, and notes what it is given."""
+
+    seen: tuple[torch.dtype, ...] = ()
+
+    def step(self, model_output: Any, timestep: Any, sample: Any, *a: Any, **k: Any) -> Any:
+        Widening.seen += (sample.dtype,)
+        return (super().step(model_output, timestep, sample, *a, **k)[0].double(),)
+
+
+def test_going_back_keeps_the_precision_in_which_the_pipeline_keeps_its_latent() -> None:
+    pipe = flux()
+    pipe.scheduler = Widening.from_config(pipe.scheduler.config)
+    Widening.seen = ()
+
+    def single(pipe: Any, index: int, timestep: Any, values: dict) -> dict:
+        return {"latents": values["latents"].float()}
+
+    arguments = flux_arguments(STEPS, callback_on_step_end=single)
+    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+        pipe(**arguments)
+    assert handle.report().reflect_passes > 0 and handle.report().fallbacks == ()
+    assert set(Widening.seen) == {torch.float32}
 
 
 # ---- loops of our own, to do what pipelines do -------------------------------------------------
@@ -422,3 +448,10 @@ def test_tensors_without_memory_of_their_own_are_counted() -> None:
     log = Log()
     log.hold([torch.zeros(4).as_subclass(Wrapped), torch.zeros(2), torch.zeros(2)])
     assert log.report().cache_bytes == 4 * 4 + 2 * 2 * 4
+
+
+def test_the_bytes_are_the_most_that_was_held_and_shared_memory_counts_once() -> None:
+    log, large = Log(), torch.zeros(100)
+    log.hold([large, large[:50], torch.zeros(10)])
+    log.hold([torch.zeros(5)])
+    assert log.report().cache_bytes == 4 * 100 + 4 * 10

@@ -299,7 +299,6 @@ def test_age_brings_every_token_its_turn() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "full"),
     [
-        # base-caches.md 3.3 and 4.2.
         ("flux-dev", Settings(10), (0, 1, 2, 12, 22, 32, 42)),
         ("flux-dev", Settings(9, warmup=4), (0, 1, 2, 3, 12, 21, 30, 39, 48)),
         ("flux-dev", Settings(10, ratio=1.0), (0, 10, 20, 30, 40)),
@@ -321,7 +320,7 @@ def test_the_full_steps_are_the_published_ones(
 
 @pytest.mark.parametrize(
     ("settings", "full"),
-    # Whole full steps of "10.1, 8.2, 6.2" and "11.1, 8.2, 5.1": base-caches.md 4.2.
+    # The printed FLOPs stand for 10.1, 8.2 and 6.2 full steps of ToCa, 11.1, 8.2 and 5.1 of DuCa.
     [((6,), 10), ((9,), 8), ((13,), 6), ((5, True), 11), ((9, True), 8), ((12, True), 5)],
 )
 def test_dit_as_coded_has_the_full_steps_of_the_papers_table(settings: Any, full: int) -> None:
@@ -399,7 +398,7 @@ def mlps(name: str, settings: Settings, step: int) -> int:
     [("flux-dev", 5, 4.511), ("hunyuan-video", 6, 20.47), ("dit-xl-2", 49, 0.1605)],
 )
 def test_a_tokens_step_of_the_full_models(name: str, step: int, tflops: float) -> None:
-    """FLUX: 4.51 TFLOPs, as base-caches.md 3.3 has it. HunyuanVideo: 20.47 against 26.29 there, where
+    """FLUX: 4.51 TFLOPs. HunyuanVideo: 20.47 against 26.29 of the published code, where
     single-stream blocks also compute q, k and v of the chosen tokens: 24 d^2 instead of 18 d^2 for
     each of 102,800 tokens are the 5.82 between them. DiT at its last step: 3 x 0.07 x 2.5 of the
     tokens' MLPs, which are 0.304 of 0.475, and the modulations."""

@@ -14,7 +14,7 @@ from zcache.models.architectures import ARCHITECTURES, Shape
 
 BASELINES = {"flux-dev": 3719.5, "hunyuan-video": 29773.0, "dit-xl-2": 23.74}
 # The paper measured these rows with attention counted naively (598.55 TFLOPs a full step where its
-# own baseline has 595.46): base-caches.md 4.1.
+# own baseline has 595.46).
 NAIVE_ATTENTION = {
     "hunyuan-video/taylorseer/7",
     "hunyuan-video/z-cache/5",
@@ -58,8 +58,7 @@ def test_the_adapter_finds_every_block_and_feature(model: str, blocks: int, feat
 @pytest.mark.parametrize(
     ("model", "granularity", "megabytes"),
     [
-        # base-caches.md 1.1 and peers.md 4: image tokens x width x 2 bytes; every layer's; the
-        # output.
+        # Image tokens x width x 2 bytes; every layer's; the output.
         ("flux-dev", "stack", 4096 * 3072 * 2 / 1e6),
         ("flux-dev", "module", (19 * 2 + 38) * 4608 * 3072 * 2 / 1e6),
         ("flux-dev", "output", 4096 * 64 * 2 / 1e6),
@@ -74,6 +73,22 @@ def test_bytes_of_one_anchor(model: str, granularity: str, megabytes: float) -> 
 def test_the_cache_stays_within_its_goal() -> None:
     assert estimate("flux-dev", ZCacheConfig(interval=9), 50).cache_bytes <= 110e6
     assert estimate("hunyuan-video", ZCacheConfig(interval=7), 50).cache_bytes <= 500e6
+
+
+@pytest.mark.parametrize(
+    ("settings", "anchors"),
+    [
+        ({"order": 1}, 3),  # a blend of two forecasts, each from two anchors, one apart
+        ({"order": 2}, 4),
+        ({"order": 0}, 2),
+        ({"base": "fora", "order": 2}, 2),
+        ({"order": 2, "full_steps": [0, 5]}, 2),  # no more than there are
+    ],
+    ids=str,
+)
+def test_the_cache_holds_the_anchors_that_a_blend_needs(settings: dict, anchors: int) -> None:
+    cost = estimate("flux-dev", ZCacheConfig(interval=9, **settings), 50)
+    assert cost.cache_bytes == anchors * 4096 * 3072 * 2
 
 
 def test_a_cached_pass_of_a_stack_costs_less_than_one_of_layers_and_an_output_nothing() -> None:

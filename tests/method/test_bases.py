@@ -84,7 +84,7 @@ def test_a_blend_at_order_one_needs_three_anchors() -> None:
 
 
 def test_full_trust_at_order_one_is_linear_interpolation() -> None:
-    """w = 1: the straight line between the two anchors of the window (algorithm.md section 2)."""
+    """w = 1: the straight line between the two anchors of the window of its window."""
     factors = bases.blend(bases.taylorseer, (0, 4, 8), 5, 1, weights.future(1, 4))
     assert factors == pytest.approx((0.0, 0.75, 0.25))
 
@@ -111,6 +111,18 @@ def test_combine_leaves_the_features_alone() -> None:
     assert a.tolist() == b.tolist() == [1.0, 1.0]
 
 
+def test_a_lone_feature_with_another_factor_is_scaled() -> None:
+    assert combine([torch.ones(2), torch.ones(2)], (0.0, 3.0)).tolist() == [3.0, 3.0]
+
+
+def test_half_precision_is_rounded_once_at_the_end() -> None:
+    """2048 + 1 + 1: float16 has steps of 2 there, so each single 1 would be rounded away; bfloat16
+    likewise at 256."""
+    for dtype, large in ((torch.float16, 2048.0), (torch.bfloat16, 256.0)):
+        terms = [torch.tensor([value], dtype=dtype) for value in (large, 1.0, 1.0)]
+        assert combine(terms, (1.0, 1.0, 1.0)).item() == large + 2
+
+
 def test_combine_keeps_nesting() -> None:
     one, two = torch.tensor([1.0]), torch.tensor([2.0])
     assert combine([(one, (two, one)), (two, (one, one))], (1.0, 10.0)) == (
@@ -120,7 +132,7 @@ def test_combine_keeps_nesting() -> None:
 
 
 def test_published_flux_polynomial_at_known_points() -> None:
-    """base-caches.md: it never drops below 0.180, near a distance of 0.053."""
+    """It never drops below 0.180, near a distance of 0.053."""
     flux = COEFFICIENTS["FluxTransformer2DModel"]
     assert rescale(flux, 0.0) == pytest.approx(0.264230861)
     assert rescale(flux, 0.053) == pytest.approx(0.180, abs=2e-3)

@@ -33,6 +33,16 @@ def test_a_bad_value_is_named_with_limit_and_cure(name: str, value: object) -> N
     )
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"interval": 1}, {"order": 0}, {"order": 6}, {"warmup": 1}, {"relax": 0}, {"relax": 1.0},
+     {"base": "teacache", "threshold": 1e-9}, {"full_steps": [0]}],
+    ids=str,
+)  # fmt: skip
+def test_a_limit_itself_is_allowed(settings: dict) -> None:
+    assert ZCacheConfig(**settings).plan(9).num_steps == 9
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="taylorseer, fora, teacache"):
         ZCacheConfig(base="taylor")
@@ -92,4 +102,7 @@ def test_a_plan_refuses_what_does_not_fit() -> None:
 
 def test_explicit_full_steps_win() -> None:
     config = ZCacheConfig(interval=3, warmup=2, placement="warmup", full_steps=[0, 9])
-    assert config.plan(12).full_steps == (0, 9)
+    plan = config.plan(12)
+    assert plan.full_steps == (0, 9)
+    with pytest.raises(AttributeError):
+        plan.full_steps = (0,)

@@ -60,6 +60,8 @@ def test_warmup_placement_is_the_papers() -> None:
 def test_even_golden() -> None:
     assert full_steps(50, 8) == (0, 7, 14, 21, 28, 35, 42, 49)
     assert full_steps(12, 4) == (0, 4, 7, 11)  # 11/3 and 22/3 rounded
+    assert full_steps(12, 4, last=False) == (0, 4, 8)  # a tail of three forecasts
+    assert full_steps(13, 4, last=False, warmup=3) == (0, 1, 2, 6, 10)
 
 
 def test_an_interval_above_the_steps_is_refused() -> None:
@@ -105,8 +107,7 @@ def test_weights_of_a_walk_rise_to_one_at_the_anchor() -> None:
             weights["last"] = p.weight
 
 
-# base-caches.md 4.2 and 4.3: full steps and reflect passes that reproduce the printed FLOPs of
-# Tables 1 to 3.
+# Full steps and reflect passes that reproduce the printed FLOPs of Tables 1 to 3.
 COUNTS = {
     "flux-dev/taylorseer/6": (11, 0),
     "flux-dev/taylorseer/7": (10, 0),

@@ -9,6 +9,7 @@ import psutil
 import pytest
 import torch
 from huggingface_hub.utils import _http
+from safetensors.torch import load_file, save_file
 
 from zcache import CheckpointError
 from zcache.measure import compare
@@ -345,3 +346,38 @@ def test_a_full_disk_is_said():
     error = hub.explained("owner/name", OSError(28, "No space left on device"))
 
     assert "disk is full" in str(error)
+
+
+@pytest.mark.parametrize("component", ["text_encoder", "text_encoder_2", "vae", "transformer"])
+def test_a_component_that_lacks_a_tensor_is_refused_with_its_name(copy, component):
+    file = next((copy / component).glob("*.safetensors"))
+    tensors = load_file(file)
+    del tensors[sorted(name for name in tensors if "weight" in name)[0]]
+    save_file(tensors, file, {"format": "pt"})
+
+    with pytest.raises(CheckpointError, match=r"lack the tensor \S+weight \(1 missing"):
+        loading.load(str(copy))
+
+
+def test_a_text_encoder_of_other_names_is_refused(copy):
+    file = next((copy / "text_encoder").glob("*.safetensors"))
+    tensors = {f"x.{name}": tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file, {"format": "pt"})
+
+    with pytest.raises(CheckpointError, match=r"lack the tensor"):
+        loading.load(str(copy))
+
+
+def test_a_name_longer_than_a_path_may_be_is_refused_in_short():
+    with pytest.raises(CheckpointError, match="neither known") as caught:
+        loading.find("x" * 10_000)
+
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("text", ['{"weight_map": 5}', '{"weight_map": {"a": 1}}', "[" * 100_000])
+def test_an_index_of_odd_shape_is_refused(copy, text):
+    (copy / "transformer" / "x.safetensors.index.json").write_text(text)
+
+    with pytest.raises(CheckpointError):
+        loading.load(str(copy))

@@ -89,7 +89,7 @@ def build() -> None:
 def _subject(kind: str) -> tuple[Any, Any]:
     """Show what the chosen model is asked with, and begin to load it."""
     engine.of(kind).start()
-    prompt = {"value": EXAMPLES[kind][0]} if kind in EXAMPLES else {}
+    prompt: dict[str, Any] = {"value": EXAMPLES[kind][0]} if kind in EXAMPLES else {}
     return gr.Textbox(visible=kind != "class", **prompt), gr.Dropdown(visible=kind == "class")
 
 

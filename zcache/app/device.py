@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import secrets
 import tempfile
 import time
@@ -18,6 +17,7 @@ import spaces
 from PIL import Image
 
 from ..measure import compare
+from ..measure.files import write_whole
 from ..method.schedule import Kind
 from ..models import loading
 from ..models.request import Request
@@ -29,6 +29,7 @@ MARGIN = 1.4  # a run that exceeds what was asked for is aborted
 SECONDS_ASKED = (20, 600)
 ALONE_SECONDS = 20.0  # the longest run of the base alone that is made besides
 UPDATE_SECONDS = 0.1
+ANNOUNCED = 256  # names of runs kept for Stop; the queue and the device hold far fewer
 SIDE_NAMES = {
     "accelerated": "Z-Cache",
     "baseline": "plain pipeline",
@@ -41,6 +42,8 @@ _stops: dict[str, Path] = {}  # by run: a file that is there once it is to stop,
 def announce(run: str) -> None:
     """Note that a run of this name will come, so that it can be stopped while it waits."""
     forget(run)
+    for old in list(_stops)[: len(_stops) - ANNOUNCED + 1]:
+        forget(old)
     flag(run)
 
 
@@ -80,9 +83,7 @@ def _show(flag: Path, side: str, picture: np.ndarray) -> None:
         return
     coded = io.BytesIO()
     Image.fromarray(picture).save(coded, "PNG")
-    whole = _view(flag, f"{side}-new")
-    whole.write_bytes(coded.getvalue())
-    os.replace(whole, _view(flag, side))
+    write_whole(_view(flag, side), coded.getvalue())
 
 
 def check(run: str) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any
 
 from ..method import weights
 from ..method.schedule import Kind, Pass
 from ..method.weights import weight_at
+from .templating import html
 
 WIDTH, HEIGHT = 640, 180
 LEFT, RIGHT, TOP, BOTTOM = 60, 16, 12, 26  # room for the axes
@@ -34,25 +34,17 @@ def error_chart(report: dict[str, Any]) -> str:
     if not top:
         return ""
     steps = len(lines[0][2])
-    drawn = "".join(
-        f'<polyline class="zc-line zc-{style}" points="{_points(errors, steps - 1, top)}"/>'
-        for _, style, errors in lines
-    )
-    marks = "".join(
-        f'<circle class="zc-dot" cx="{_x(step, steps - 1):.1f}" '
-        f'cy="{_y(lines[0][2][step], top):.1f}" r="3"/>'
+    marks = [
+        (f"{_x(step, steps - 1):.1f}", f"{_y(lines[0][2][step], top):.1f}")
         for step in report["full_steps"]
         if step < steps
-    )
-    ends = ", ".join(f"{name} ends at {errors[-1]:.1%}" for name, _, errors in lines)
-    legend = "".join(
-        f'<span><i class="zc-key zc-{style}"></i>{escape(name)}</span>' for name, style, _ in lines
-    )
-    return (
-        '<figure class="zc-chart"><figcaption>Distance from the plain run after each step '
-        f"(dots: full steps); {escape(ends)}</figcaption>"
-        f"{_svg(_axes(steps - 1, top, 'step') + drawn + marks, f'Error per step: {ends}')}"
-        f'<div class="zc-legend">{legend}</div></figure>'
+    ]
+    return html(
+        "error_chart",
+        ends=", ".join(f"{name} ends at {errors[-1]:.1%}" for name, _, errors in lines),
+        frame=_frame(steps - 1, top, "step"),
+        lines=[(name, style, _points(errors, steps - 1, top)) for name, style, errors in lines],
+        marks=marks,
     )
 
 
@@ -62,16 +54,13 @@ def weight_curve(name: str, interval: int) -> str:
         return ""
     function, last = weights.resolve(name), max(2, interval)
     values = [weight_at(function, j, 0, last) for j in range(1, last + 1)]
-    bars = "".join(
-        f'<circle class="zc-dot" cx="{_x(j, last):.1f}" cy="{_y(value, 1.0):.1f}" r="4"/>'
-        for j, value in enumerate(values, 1)
-    )
-    spots = " ".join(f"{_x(j, last):.1f},{_y(v, 1.0):.1f}" for j, v in enumerate(values, 1))
-    line = f'<polyline class="zc-line zc-ours" points="{spots}"/>'
-    caption = f"Trust in the newer full step along a window of {last} steps: {name}"
-    return (
-        f'<figure class="zc-chart zc-weight"><figcaption>{escape(caption)}</figcaption>'
-        f"{_svg(_axes(last, 1.0, 'step of the window') + line + bars, caption)}</figure>"
+    marks = [(f"{_x(j, last):.1f}", f"{_y(value, 1.0):.1f}") for j, value in enumerate(values, 1)]
+    return html(
+        "weight_curve",
+        caption=f"Trust in the newer full step along a window of {last} steps: {name}",
+        frame=_frame(last, 1.0, "step of the window"),
+        spots=" ".join(f"{x},{y}" for x, y in marks),
+        marks=marks,
     )
 
 
@@ -85,27 +74,22 @@ def walk(passes: Sequence[Pass], shown: int) -> str:
     spots = [
         (MARGIN + STRIDE * p.step, TOP + 13 + 26 * row) for p, row in zip(passes, rows, strict=True)
     ]
-    path = " ".join(f"{x},{y}" for x, y in spots[:shown])
-    cells = "".join(
-        f'<g class="zc-pass zc-{TONE[p.kind]}{_moment(i, shown - 1)}">'
-        f'<circle cx="{x}" cy="{y}" r="9"/><text x="{x}" y="{y + 4}">{p.kind.value}</text></g>'
-        for i, (p, (x, y)) in enumerate(zip(passes, spots, strict=True))
-    )
-    ticks = "".join(
-        f'<text class="zc-tick" x="{MARGIN + STRIDE * step}" y="{height - 6}">{step}</text>'
-        for step in range(steps + 1)
-    )
     now = passes[shown - 1]
     told = f"Pass {shown} of {len(passes)}. Step {now.step} is {MEANING[now.kind]}"
     if now.kind is Kind.REFLECT:
         told += f" The newer full step counts {now.weight:.0%} here."
-    full = sum(p.kind is Kind.FULL for p in passes[:shown])
-    line = f'<polyline class="zc-path" points="{path}"/>'
-    return (
-        '<figure class="zc-chart zc-walk">'
-        f"{_svg(line + cells + ticks, told, width, height)}"
-        f'<figcaption role="status">{escape(told)} So far the whole network ran {full} '
-        f"time{'s' if full != 1 else ''}.</figcaption></figure>"
+    return html(
+        "walk",
+        width=width,
+        height=height,
+        told=told,
+        path=" ".join(f"{x},{y}" for x, y in spots[:shown]),
+        cells=[
+            (TONE[p.kind] + _moment(i, shown - 1), x, y, p.kind.value)
+            for i, (p, (x, y)) in enumerate(zip(passes, spots, strict=True))
+        ],
+        ticks=[(MARGIN + STRIDE * step, step) for step in range(steps + 1)],
+        full=sum(p.kind is Kind.FULL for p in passes[:shown]),
     )
 
 
@@ -137,24 +121,22 @@ def _points(values: Sequence[float], last: float, top: float) -> str:
     return " ".join(f"{_x(i, last):.1f},{_y(v, top):.1f}" for i, v in enumerate(values))
 
 
-def _axes(last: int, top: float, what: str) -> str:
+def _frame(last: int, top: float, what: str) -> dict[str, Any]:
+    """Return the size of a chart and its axes: `last` to the right, `top` upwards."""
     stride = max(1, math.ceil(last / 10))
-    across = "".join(
-        f'<text class="zc-tick" x="{_x(step, last):.1f}" y="{HEIGHT - 10}">{step}</text>'
-        for step in range(0, last + 1, stride)
-    )
-    up = "".join(
-        f'<text class="zc-tick zc-side" x="{LEFT - 6}" y="{_y(v, top) + 4:.1f}">{_percent(v)}</text>'
-        f'<line class="zc-grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" '
-        f'y1="{_y(v, top):.1f}" y2="{_y(v, top):.1f}"/>'
-        for v in (0, top / 2, top)
-    )
-    return f"<title>{escape(what)}</title>{across}{up}"
+    heights = [(_y(value, top), _percent(value)) for value in (0, top / 2, top)]
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "title": what,
+        "across": [(f"{_x(step, last):.1f}", step) for step in range(0, last + 1, stride)],
+        "up": [(f"{y:.1f}", f"{y + 4:.1f}", text) for y, text in heights],
+        "foot": HEIGHT - 10,
+        "side": LEFT - 6,
+        "left": LEFT,
+        "right": WIDTH - RIGHT,
+    }
 
 
 def _percent(value: float) -> str:
     return f"{value:.0%}" if value in (0, 1) or value >= 0.2 else f"{value:.1%}"
-
-
-def _svg(inside: str, label: str, width: int = WIDTH, height: int = HEIGHT) -> str:
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{inside}</svg>'

@@ -18,6 +18,7 @@ from .visitors import visitor
 ON_DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 8}
 AT_ONCE: dict[str, Any] = {"queue": False}
 HIDDEN: dict[str, Any] = {"visible": False}
+NOBODY: Any = None  # gradio gives each call its request
 whole = "{}, a whole number from {} to {}".format
 ORDER = whole("Order of the base", 0, MAX_ORDER) + ", or none for what suits the model"
 
@@ -32,7 +33,7 @@ def compare_image(
     seed: int,
     order: int | None = None,
     granularity: str = Request.granularity,
-    request: gr.Request = None,
+    request: gr.Request = NOBODY,
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one prompt with and without Z-Cache; return baseline file, accelerated file, report."""
     outcome = runs.last("image", **_asked(locals()))
@@ -51,13 +52,13 @@ def compare_video(
     granularity: str = Request.granularity,
     frames: int | None = None,
     fps: int | None = None,
-    request: gr.Request = None,
+    request: gr.Request = NOBODY,
 ) -> tuple[str, str, str, dict[str, Any]]:
     """Film one prompt with and without Z-Cache; return baseline, accelerated and side-by-side clip,
     report."""
     outcome = runs.last("video", **_asked(locals()))
-    sides = ("baseline", "accelerated", "side_by_side")
-    return *(outcome.paths[side] for side in sides), outcome.report
+    paths = outcome.paths
+    return paths["baseline"], paths["accelerated"], paths["side_by_side"], outcome.report
 
 
 def compare_class(
@@ -70,7 +71,7 @@ def compare_class(
     seed: int,
     order: int | None = None,
     granularity: str = Request.granularity,
-    request: gr.Request = None,
+    request: gr.Request = NOBODY,
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one class, given by name or number, with and without Z-Cache; return baseline file,
     accelerated file, report."""

@@ -40,9 +40,7 @@ def told() -> Iterator[None]:
         raise _error("StoppedError", "the run was stopped; the next one starts afresh.") from error
     except CheckpointError as error:
         raise _error("Model not available", str(error)) from error
-    except (ZCacheError, ValueError) as error:
-        if not isinstance(error, ZCacheError):
-            logger.exception("a run was refused")
+    except ZCacheError as error:
         raise _error("Cannot run this", str(error)) from error
     except Exception as error:
         logger.exception("a run failed")

@@ -8,6 +8,7 @@ from ..measure import environment
 from ..method import bases, weights
 from ..method.config import GRANULARITIES, MAX_ORDER
 from ..method.schedule import Kind
+from ..models.catalogue import KNOWN, Model
 from ..models.request import APP, PROMPT_LENGTH, SEED_MAX, Request, checked, choice
 from . import engine, pace
 from .errors import told
@@ -45,7 +46,7 @@ def described(host: engine.Engine, request: Request) -> dict[str, Any]:
     cost = cost_of(host.model, request)
     return {
         "kind": request.kind,
-        "model": host.model.name,
+        "model": _name(host.model),
         "adaptive": request.config().adaptive,
         "num_steps": request.steps,
         "full_steps": list(schedule.full_steps),
@@ -60,7 +61,7 @@ def described(host: engine.Engine, request: Request) -> dict[str, Any]:
 def info() -> dict[str, Any]:
     """Return the models and whether they are loaded, the versions, and the limits of this app."""
     models = [
-        {"kind": kind, "name": host.model.name, "licence": host.model.licence, **host.status()}
+        {"kind": kind, "name": _name(host.model), "licence": host.model.licence, **host.status()}
         for kind, host in engine.all_hosts().items()
     ]
     return {
@@ -80,6 +81,11 @@ def info() -> dict[str, Any]:
             "seconds_of_work": pace.WORK_LIMIT,
         },
     }
+
+
+def _name(model: Model) -> str:
+    """Return what a model is called, of a folder on this machine its last part."""
+    return model.name if model.name in KNOWN else model.title
 
 
 def line(kind: str, settings: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from . import comparing, engine, explained, forecast, links, tab, views
+from . import comparing, engine, explained, forecast, guard, links, tab, views
 from .endpoints import add_endpoints
 from .tab import QUICK
 
@@ -43,7 +43,9 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
         _keep_status(demo, tabs, list(chips.values()))
         _restore(demo, all_tabs, settings)
         add_endpoints()
-    return demo.queue(max_size=20)
+    demo.queue(max_size=20, api_open=False)
+    guard.keep_alive(demo)
+    return demo
 
 
 def _keep_status(demo: gr.Blocks, tabs: Mapping[str, gr.Tab], chips: list[gr.HTML]) -> None:

@@ -8,6 +8,7 @@ dropped when it is met. A disk that fails costs nothing but the entry.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -17,10 +18,12 @@ import time
 import zipfile
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -32,8 +35,20 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 SUFFIX, UNFINISHED = ".npz", ".tmp"
+FUTURE = 60 * 10**9  # nanoseconds that the clocks of two machines may differ by
 ABANDONED = 3600  # seconds after which an unfinished file is nobody's
-DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (
+    ValueError,
+    OverflowError,
+    RecursionError,
+    NotImplementedError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class Store:
@@ -45,23 +60,31 @@ class Store:
         self._lock = threading.Lock()
 
     def get(self, key: str) -> Generation | None:
-        """Return the run of this key, or None; a damaged file is removed."""
+        """Return the run of this key, or None; a file that is damaged or holds no plain run is
+        removed, one that cannot be read just now is kept."""
         path = self._path(key)
         try:
-            with np.load(path, allow_pickle=False) as entry:
-                facts = json.loads(str(entry["facts"]))
-                found = Generation(entry["frames"], latents=entry["latents"], **facts)
-            os.utime(path)
+            with path.open("rb") as file:
+                found = _read(file)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            logger.warning("a stored baseline cannot be read: %s", error)
+            if error.errno == errno.EINVAL:  # its index points outside the file
+                _remove(path)
+            return None
         except DAMAGE as error:
-            logger.warning("a stored baseline is damaged (%s) and is dropped", error)
+            logger.warning("a stored plain run is damaged (%s) and was dropped", error)
             _remove(path)
             return None
+        with suppress(OSError):  # of another user, or on a disk that is read-only
+            os.utime(path)
         return replace(found, stored=True)
 
     def put(self, key: str, run: Generation) -> None:
         """Keep a traced run under this key; a full or broken disk is logged, nothing else."""
+        if run.latents is None:
+            return
         facts = {
             name: getattr(run, name) for name in ("seconds", "denoise_seconds", "device", "taken")
         }
@@ -80,7 +103,7 @@ class Store:
                     os.replace(unfinished, self._path(key))
                 self._trim()
         except OSError as error:
-            logger.warning("a baseline could not be stored: %s", error)
+            logger.warning("a plain run could not be stored: %s", error)
         finally:
             if unfinished is not None:
                 _remove(unfinished)
@@ -91,15 +114,43 @@ class Store:
     def _trim(self) -> None:
         """Drop the entries used longest ago until the rest fit, and what a dead process left."""
         for path in self._folder.glob(f"*{UNFINISHED}"):
-            if time.time() - path.stat().st_mtime > ABANDONED:
+            if time.time() - path.lstat().st_mtime > ABANDONED:
                 _remove(path)
-        entries = [(path.stat(), path) for path in self._folder.glob(f"*{SUFFIX}")]
+        now = time.time_ns()
+        entries = [(path.lstat(), path) for path in self._folder.glob(f"*{SUFFIX}")]
         held = sum(stat.st_size for stat, _ in entries)
-        for stat, path in sorted(entries, key=lambda entry: entry[0].st_mtime_ns):
+        for stat, path in sorted(entries, key=lambda entry: _age(entry[0], now)):
             if held <= self._limit:
                 return
             _remove(path)
             held -= stat.st_size
+
+
+def _age(stat: os.stat_result, now: int) -> int:
+    """Return when a file was used, to sort by; one dated in the future goes first."""
+    return stat.st_mtime_ns if stat.st_mtime_ns <= now + FUTURE else 0
+
+
+def _read(file: IO[bytes]) -> Generation:
+    """Return the run in a file; raises ValueError unless it can be a plain run."""
+    with np.load(file, allow_pickle=False) as entry:
+        facts = json.loads(str(entry["facts"]))
+        run = Generation(entry["frames"], latents=entry["latents"], **facts)
+    frames, latents = run.frames, run.latents
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
+        raise ValueError(f"frames of {frames.dtype} {frames.shape}")
+    if latents is None or latents.dtype != np.float16 or latents.ndim < 2 or not latents.size:
+        raise ValueError("no float16 latents of each step")
+    if not np.isfinite(latents).all():
+        raise ValueError("latents that are not finite")
+    for name in ("seconds", "denoise_seconds"):
+        value = getattr(run, name)
+        if type(value) not in (int, float) or not 0 < value < float("inf"):
+            raise ValueError(f"{name} {value!r:.40}")
+    if not isinstance(run.device, str) or run.report is not None:
+        raise ValueError("the facts are not those of a plain run")
+    datetime.fromisoformat(run.taken)
+    return run
 
 
 def key(model: Model, pipe: Any, call: Mapping[str, Any], seed: int) -> str:

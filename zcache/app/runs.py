@@ -85,7 +85,7 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
         alone = device.shows_base_alone(request)
         for stage in device.run_on_device(request, device.flag(run), baseline, alone, bool(run)):
             if isinstance(stage, Comparison):
-                if baseline is None:
+                if not stage.baseline.stored:
                     store().put(key, stage.baseline)
                 pace.learn(host.model, request, stage.report)
                 stage = replace(stage, report=_with_cost(stage.report, host.model, request))

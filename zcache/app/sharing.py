@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -47,7 +47,7 @@ class Flight(Generic[Stage]):
                 self._ended = True
                 self._changed.notify_all()
 
-    def follow(self, check: Callable[[], None]) -> Iterator[Stage]:
+    def follow(self, check: Callable[[], None]) -> Generator[Stage, None, bool]:
         """Yield the stages another caller makes; `check` is called while waiting, and may raise.
 
         Returns True if the run went on to its end, False if its maker gave up.
@@ -91,7 +91,8 @@ def shared(
 
 @contextmanager
 def turn(lock: threading.Lock, check: Callable[[], None]) -> Iterator[None]:
-    """Hold `lock`; `check` is called while waiting for it, and may raise."""
+    """Hold `lock` for the length of the block; `check` is called while waiting for it, and may
+    raise."""
     while not lock.acquire(timeout=POLL_SECONDS):
         check()
     try:

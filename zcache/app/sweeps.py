@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from . import device, engine, pace, runs
 from .errors import told
 from .visitors import admitted
 
-OVER = {
+OVER: dict[str, Callable[[], Sequence[Any]]] = {
     "interval": lambda: (3, 4, 5, 6, 8, 10),
     "base": bases.names,
     "weight": weights.names,

@@ -7,6 +7,9 @@ from importlib.util import find_spec
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
+
+from .guard import Guard
 
 # Gradio confines `css` to the inside of the page; the page's own margins are set from the head.
 MARGINS = (
@@ -15,6 +18,8 @@ MARGINS = (
     ".gradio-container { overflow: clip !important; } }"  # clipped, what is sticky still sticks
     "footer .divider { display: none !important; }</style>"
 )
+
+SESSIONS = 200  # whose state gradio keeps, about 0.4 MB each
 
 
 def launch_options() -> dict[str, Any]:
@@ -25,7 +30,10 @@ def launch_options() -> dict[str, Any]:
         "css": _text("style.css"),
         "head": f"{MARGINS}<script>{_text('players.js')}</script>",
         "footer_links": ["api"],
-        "max_file_size": "1mb",
+        "max_file_size": "1kb",
+        "state_session_capacity": SESSIONS,
+        "enable_monitoring": False,
+        "app_kwargs": {"middleware": [Middleware(Guard)]},
         "show_error": False,
         "ssr_mode": False,
         "mcp_server": find_spec("mcp") is not None,

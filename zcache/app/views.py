@@ -1,14 +1,15 @@
-"""The figures of a run as HTML: status chip, cards, step strip. Every value from outside is
-escaped."""
+"""The figures of a run as HTML: status chip, cards, step strip. The
+templates escape every value."""
 
 from __future__ import annotations
 
 import base64
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
 from typing import Any
+
+from .templating import html
 
 MEANINGS = {"F": "computed in full", "f": "predicted", "r": "redone once the next F is known"}
 TONES = {"F": "full", "f": "forecast", "r": "reflect"}
@@ -20,46 +21,34 @@ UNFINISHED = "Z-Cache (the plain run did not finish)"
 
 def chip(status: dict[str, str]) -> str:
     """Return the line that names model, device and state, and why it is this model."""
-    head = " · ".join(escape(status[key]) for key in ("title", "device", "state"))
-    note = " ".join(escape(status[key]) for key in ("note", "knows", "terms") if status[key])
-    return f'<div class="zc-chip"><b>{head}</b><span>{note}</span></div>'
+    head = " · ".join(status[key] for key in ("title", "device", "state"))
+    note = " ".join(status[key] for key in ("note", "knows", "terms") if status[key])
+    return html("chip", head=head, note=note)
 
 
 def note(text: str) -> str:
     """Return a line that stands where the figures will be."""
-    return f'<div class="zc-waiting">{escape(text)}</div>'
+    return html("note", text=text)
 
 
 def preview(pictures: dict[str, bytes]) -> str:
     """Return small PNG pictures of the two sides of a run in progress; "" without any."""
-    if not pictures:
-        return ""
-    shown = "".join(
-        f'<figure><img alt="Preview: {name}" src="data:image/png;base64,{_text(pictures[side])}">'
-        f"<figcaption>{name}, in progress</figcaption></figure>"
+    shown = [
+        (name, base64.b64encode(pictures[side]).decode("ascii"))
         for side, name in PREVIEWED.items()
         if side in pictures
-    )
-    return f'<div class="zc-preview">{shown}</div>'
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
+    ]
+    return html("preview", pictures=shown)
 
 
 def plan(line: str) -> str:
     """Return the line that says what a run will do."""
-    return f'<div class="zc-plan-line" role="status">{escape(line)}</div>'
+    return html("plan", line=line)
 
 
 def link(address: str) -> str:
     """Return a link that restores the settings of a run; "" without an address."""
-    if not address:
-        return ""
-    return (
-        f'<div class="zc-origin"><a href="{escape(address)}" target="_blank" rel="noopener">'
-        "Link to these settings</a></div>"
-    )
+    return html("link", address=address)
 
 
 def waiting(kind: str) -> str:
@@ -87,14 +76,7 @@ def cards(report: dict[str, Any]) -> str:
     if report.get("flops_speedup"):
         flops = f"{report['flops_speedup']:.2f}× fewer"
         figures.insert(2, (flops, "FLOPs, the most a clock could show", "flops"))
-    cells = "".join(
-        f'<div class="zc-card zc-{name}"><b>{escape(value)}</b><span>{escape(label)}</span></div>'
-        for value, label, name in figures
-    )
-    return (
-        f'<div class="zc-cards" role="status">{cells}</div>'
-        f'<div class="zc-origin">{escape(origin(report))}</div>{_fallbacks(report["fallbacks"])}'
-    )
+    return html("cards", figures=figures, origin=origin(report), fallbacks=report["fallbacks"])
 
 
 def origin(report: dict[str, Any]) -> str:
@@ -112,15 +94,7 @@ def origin(report: dict[str, Any]) -> str:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the figures of a sweep as a table, the plain run first."""
     heads = ("", "full steps", "seconds", "faster", "fewer FLOPs", "PSNR", "SSIM")
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(row)) + "</tr>"
-        for row in rows
-    )
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    return (
-        f'<div class="zc-scroll"><table class="zc-table"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return html("table", heads=heads, rows=[_cells(row) for row in rows])
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -146,26 +120,12 @@ def timeline(walk: str) -> str:
     visits: dict[int, str] = defaultdict(str)
     for step, letter in PASS.findall(walk):
         visits[int(step)] += letter
-    columns = "".join(_column(step, letters) for step, letters in sorted(visits.items()))
-    legend = "".join(f"<span>{_cell(letter)} {text}</span>" for letter, text in MEANINGS.items())
-    return (
-        f'<div class="zc-strip-box"><div class="zc-strip" role="list">{columns}</div>'
-        f'<div class="zc-legend">{legend}</div>'
-        "<details><summary>All passes in order</summary>"
-        f"<code>{escape(walk)}</code></details></div>"
-    )
+    columns = [(_label(step, letters), letters) for step, letters in sorted(visits.items())]
+    return html("timeline", columns=columns, tones=TONES, meanings=MEANINGS, walk=walk)
 
 
-def _column(step: int, letters: str) -> str:
-    label = f"step {step}: {', then '.join(MEANINGS[letter] for letter in letters)}"
-    cells = "".join(map(_cell, letters))
-    return (
-        f'<span class="zc-step" role="listitem" title="{label}" aria-label="{label}">{cells}</span>'
-    )
-
-
-def _cell(letter: str) -> str:
-    return f'<i class="zc-{TONES[letter]}">{letter}</i>'
+def _label(step: int, letters: str) -> str:
+    return f"step {step}: {', then '.join(MEANINGS[letter] for letter in letters)}"
 
 
 def _likeness(report: dict[str, Any]) -> tuple[str, str]:
@@ -176,10 +136,6 @@ def _likeness(report: dict[str, Any]) -> tuple[str, str]:
     else:
         mean = "PSNR to the plain picture"
     return f"{report['psnr']:.1f} dB", f"{mean}; SSIM {report['ssim']:.3f}"
-
-
-def _fallbacks(reasons: Iterable[str]) -> str:
-    return "".join(f'<div class="zc-fallback">Note: {escape(reason)}</div>' for reason in reasons)
 
 
 def _seconds(seconds: float) -> str:

@@ -7,11 +7,12 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 
 import gradio as gr
 
 from ..models.request import RequestError
+from .guard import behind_proxy
 
 AT_ONCE = 4  # runs of one visitor
 STARTS, WHILE = 60, 300  # runs one visitor may start in so many seconds
@@ -24,12 +25,16 @@ _started: defaultdict[str, deque[float]] = defaultdict(deque)
 def visitor(request: gr.Request) -> str:
     """Return who asks: the public address nearest to this machine, or without one the session.
 
-    A Space sees only the address of the platform's proxies. Each proxy adds whom it spoke to at the
-    end of `x-forwarded-for`; what stands before the first public address from there is hearsay.
+    A Space sees only the address of the platform's proxies; elsewhere `x-forwarded-for` is believed
+    only with ZCACHE_BEHIND_PROXY=1. One IPv6 visitor has a /64 of addresses, so these are one. Each
+    proxy adds whom it spoke to at the end of the header; what stands before the first public address
+    from there is hearsay.
     """
-    hops = [*request.headers.get("x-forwarded-for", "").split(","), _peer(request)]
+    forwarded = request.headers.get("x-forwarded-for", "") if behind_proxy() else ""
+    hops = [*forwarded.split(","), _peer(request)]
     public = (hop for hop in map(str.strip, reversed(hops)) if _is_public(hop))
-    return next(public, str(request.session_hash))
+    nearest = next(public, "")
+    return _network(nearest) if nearest else str(request.session_hash)
 
 
 @contextmanager
@@ -73,6 +78,14 @@ def _check(visitor: str, now: float) -> None:
 
 def _peer(request: gr.Request) -> str:
     return request.client.host if request.client else ""
+
+
+def _network(host: str) -> str:
+    """Return an address, of IPv6 its /64."""
+    address = ip_address(host)
+    if isinstance(address, IPv6Address):
+        return str(address.ipv4_mapped or ip_network((int(address), 64), strict=False))
+    return host
 
 
 def _is_public(host: str) -> bool:

@@ -36,22 +36,22 @@ def register(transformer_class: str, adapter: Adapter) -> None:
 
 
 def names() -> tuple[str, ...]:
-    """The transformer classes that are described."""
+    """Return the transformer classes that are described."""
     return tuple(_adapters)
 
 
 def described(transformer_class: str) -> Adapter:
-    """The description of a class, by name. Raises KeyError if there is none."""
+    """Return the description of a class, by name. Raises KeyError if there is none."""
     return _adapters[transformer_class]
 
 
 def find(transformer: nn.Module) -> Adapter | None:
-    """The description of this transformer, or None."""
+    """Return the description of this transformer, or None."""
     return _adapters.get(type(transformer).__name__)
 
 
 def resolve(owner: nn.Module, path: str) -> list[tuple[nn.Module, str]]:
-    """Owners and names of the submodules that a path stands for; empty if there is none."""
+    """Return owners and names of the submodules that a path stands for; empty if there is none."""
     *parents, name = path.split(".")
     for parent in parents:
         if not isinstance(child := getattr(owner, parent, None), nn.Module):
@@ -63,7 +63,7 @@ def resolve(owner: nn.Module, path: str) -> list[tuple[nn.Module, str]]:
 
 
 def _there(owner: nn.Module, path: str) -> bool:
-    """Whether a path is known to a module; what is None in this model is known."""
+    """Return whether a path is known to a module; what is None in this model is known."""
     return bool(resolve(owner, path)) or hasattr(owner, path)
 
 
@@ -92,7 +92,7 @@ def check(transformer: nn.Module, adapter: Adapter) -> None:
 
         raise UnsupportedPipelineError(
             f"{type(owner).__name__} has no submodule {name!r} in diffusers {diffusers.__version__}; "
-            "use granularity='output', or a diffusers version that zcache names in its README"
+            "use granularity='output', or a diffusers version that zcache was tried with (pyproject.toml)"
         )
     if not any(len(getattr(transformer, blocks.name)) for blocks in adapter.blocks):
         listed = ", ".join(blocks.name for blocks in adapter.blocks)

@@ -16,15 +16,13 @@ class Anchors:
     Args:
         base: the strategy that forecasts from them.
         order: its order O.
-        gate: the first step that may take part in differences (TaylorSeer skips early warm-up
-            steps).
     """
 
-    def __init__(self, base: Base, order: int, gate: int) -> None:
+    def __init__(self, base: Base, order: int) -> None:
         self.steps: list[int] = []
         self.features: list[Feature] = []
         self.output: Any = None
-        self._base, self._order, self._gate = base, order, gate
+        self._base, self._order = base, order
         used = base(tuple(range(order + 1)), order + 1, order)
         self._held = len(used) + 1
 
@@ -34,22 +32,19 @@ class Anchors:
 
     def add(self, step: int, feature: Feature, output: Any) -> None:
         """Take the features of a full step. `output` is kept for its container type."""
-        if self.steps and self.newest < self._gate:
-            self.steps.clear()
-            self.features.clear()
         self.steps.append(step)
         self.features.append(feature)
         del self.steps[: -self._held], self.features[: -self._held]
         self.output = output
 
     def forecast(self, step: int) -> Feature:
-        """C(H_A, k) from all anchors held."""
+        """Return C(H_A, k) from all anchors held."""
         factors = self._base(self.steps, step, self._order)
         return combine(self.features[-len(factors) :], factors)
 
     def reflect(self, step: int, weight: float) -> Feature:
-        """(1-w) C(H_A, k) + w C(H_{A+stop}, k), `stop` being the newest anchor; there, its own
-        feature."""
+        """Return (1-w) C(H_A, k) + w C(H_{A+stop}, k), `stop` being the newest anchor; there, its
+        own feature."""
         if step == self.newest:
             return self.features[-1]
         factors = blend(self._base, self.steps, step, self._order, weight)

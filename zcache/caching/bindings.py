@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ..errors import UnsupportedPipelineError
-from . import adapters
+from . import adapters, parallel
 from .features import Feature, leaves, rebuild
 from .layers import Module
 from .parts import Head, first_block, without_blocks
@@ -103,7 +103,7 @@ class Signal:
         # Coefficients are fitted to a size and a task, too: text-to-video's are not image-to-video's.
         variant = adapter.variant(transformer.config) if adapter.variant is not None else ""
         self.model = type(transformer).__name__ + (f" ({variant})" if variant else "")
-        self._signal = adapter.signal
+        self._transformer, self._signal = transformer, adapter.signal
         self._block = first_block(transformer, adapter)[2]
         self._head = Head(transformer, adapter.head)
         self._skipping = [*without_blocks(transformer, adapter), *self._head.probing]
@@ -120,8 +120,10 @@ class Signal:
                 call()
             hidden, *head = self._head.taken()
             if isinstance(self._signal, Embedding):
-                return self._signal.measure(self._block, hidden, self._embedding.seen)
-            return self._signal(self._block, hidden, tuple(head), kwargs)
+                signal = self._signal.measure(self._block, hidden, self._embedding.seen)
+            else:
+                signal = self._signal(self._block, hidden, tuple(head), kwargs)
+            return parallel.gathered(self._transformer, signal)
         finally:
             self._head.taken()
             if self._embedding is not None:

@@ -25,14 +25,17 @@ class Blocks:
             residual after they return, so replacing the output replaces exactly the feature before
             the gate. A block may lack some of them (SD3's last), not all blocks all of one.
         bypass: submodules whose output only feeds a feature, and need not run once it is known.
-        returns: arguments that a block hands back when it changes nothing, where the forward reads
-            variables that only its loop sets; empty: the loop can simply be left out.
+        returns: the arguments that a block hands back changed, in order; needed where it is walked,
+            or where it splits its tokens among processes (context parallelism).
+        walked: whether the forward reads variables that only its loop sets, so that the loop cannot
+            simply be left out.
     """
 
     name: str
     features: tuple[str, ...] = ()
     bypass: tuple[str, ...] = ()
     returns: tuple[str, ...] = ()
+    walked: bool = False
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,13 @@ IMAGE: dict[str, Adapter] = {
         guidance="classifier-free, rescaled to the conditional's norm if asked for",
     ),
     "QwenImageTransformer2DModel": Adapter(
-        (Blocks("transformer_blocks", ("attn", "img_mlp", "txt_mlp")),),
+        (
+            Blocks(
+                "transformer_blocks",
+                ("attn", "img_mlp", "txt_mlp"),
+                returns=("encoder_hidden_states", "hidden_states"),
+            ),
+        ),
         conditioning=("pos_embed", "txt_norm", "txt_in"),
         per_step=("time_text_embed",),
         guidance="classifier-free, rescaled to the conditional's norm",
@@ -105,6 +111,7 @@ IMAGE: dict[str, Adapter] = {
                 "double_stream_blocks",
                 ("block.attn1", "block.ff_i", "block.ff_t"),
                 returns=("hidden_states", "encoder_hidden_states"),
+                walked=True,
             ),
             Blocks("single_stream_blocks", ("block.attn1", "block.ff_i")),
         ),

@@ -19,7 +19,7 @@ from .signals import (
     wan_variant,
 )
 
-_WAN = Blocks("blocks", ("attn1", "attn2", "ffn"))
+_WAN = Blocks("blocks", ("attn1", "attn2", "ffn"), returns=("hidden_states",))
 _PER_STEP_SCALE = "classifier-free, preconditioned by the noise level at every step"
 
 VIDEO: dict[str, Adapter] = {

@@ -13,7 +13,7 @@ Feature = Any  # Tensor, or a nested tuple of tensors
 
 
 def combine(features: Sequence[Feature], factors: Sequence[float]) -> Feature:
-    """sum_i factors[i] * features[i], leaf by leaf.
+    """Return sum_i factors[i] * features[i], leaf by leaf.
 
     A factor of 0 costs nothing, and a lone factor of 1 returns the feature itself, not a copy: so W
     = 1 at an anchor gives exactly the features computed there. Half precision is added up in
@@ -39,7 +39,7 @@ def _combine_tensors(terms: list[tuple[torch.Tensor, float]]) -> torch.Tensor:
 
 
 def tensors(feature: Feature) -> Iterator[torch.Tensor]:
-    """All tensors of a feature, depth first."""
+    """Return all tensors of a feature, depth first."""
     if isinstance(feature, torch.Tensor):
         yield feature
     elif isinstance(feature, tuple | list):
@@ -50,17 +50,8 @@ def tensors(feature: Feature) -> Iterator[torch.Tensor]:
             yield from tensors(leaf)
 
 
-def same_layout(a: Feature, b: Feature) -> bool:
-    """Whether two features have the same shapes, dtypes and devices."""
-    left, right = list(tensors(a)), list(tensors(b))
-    return len(left) == len(right) and all(
-        x.shape == y.shape and x.dtype == y.dtype and x.device == y.device
-        for x, y in zip(left, right, strict=True)
-    )
-
-
 def leaves(output: Any) -> Iterator[Tensor]:
-    """The tensors of an output, in order."""
+    """Return the tensors of an output, in order."""
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, Mapping):
@@ -72,7 +63,7 @@ def leaves(output: Any) -> Iterator[Tensor]:
 
 
 def rebuild(like: Any, tensors: tuple[Tensor, ...]) -> Any:
-    """An output of the same type and nesting as `like`, with other tensors."""
+    """Return an output of the same type and nesting as `like`, with other tensors."""
     return _rebuild(like, iter(tensors))
 
 
@@ -87,5 +78,5 @@ def _rebuild(like: Any, tensors: Iterator[Tensor]) -> Any:
 
 
 def version(tensor: Tensor) -> int | None:
-    """Counts the writes into a tensor; None where that is not known (inference mode)."""
+    """Count the writes into a tensor; None where that is not known (inference mode)."""
     return None if tensor.is_inference() else tensor._version

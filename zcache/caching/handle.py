@@ -50,7 +50,7 @@ class ZCache:
         self._log = Log()
 
     def report(self) -> Report:
-        """What the last run did (or the current one so far). Waits for the device."""
+        """Return what the last run did, or the current one so far. Waits for the device."""
         return self._log.report()
 
     @property
@@ -66,8 +66,8 @@ class ZCache:
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
-        """For loops of your own: what is called inside, in this thread, belongs to one run, as inside
-        a call of the pipeline. Within a call of the pipeline, or of another thread, it is inert."""
+        """Make what is called inside, in this thread, one run, as inside a call of the pipeline:
+        for loops of your own. Within a call of the pipeline, or of another thread, it is inert."""
         with self._entering:
             scope = self._scope
             if scope is None:
@@ -89,7 +89,7 @@ class ZCache:
         self._arm_parts()
 
     def detach(self) -> None:
-        """The exact inverse of `attach`, also in the middle of a run."""
+        """Undo `attach` exactly, also in the middle of a run."""
         pipe = self._pipe()
         if pipe is not None:
             intercept.disarm(pipe, "__call__", self._handler)
@@ -145,7 +145,7 @@ class ZCache:
         self._arm_parts()
 
     def _leave(self) -> None:
-        """The call is over, however it ended: nothing of its run stays but the log."""
+        """End the run of a call, however it ended: nothing of it stays but the log."""
         run, self._run, self._scope = self._run, None, None
         if run is not None:
             run.close()
@@ -198,7 +198,8 @@ class ZCache:
         return original(*args, **kwargs)
 
     def _on_copied_step(self, scheduler: Any) -> None:
-        """A scheduler that is not the pipeline's own takes a step: another latent beside ours."""
+        """Note that a scheduler which is not the pipeline's own takes a step: another latent beside
+        ours."""
         if self._is_current() and self._run is not None and not self._run.done:
             self._run.cannot_go_back("a second scheduler carries a latent of its own")
 
@@ -226,8 +227,8 @@ def _found(pipe: Any) -> list[nn.Module]:
 
 
 def _weakly(method: Callable[..., Any], *first: Any) -> intercept.Handler:
-    """A handler that does not keep its owner alive: a pipeline that is dropped takes its cache
-    along."""
+    """Return a handler that does not keep its owner alive: a pipeline that is dropped takes its
+    cache along."""
     reference = weakref.WeakMethod(method)
 
     def handle(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

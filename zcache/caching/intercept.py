@@ -33,7 +33,8 @@ _fronts: dict[tuple[type, str], _Front] = {}
 
 
 def arm(instance: object, method: str, handler: Handler) -> None:
-    """From now on `instance.method(*args)` calls `handler(original, *args)`; `original` is bound.
+    """Let `handler(original, *args)` answer `instance.method(*args)` from now on; `original` is
+    bound.
 
     Of several handlers the one armed last is called first, with the next as its original."""
     with _lock:
@@ -43,7 +44,7 @@ def arm(instance: object, method: str, handler: Handler) -> None:
 
 
 def disarm(instance: object, method: str, handler: Handler | None = None) -> None:
-    """The exact inverse of `arm`: take `handler` away, or the one armed last."""
+    """Undo `arm` exactly: take `handler` away, or the one armed last."""
     key = (type(instance), method)
     with _lock:
         kept = list(_fronts[key].handlers.pop(instance))
@@ -56,7 +57,7 @@ def disarm(instance: object, method: str, handler: Handler | None = None) -> Non
 
 
 def lock(instance: object, method: str) -> AbstractContextManager[Any]:
-    """One lock for all who stand in front of `instance.method`; inert where nobody does."""
+    """Return one lock for all who stand in front of `instance.method`; inert where nobody does."""
     front = _fronts.get((type(instance), method))
     found = front.locks.get(instance) if front is not None else None
     return found if found is not None else nullcontext()
@@ -70,7 +71,7 @@ def watch(cls: type, method: str, notice: Notice) -> None:
 
 
 def unwatch(cls: type, method: str, notice: Notice) -> None:
-    """The exact inverse of `watch`."""
+    """Undo `watch` exactly."""
     with _lock:
         front = _fronts[cls, method]
         front.notices = tuple(other for other in front.notices if other != notice)
@@ -78,13 +79,13 @@ def unwatch(cls: type, method: str, notice: Notice) -> None:
 
 
 def handlers(instance: object, method: str) -> tuple[Handler, ...]:
-    """The handlers in front of `instance.method`, first armed first."""
+    """Return the handlers in front of `instance.method`, first armed first."""
     front = _fronts.get((type(instance), method))
     return front.handlers.get(instance, ()) if front is not None else ()
 
 
 def is_armed(instance: object, method: str) -> bool:
-    """Whether a handler stands in front of `instance.method`."""
+    """Return whether a handler stands in front of `instance.method`."""
     return bool(handlers(instance, method))
 
 

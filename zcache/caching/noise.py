@@ -17,7 +17,7 @@ States = list[tuple[Any, Tensor]]  # a generator and its state
 
 
 def generators(step_arguments: Mapping[str, Any], device: torch.device) -> list[Any]:
-    """The generators that a scheduler's `step` with these arguments may draw from."""
+    """Return the generators that a scheduler's `step` with these arguments may draw from."""
     given = step_arguments.get("generator")
     if given is not None:
         return list(given) if isinstance(given, list | tuple) else [given]
@@ -31,12 +31,12 @@ def generators(step_arguments: Mapping[str, Any], device: torch.device) -> list[
 
 
 def states(sources: list[Any]) -> States:
-    """The state of every generator."""
+    """Return the state of every generator."""
     return [(source, source.get_state()) for source in sources]
 
 
 def moved(before: States) -> bool:
-    """Whether any generator has drawn since."""
+    """Return whether any generator has drawn since."""
     return any(not torch.equal(source.get_state(), state) for source, state in before)
 
 
@@ -48,7 +48,8 @@ def put_back(before: States) -> None:
 
 @contextmanager
 def drawn_again(before: States | None) -> Iterator[None]:
-    """Inside, the generators stand where they stood; afterwards where they were."""
+    """Put the generators where they stood, for the length of the block; afterwards back where they
+    were."""
     if before is None:
         yield
         return

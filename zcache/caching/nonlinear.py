@@ -9,7 +9,7 @@ they did, from observed steps; c and u are two of the terms."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,17 +22,19 @@ AGREE = 1e-3  # how far two steps may find different numbers for one form
 
 @dataclass(frozen=True)
 class Normalised:
-    """The guided prediction, at the length of the conditional one along the last dimension."""
+    """The guided prediction, at the length of the conditional one along the last dimension; `sign` is -1
+    where the pipeline hands on its negative."""
 
     conditional: int
     other: int
     scale: float
+    sign: float = 1.0
     misfit: float = 0.0
 
     def combine(self, found: Sequence[Tensor]) -> Tensor:
         c, u = found[self.conditional].float(), found[self.other].float()
         v = u + self.scale * (c - u)
-        return v * (c.norm(dim=-1, keepdim=True) / v.norm(dim=-1, keepdim=True))
+        return v * (self.sign * c.norm(dim=-1, keepdim=True) / v.norm(dim=-1, keepdim=True))
 
     is_linear = True
 
@@ -90,10 +92,11 @@ def normalised(outputs: Outputs, model_output: Tensor) -> Normalised | None:
         c, u = found[conditional].double(), found[other].double()
         direction = across(c - u)
         scale = float(-(across(u) * direction).sum() / direction.square().sum().clamp_min(1e-30))
-        form = Normalised(conditional, other, scale)
-        misfit = float(form.distance(outputs, model_output, model_output))
-        if misfit <= rounding(model_output.dtype):
-            return Normalised(conditional, other, scale, misfit)
+        for sign in (1.0, -1.0):
+            form = Normalised(conditional, other, scale, sign)
+            misfit = float(form.distance(outputs, model_output, model_output))
+            if misfit <= rounding(model_output.dtype):
+                return replace(form, misfit=misfit)
     return None
 
 
@@ -125,7 +128,7 @@ def rescaled(
                 for old, model_output in zip(outputs, model_outputs, strict=True)
             ]
             if max(misfits) <= rounding(model_outputs[0].dtype):
-                return Rescaled(conditional, other, scales[-1], shares[-1], max(misfits))
+                return replace(form, misfit=max(misfits))
     return None
 
 

@@ -14,7 +14,11 @@ from .stand_ins import HeadProbe, HeadWithResidual, NoBlocks, PassThrough, Remem
 def without_blocks(transformer: nn.Module, adapter: Adapter) -> list[Swap]:
     """Stand-ins under which no block runs, nor what only the blocks use."""
     swaps: list[Swap] = [
-        (transformer, blocks.name, NoBlocks(getattr(transformer, blocks.name), blocks.returns))
+        (
+            transformer,
+            blocks.name,
+            NoBlocks(getattr(transformer, blocks.name), blocks.returns, blocks.walked),
+        )
         for blocks in adapter.blocks
     ]
     for path in adapter.conditioning:

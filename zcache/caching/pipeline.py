@@ -14,7 +14,7 @@ DENOISERS = ("transformer", "transformer_2")
 
 
 def find_denoisers(pipe: Any) -> list[nn.Module]:
-    """The pipeline's transformers.
+    """Return the pipeline's transformers.
 
     Raises:
         UnsupportedPipelineError: it has none.
@@ -30,7 +30,7 @@ def find_denoisers(pipe: Any) -> list[nn.Module]:
 
 
 def other_schedulers(pipe: Any) -> list[Any]:
-    """Schedulers of the pipeline besides `scheduler`."""
+    """Return the schedulers of the pipeline besides `scheduler`."""
     components = getattr(pipe, "components", {})
     found = {id(part): part for part in components.values() if hasattr(part, "set_timesteps")}
     found.pop(id(pipe.scheduler), None)
@@ -47,7 +47,7 @@ def refuse_other_caches(pipe: Any, denoisers: list[nn.Module], sharing: bool = F
         for handler in intercept.handlers(instance, method):
             if not (sharing and getattr(handler, "shares", False)):
                 raise AlreadyEnabledError(
-                    f"{type(instance).__name__} has a cache of zcache's on it already; disable that first"
+                    f"{type(instance).__name__} has a cache of zcache on it already; disable that one first"
                 )
     for denoiser in denoisers:
         transformer = inner(denoiser)

@@ -167,7 +167,7 @@ def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
     """Add what the pipeline or a callback did to the latent between two steps."""
     if following.sample is visit.returned:
         return sample
-    return sample + (following.sample - visit.after())
+    return (sample + (following.sample - visit.after())).to(following.sample.dtype)
 
 
 def relaxed(run: RunState, sample: Tensor, stop: Visit) -> Tensor:

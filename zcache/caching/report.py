@@ -50,7 +50,7 @@ class Report:
     finished: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Return plain values, ready for JSON."""
         values = asdict(self)
         for name in ("full_steps", "kinds", "fallbacks"):
             values[name] = list(values[name])
@@ -81,7 +81,7 @@ class Stopwatch:
         return event
 
     def seconds(self) -> dict[str, float]:
-        """The sums; waits for the device."""
+        """Return the sums; waits for the device."""
         sums = {kind.word: 0.0 for kind in Kind}
         for word, start, stop in self._spans:
             if isinstance(start, float):
@@ -143,8 +143,8 @@ class Log:
 
 
 def _storage(tensor: torch.Tensor) -> tuple[int, int]:
-    """What tells a tensor's memory from others', and its bytes. Wrappers, such as a collective that is
-    still under way, have no memory of their own to point to."""
+    """Return a name for the memory a tensor lies in, and its bytes. Wrappers, such as a
+    collective that is still under way, have no memory of their own to point to."""
     if type(tensor) is not torch.Tensor:
         return id(tensor), tensor.numel() * tensor.element_size()
     storage = tensor.untyped_storage()

@@ -97,7 +97,7 @@ class Run(RunState):
             self.places.pop(key, None)
             self.shapes[key] = seen
         if key not in self.anchors:
-            self.anchors[key] = Anchors(self.base, self.config.order, self.gate)
+            self.anchors[key] = Anchors(self.base, self.config.order)
         self.anchors[key].add(self.step, feature, output)
         return output
 
@@ -241,11 +241,6 @@ class Run(RunState):
         num_steps = len(self.scheduler.timesteps) - begin
         self.plan = self._fit(num_steps)
         self.log.num_steps = num_steps
-        lead = next(
-            (i for i, step in enumerate(self.plan.full_steps) if i != step),
-            len(self.plan.full_steps),
-        )
-        self.gate = max(0, lead - 2)
         levels = noise_levels(self.scheduler)
         self.levels = levels[begin:] if levels is not None else None
         if self.config.relax == "sigma" and self.levels is None:

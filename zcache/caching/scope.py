@@ -30,7 +30,7 @@ class Scope:
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """While this lasts, nothing belongs to the run."""
+        """Let nothing belong to the run for the length of the block."""
         self._suspended += 1
         try:
             yield
@@ -39,7 +39,7 @@ class Scope:
 
     @contextmanager
     def around_callbacks(self, arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """The call's arguments, with this scope suspended inside each of its callbacks.
+        """Return the call's arguments, with this scope suspended inside each of its callbacks.
 
         diffusers' callback objects keep their class, which pipelines ask for; plain callables are
         wrapped."""

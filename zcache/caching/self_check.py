@@ -23,7 +23,8 @@ COARSE = 6e-2  # bfloat16 and below
 def fault(
     denoiser: Denoiser, call: Callable[[], Any], feature: Feature, output: Any, memo: Memo
 ) -> str:
-    """What is wrong with caching this denoiser; empty if nothing is. Costs one cached pass."""
+    """Return what is wrong with caching this denoiser; empty if nothing is. Costs one cached
+    pass."""
     if denoiser.binding.ignores_arguments:
         return ""
     name = type(inner(denoiser.module)).__name__
@@ -46,7 +47,7 @@ def fault(
 
 
 def _distance(output: Any, again: Any) -> tuple[float, float]:
-    """The largest relative distance of a tensor to itself, and what rounding explains."""
+    """Return the largest relative distance of a tensor to itself, and what rounding explains."""
     worst, limit = 0.0, 0.0
     for one, other in zip(leaves(output), leaves(again), strict=True):
         limit = max(limit, ROUNDING.get(one.dtype, COARSE))
@@ -61,8 +62,8 @@ def _distance(output: Any, again: Any) -> tuple[float, float]:
 
 @contextmanager
 def _counted(denoiser: Denoiser) -> Iterator[list[int]]:
-    """How often what a cached pass skips runs inside. Hooks would make a compiled transformer compile
-    anew, so there nothing is counted."""
+    """Return how often what a cached pass skips runs inside. Hooks would make a compiled
+    transformer compile anew, so there nothing is counted."""
     transformer, count = inner(denoiser.module), [0]
 
     def add(*_: Any) -> None:

@@ -14,15 +14,15 @@ from torch import Tensor
 def first_norm(
     block: Any, hidden: Tensor, head: tuple[Any, ...], call: Mapping[str, Any]
 ) -> Tensor:
-    """Image tokens through the first block's adaptive norm: normalised, scaled, shifted."""
+    """Return image tokens through the first block's adaptive norm: normalised, scaled, shifted."""
     return block.norm1(hidden, emb=head[0])[0]
 
 
 def first_norm_hunyuan(
     block: Any, hidden: Tensor, head: tuple[Any, ...], call: Mapping[str, Any]
 ) -> Tensor:
-    """As `first_norm`. In image-to-video the given frame's modulation never changes; it is left out
-    by letting the other frames' stand for it."""
+    """Do as `first_norm` does. In image-to-video the given frame's modulation never changes; it is
+    left out: the other frames' modulation stands for it."""
     if type(block.norm1).__name__.startswith("HunyuanVideoTokenReplace"):
         return block.norm1(hidden, head[0], head[0], 0)[0]
     return first_norm(block, hidden, head, call)
@@ -63,13 +63,13 @@ class Embedding:
     then: Callable[[Any, Tensor, Tensor], Tensor] | None = None
 
     def measure(self, block: Any, hidden: Tensor, output: Any) -> Tensor:
-        """The signal, from what the submodule returned."""
+        """Return the signal, from what the submodule returned."""
         embedding = output if self.index is None else output[self.index]
         return embedding if self.then is None else self.then(block, hidden, embedding)
 
 
 def hunyuan_variant(config: Any) -> str:
-    """The image-to-video task, '' for text-to-video."""
+    """Return the image-to-video task, '' for text-to-video."""
     return getattr(config, "image_condition_type", None) or ""
 
 

@@ -50,7 +50,7 @@ class Stack:
             self._taken()
 
     def _before(self, call: Call, memo: Memo) -> list[Tensor | None]:
-        """What the heads are given when no block runs."""
+        """Return what the heads are given when no block runs."""
         with remembered(self._per_step, memo), swapped(self._measuring):
             call()
         return self._taken()

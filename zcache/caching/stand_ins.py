@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from . import parallel
 from .features import Feature
 
 Memo = dict[Any, Any]  # results of one denoiser call that do not depend on the latent's values
@@ -52,7 +53,8 @@ class InputRecorder(StandIn):
     seen: Tensor | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        self.seen = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
+        inside, named = parallel.entering(self.original, args, kwargs)
+        self.seen = named["hidden_states"] if "hidden_states" in named else inside[0]
         return self.original(*args, **kwargs)
 
 
@@ -107,31 +109,40 @@ class HeadProbe(StandIn):
         return self.original(*args, **kwargs)
 
 
-class Unchanged(nn.Module):
-    """A block that does nothing: hands back the arguments it would have changed."""
+class Unchanged(StandIn):
+    """A block that does nothing: hands back the arguments it would have changed, split among the
+    processes where the block's would be."""
 
-    def __init__(self, returns: tuple[str, ...]) -> None:
-        super().__init__()
-        self.returns = returns
+    def __init__(self, original: nn.Module, returns: tuple[str, ...]) -> None:
+        super().__init__(original)
+        self.__dict__["returns"] = returns
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        values = tuple(kwargs[name] for name in self.returns)
+        inside = parallel.entering(self.original, args, kwargs)
+        values = tuple(parallel.named(self.original, inside, name) for name in self.returns)
         return values if len(values) > 1 else values[0]
 
 
 class NoBlocks(StandIn):
     """A block list over which a loop does nothing; its blocks can still be looked up by index.
 
-    With `returns` the loop is walked, over blocks that change nothing."""
+    Args:
+        returns: what a block hands back.
+        walked: whether the loop is walked all the same, over blocks that change nothing. A first
+            block that splits its tokens among processes is walked anyway.
+    """
 
-    def __init__(self, original: nn.Module, returns: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, original: nn.Module, returns: tuple[str, ...] = (), walked: bool = False
+    ) -> None:
         super().__init__(original)
-        self.__dict__["unchanged"] = Unchanged(returns) if returns else None
+        self.__dict__.update(returns=returns, walked=walked)
 
     def __iter__(self) -> Iterator[nn.Module]:
-        if self.unchanged is None:
-            return iter(())
-        return iter([self.unchanged] * len(self.original))
+        blocks = list(self.original)
+        if not self.walked:
+            blocks = [b for b in blocks[:1] if self.returns and parallel.is_split(b)]
+        return iter([Unchanged(block, self.returns) for block in blocks])
 
     def __len__(self) -> int:
         return len(self.original)

@@ -84,7 +84,6 @@ class RunState:
     start: int = 0
     windows_closed: int = 0
     done: bool = False
-    gate: int = 0
     places: dict[Key, Any] = field(default_factory=dict)  # of the latent in a call's arguments
     combinations: dict[tuple[Key, ...], Guidance] = field(default_factory=dict)
     accumulator: Accumulator | None = None

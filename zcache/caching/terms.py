@@ -11,8 +11,8 @@ Outputs = Sequence[Sequence[Tensor]]  # leaves of every call of one step
 
 
 def terms(outputs: Outputs, like: Tensor, halves: bool = True) -> Iterator[Tensor]:
-    """What guidance may add up, in the shape of `like`: outputs, chunks, and, with `halves`, the halves of
-    a batch repeated (DiT guides one half by the other)."""
+    """Return what guidance may add up, in the shape of `like`: outputs, chunks, and, with `halves`,
+    the halves of a batch repeated (DiT guides one half by the other)."""
     for leaves in outputs:
         if (items := _items(leaves, like)) is not None:
             yield from items

@@ -105,7 +105,7 @@ def bench(options: argparse.Namespace) -> None:
     from ..models import loading
 
     model = loading.find(options.model)
-    request = loading.asked(model, steps=options.steps, **_subject(model, options))
+    request = loading.asked(model, steps=options.steps, interval=1, **_subject(model, options))
     pipe = loading.load(model, options.device)
     pipe.set_progress_bar_config(disable=True)
     call = {**loading.call_arguments(model, request), "output_type": "np"}

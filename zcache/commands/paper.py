@@ -141,7 +141,7 @@ def figure(options: argparse.Namespace) -> None:
 
 
 def _planned(options: argparse.Namespace, config: ZCacheConfig) -> Any:
-    """A figure that needs no model."""
+    """Return a figure that needs no model."""
     from ..evaluation.figures import speed_quality
     from ..evaluation.figures.walk import schedule
     from ..evaluation.store import read_json
@@ -157,7 +157,7 @@ def _planned(options: argparse.Namespace, config: ZCacheConfig) -> Any:
 
 
 def _drawn(options: argparse.Namespace, config: ZCacheConfig) -> Any:
-    """A figure of what a model draws."""
+    """Return a figure of what a model draws."""
     from ..evaluation.figures.fig2_layers import fig2
     from ..evaluation.figures.fig4_trajectories import fig4
     from ..evaluation.figures.fig9_weights import fig9
@@ -195,7 +195,8 @@ def _rivals(config: ZCacheConfig) -> dict[str, ZCacheConfig]:
 
 
 def _calls(model: Any, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The pipeline calls of what was asked for, else of `count` subjects that the model knows."""
+    """Return the pipeline calls of what was asked for, else of `count` subjects that the model
+    knows."""
     from ..evaluation import prompts
     from ..models import loading
 

@@ -153,11 +153,9 @@ def _row(record: Record, plain: Record, scored: bool) -> dict[str, Any]:
                 if report[f"{kind}_passes"]
             },
         }
-    if scored and record is not plain:
+    if scored and plain.output is not None and record is not plain and record.output is not None:
         pairs = list(zip(plain.output, record.output, strict=True))
-        row["psnr_mean"] = statistics.mean(
-            min(metrics.psnr(a, b, peak=1.0), 99.0) for a, b in pairs
-        )
+        row["psnr_mean"] = statistics.mean(metrics.bounded_psnr(a, b, peak=1.0) for a, b in pairs)
         row["ssim_mean"] = statistics.mean(metrics.ssim(a, b, peak=1.0) for a, b in pairs)
     return row
 

@@ -58,10 +58,10 @@ class Task:
 def sample_as_in_the_paper(pipe: Any, model: str) -> None:
     """Give the pipeline of one of the paper's models the scheduler settings of its table (DiT-XL/2: time
     steps evenly from first to last); leave any other as it is."""
-    setting = rows.SETTINGS.get(model)
-    if setting is not None:
+    values = rows.SCHEDULERS.get(model)
+    if values is not None:
         own = pipe.scheduler
-        pipe.scheduler = type(own).from_config(own.config, **setting.scheduler)
+        pipe.scheduler = type(own).from_config(own.config, **values)
 
 
 def applies(pipe: Any, method: Method, store: Store) -> bool:
@@ -125,9 +125,12 @@ def _keep(drawn: np.ndarray, indices: range, store: Store) -> None:
 
 def _reference(pipe: Any, task: Task, indices: range, index: int, store: Store) -> np.ndarray:
     """The uncached sample as it was drawn; drawn once more when a method joins a finished folder."""
-    if store.reference(index) is None:
-        _keep(exact_frames(pipe(**task.arguments(indices))), indices, store)
-    return store.reference(index)
+    kept = store.reference(index)
+    if kept is not None:
+        return kept
+    drawn = exact_frames(pipe(**task.arguments(indices)))
+    _keep(drawn, indices, store)
+    return drawn[index - indices[0]]
 
 
 def count_flops(pipe: Any, task: Task, method: Method, store: Store) -> None:

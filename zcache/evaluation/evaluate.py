@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..measure import environment
+from ..measure.files import write_whole
 from ..models import loading
 from ..models.catalogue import Model
 from . import judging, methods, printed, prompts, set_scores, table, vbench
@@ -19,7 +20,7 @@ from .drawing import Task, applies, count_flops, draw
 from .method import Method
 from .methods import UNCACHED
 from .processes import Share
-from .store import Store, read_json, write_bytes, write_json
+from .store import Store, read_json, write_json
 
 Told = Callable[[str], None]
 
@@ -102,7 +103,7 @@ def evaluate(
     timings = table.latencies(store, [row["method"] for row in result["methods"]])
     write_json(out / "results.json", result)
     write_json(out / "timings.json", timings)
-    write_bytes(out / "table.md", f"{table.table(result, timings)}\n".encode())
+    write_whole(out / "table.md", f"{table.table(result, timings)}\n".encode())
     return result
 
 
@@ -122,10 +123,9 @@ def _task(model: Model, asked: Asked) -> Task:
     if asked.count is not None:
         _at_least_one("count", asked.count)
     subjects = prompts.read(asked.prompts, model, asked.count)
-    first = {"label" if model.kind == "class" else "prompt": subjects[0]}
-    request = loading.asked(
-        model, steps=asked.steps, interval=1, seed=asked.seed, **asked.sizes, **first
-    )
+    first: dict[str, Any] = {"label" if model.kind == "class" else "prompt": subjects[0]}
+    raw = {"steps": asked.steps, "interval": 1, "seed": asked.seed, **asked.sizes, **first}
+    request = loading.asked(model, **raw)
     call = loading.call_arguments(model, request)
     del call["class_labels" if model.kind == "class" else "prompt"]
     return Task(model.kind, call, subjects, asked.count or len(subjects), asked.seed, asked.batch)

@@ -9,12 +9,17 @@ from ..errors import ConfigError
 
 
 def needed(extra: str, library: str) -> ConfigError:
-    """Say which extra to install."""
-    return ConfigError(f"{library} is not installed; pip install 'zcache[{extra}]'")
+    """Return the error that says which extra to install; it stands in a clone, not on the index."""
+    return ConfigError(f"{library} is not installed; {install(extra)}")
+
+
+def install(extra: str) -> str:
+    """Return the command that installs an extra."""
+    return f'run python -m pip install -e ".[{extra}]" in your clone of zcache'
 
 
 def with_weights(name: str, load: Callable[[], Any]) -> Any:
-    """What `load` returns; if its weights cannot be had, say so."""
+    """Return what `load` returns; raise ConfigError if its weights cannot be had."""
     try:
         return load()
     except (OSError, RuntimeError) as error:

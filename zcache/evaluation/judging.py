@@ -48,7 +48,7 @@ def judge_all(
     for batch in share.of(task.batches):
         for index in batch:
             for way in ways:
-                record = store.record(way.name, index)
+                record = store.done(way.name, index)
                 todo = _unjudged(record, panel)
                 if not todo:
                     continue
@@ -70,7 +70,7 @@ def _unjudged(record: dict[str, Any], panel: Panel) -> list[str]:
 def check_pixels(task: Task, ways: list[Method], store: Store) -> None:
     """Raise ConfigError if samples were drawn when nobody asked for PSNR and SSIM."""
     for way in ways:
-        if any("psnr" not in store.record(way.name, i)["scores"] for i in range(task.count)):
+        if any("psnr" not in store.done(way.name, i)["scores"] for i in range(task.count)):
             raise ConfigError(
                 f"{store.root} has samples of {way.name} that were drawn without the metric 'pixels', which "
                 "is taken before rounding: leave it out, or take another --out"

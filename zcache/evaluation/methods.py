@@ -119,7 +119,7 @@ def _dpm(pipe: Any) -> Any:
             **kwargs: Any,
         ) -> None:
             steps = num_inference_steps if sigmas is None else len(sigmas)
-            super().set_timesteps(steps, device, **kwargs)
+            super().set_timesteps(steps, device, **kwargs)  # type: ignore[misc]  # untyped there
 
     if not lineup.is_flow(pipe):
         return DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)

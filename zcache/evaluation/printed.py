@@ -113,8 +113,8 @@ TABLES: dict[str, list[Row]] = {
 
 
 def methods(model: str) -> list[str]:
-    """The methods of the paper's table of a model that are made here; of an embedded model, those
-    of the model that it stands for.
+    """Return the methods of the paper's table of a model that are made here; of an embedded model,
+    those of the model that it stands for.
 
     Raises:
         ConfigError: the paper has no table of this model.
@@ -127,5 +127,5 @@ def methods(model: str) -> list[str]:
 
 
 def rows(model: str) -> list[Row]:
-    """The printed rows of this very model; none of one that the paper did not measure."""
+    """Return the printed rows of this very model; none of one that the paper did not measure."""
     return TABLES.get(model, [])

@@ -22,7 +22,8 @@ class Share:
 
     @classmethod
     def launched(cls) -> Share:
-        """As `accelerate launch` (or torchrun) says in the environment; else the only process."""
+        """Return the share that `accelerate launch` (or torchrun) names in the environment; else
+        the only one."""
         return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
     @property
@@ -31,12 +32,13 @@ class Share:
         return self.rank == 0
 
     def of(self, items: Sequence[Item]) -> Sequence[Item]:
-        """This process's items."""
+        """Return this process's items."""
         return items[self.rank :: self.world]
 
 
 def launched_device() -> str | None:
-    """This process's card, where several were launched on CUDA; None leaves the choice to `load`."""
+    """Return this process's card, where several were launched on CUDA; None leaves the choice to
+    `load`."""
     import torch
 
     local = os.environ.get("LOCAL_RANK")

@@ -55,7 +55,7 @@ def score(plain: Outcome, outcome: Outcome) -> dict[str, Any]:
     """PSNR in dB of every picture (of a clip: mean over its frames), mean and 95 % interval, mean
     SSIM, FLOPs speedup."""
     pairs = list(zip(plain.pictures, outcome.pictures, strict=True))
-    finite = [_over_frames(_psnr, *pair) for pair in pairs]
+    finite = [_over_frames(partial(metrics.bounded_psnr, peak=1.0), *pair) for pair in pairs]
     likeness = [_over_frames(partial(metrics.ssim, peak=1.0), *pair) for pair in pairs]
     return {
         "psnr": [round(value, 3) for value in finite],
@@ -65,10 +65,6 @@ def score(plain: Outcome, outcome: Outcome) -> dict[str, Any]:
         "flops_speedup": round(plain.flops / outcome.flops, 3) if outcome.flops else None,
         "full_passes": outcome.full_passes,
     }
-
-
-def _psnr(a: np.ndarray, b: np.ndarray) -> float:
-    return min(metrics.psnr(a, b, peak=1.0), 99.0)
 
 
 def _over_frames(

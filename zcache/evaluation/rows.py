@@ -1,4 +1,4 @@
-"""The settings behind the paper's Tables 1 to 3: sampler, resolution and the full steps of every row.
+"""The settings behind the paper's Tables 1 to 3: the sampler, and the full steps of every row.
 
 The full steps are the lists whose FLOPs agree with the printed ones (Table 2's Z-Cache rows to 0.01
 TFLOP): on FLUX.1-dev four warm-up steps, then every N-th, and the last step full when two or more
@@ -8,74 +8,39 @@ gone back over."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ConfigError
 from ..method.config import ZCacheConfig
+from . import printed
 
-
-@dataclass(frozen=True)
-class Setting:
-    """How a table's pictures are sampled.
-
-    `call` holds the pipeline's arguments, `scheduler` the values its scheduler's config must have.
-    """
-
-    model: str
-    table: int
-    call: Mapping[str, Any]
-    scheduler: Mapping[str, Any] = field(default_factory=dict)
-
-
-SETTINGS: dict[str, Setting] = {
-    "flux-dev": Setting(
-        "flux-dev",
-        2,
-        {
-            "height": 1024,
-            "width": 1024,
-            "num_inference_steps": 50,
-            "guidance_scale": 3.5,
-            "max_sequence_length": 512,
-        },
-        {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15},
-    ),
-    "hunyuan-video": Setting(
-        "hunyuan-video",
-        3,
-        {
-            "height": 480,
-            "width": 640,
-            "num_frames": 65,
-            "num_inference_steps": 50,
-            "guidance_scale": 6.0,
-        },
-        {"shift": 7.0},
-    ),
-    "dit-xl-2": Setting(
-        "dit-xl-2",
-        1,
-        {"num_inference_steps": 50, "guidance_scale": 1.5},
-        {"timestep_spacing": "linspace", "clip_sample": False},
-    ),
+# The values that the scheduler of a table's pipeline has.
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "flux-dev": {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15},
+    "hunyuan-video": {"shift": 7.0},
+    "dit-xl-2": {"timestep_spacing": "linspace", "clip_sample": False},
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """One TaylorSeer or Z-Cache row: `tflops` is the printed total, 50 steps."""
+    """One TaylorSeer or Z-Cache row, of 50 steps."""
 
     model: str
     method: str
     interval: int
-    tflops: float
     full_steps: tuple[int, ...]
 
     @property
     def name(self) -> str:
         return f"{self.model}/{self.method}/{self.interval}"
+
+    @property
+    def tflops(self) -> float:
+        """The printed total."""
+        printed_rows = {row.method: row for row in printed.rows(self.model)}
+        return printed_rows[f"row:{self.name}"].values["tflops"]
 
     @property
     def config(self) -> ZCacheConfig:
@@ -112,20 +77,19 @@ def _dit(interval: int) -> tuple[int, ...]:
     return (0, *range(1, 50, interval))
 
 
-_ROWS = (
-    [
-        Row("flux-dev", "taylorseer", n, t, _flux_taylorseer(n))
-        for n, t in ((6, 820.80), (7, 746.28), (8, 671.77))
-    ]
-    + [
-        Row("flux-dev", "z-cache", n, t, _flux_zcache(n))
-        for n, t in ((7, 821.59), (8, 747.01), (9, 672.59))
-    ]
-    + [Row("hunyuan-video", "taylorseer", n, t, _hunyuan(n)) for n, t in ((5, 5960.4), (7, 4794.5))]
-    + [Row("hunyuan-video", "z-cache", n, t, _hunyuan(n)) for n, t in ((5, 5997.2), (7, 4799.6))]
-    + [Row("dit-xl-2", "taylorseer", n, t, _dit(n)) for n, t in ((5, 5.24), (6, 4.76), (7, 3.82))]
-    + [Row("dit-xl-2", "z-cache", n, t, _dit(n)) for n, t in ((5, 5.25), (6, 4.78), (7, 3.82))]
+_FULL_STEPS = (
+    ("flux-dev", "taylorseer", (6, 7, 8), _flux_taylorseer),
+    ("flux-dev", "z-cache", (7, 8, 9), _flux_zcache),
+    ("hunyuan-video", "taylorseer", (5, 7), _hunyuan),
+    ("hunyuan-video", "z-cache", (5, 7), _hunyuan),
+    ("dit-xl-2", "taylorseer", (5, 6, 7), _dit),
+    ("dit-xl-2", "z-cache", (5, 6, 7), _dit),
 )
+_ROWS = [
+    Row(model, method, interval, full_steps(interval))
+    for model, method, intervals, full_steps in _FULL_STEPS
+    for interval in intervals
+]
 ROWS: dict[str, Row] = {row.name: row for row in _ROWS}
 
 

@@ -1,7 +1,7 @@
 """Scores of one sample: against the uncached sample of the same seed, or by itself.
 
 A judge is built once, before anything is drawn, so that a missing extra or missing weights are said
-at once. Libraries are imported on use; `pip install 'zcache[evaluate]'` brings them."""
+at once. Libraries are imported on use; `python -m pip install -e ".[evaluate]"` brings them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from .extras import needed, with_weights
+from .extras import install, needed, with_weights
 
 CLIP = "openai/clip-vit-large-patch14"
 IMAGE_REWARD = "ImageReward-v1.0"
@@ -48,7 +48,8 @@ def build(name: str, kind: str, device: Any) -> Judge:
 
 
 def _temporal(kind: str, device: Any) -> Judge:
-    """How little neighbouring frames of a clip differ, and how far that differs from the uncached.
+    """Judge how little neighbouring frames of a clip differ, and how far that is from the uncached
+    clip.
 
     `temporal_consistency` is VBench's temporal flickering score (255 - mean |frame - next|) / 255
     (Huang et al. 2023), 1 for a still clip; `temporal_drift` the mean absolute difference between the
@@ -155,8 +156,8 @@ def _imagereward(kind: str, device: Any) -> Judge:
         import ImageReward
     except ImportError as error:
         raise ConfigError(
-            f"ImageReward cannot be imported ({error}); pip install 'zcache[imagereward]', in an environment "
-            "whose transformers it works with"
+            f"ImageReward cannot be imported ({error}); {install('imagereward')}, in an "
+            "environment whose transformers it works with"
         ) from error
     network = with_weights(
         "ImageReward", lambda: ImageReward.load(IMAGE_REWARD, device=str(device))
@@ -170,7 +171,7 @@ def _imagereward(kind: str, device: Any) -> Judge:
 
 
 def _signed(frame: np.ndarray) -> Any:
-    """A frame (H, W, 3) uint8 as a tensor (1, 3, H, W) in [-1, 1]."""
+    """Return a frame (H, W, 3) uint8 as a tensor (1, 3, H, W) in [-1, 1]."""
     import torch
 
     return torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].float() / (LEVELS / 2) - 1

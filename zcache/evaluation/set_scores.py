@@ -21,7 +21,7 @@ from .extras import needed, with_weights
 SETS = ("fid", "sfid", "is")
 SPATIAL_CHANNELS = 7
 SPLITS = 10  # of the Inception Score, over shuffled samples
-Features = dict[str, np.ndarray | Tensor]
+Features = dict[str, Tensor]
 
 
 def inception(device: Any) -> nn.Module:
@@ -51,7 +51,8 @@ def features(network: nn.Module, pictures: Iterable[np.ndarray], device: Any) ->
     def keep_spatial(module: nn.Module, inputs: Any, output: Tensor) -> None:
         seen["spatial"].append(output[:, :SPATIAL_CHANNELS].flatten(1).cpu())
 
-    hook = network.Mixed_6d.branch1x1.register_forward_hook(keep_spatial)
+    branch = network.get_submodule("Mixed_6d.branch1x1")
+    hook = branch.register_forward_hook(keep_spatial)
     try:
         with torch.no_grad():
             for picture in pictures:

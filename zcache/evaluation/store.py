@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
+from ..measure.files import write_whole
 
 
 class Store:
@@ -55,6 +55,19 @@ class Store:
         """The facts and scores of a sample, None before it is drawn."""
         return read_json(self._sample(method, index, ".json"))
 
+    def done(self, method: str, index: int) -> dict[str, Any]:
+        """The facts and scores of a sample that was drawn.
+
+        Raises:
+            ConfigError: it was not, or its file was removed.
+        """
+        record = self.record(method, index)
+        if record is None:
+            raise ConfigError(
+                f"{self.root} lacks sample {index} of {method}: run the same command again"
+            )
+        return record
+
     def write_record(self, method: str, index: int, record: Mapping[str, Any]) -> None:
         """Say that a sample is done; its frames were written before."""
         write_json(self._sample(method, index, ".json"), record)
@@ -79,7 +92,7 @@ class Store:
             from PIL import Image
 
             Image.fromarray(frames[0]).save(held, "PNG")
-        write_bytes(self._sample(method, index, ".npz" if clip else ".png"), held.getvalue())
+        write_whole(self._sample(method, index, ".npz" if clip else ".png"), held.getvalue())
 
     def reference(self, index: int) -> np.ndarray | None:
         """The uncached frames before rounding, (F, H, W, 3); None when they are not kept."""
@@ -92,7 +105,7 @@ class Store:
         """Keep the uncached frames until every method has been compared with them."""
         held = io.BytesIO()
         np.save(held, frames)
-        write_bytes(self._reference(index), held.getvalue())
+        write_whole(self._reference(index), held.getvalue())
 
     def drop_reference(self, index: int) -> None:
         """Let go of them: they are large."""
@@ -113,7 +126,8 @@ class Store:
     def seconds(self, method: str) -> list[float]:
         """The noted seconds of a method's samples, in the order of the samples."""
         folder = self.root / "timings" / file_name(method)
-        return [read_json(path)["seconds"] for path in sorted(folder.glob("[0-9]*.json"))]
+        notes = map(read_json, sorted(folder.glob("[0-9]*.json")))
+        return [note["seconds"] for note in notes if note is not None]
 
     def _reference(self, index: int) -> Path:
         return self.root / "exact" / f"{index:06d}.npy"
@@ -138,15 +152,7 @@ def read_json(path: Path) -> Any | None:
 def write_json(path: Path, values: Any) -> None:
     """Write sorted, indented JSON, whole or not at all."""
     text = json.dumps(values, indent=1, sort_keys=True, allow_nan=False)
-    write_bytes(path, f"{text}\n".encode())
-
-
-def write_bytes(path: Path, held: bytes) -> None:
-    """Write a file, whole or not at all, and make its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(held)
-    os.replace(partial, path)
+    write_whole(path, f"{text}\n".encode())
 
 
 def _shown(value: Any) -> str:

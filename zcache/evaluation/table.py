@@ -49,7 +49,7 @@ def gather(
     Args:
         of_sets: scores of whole sets by method.
     """
-    plain = [store.record(UNCACHED, index) for index in range(count)]
+    plain = [store.done(UNCACHED, index) for index in range(count)]
     whole = (store.cost(UNCACHED) or {}).get("flops")
     rows = []
     for name in names:
@@ -57,7 +57,7 @@ def gather(
         if "error" in cost:
             rows.append({"method": name, "error": cost["error"]})
             continue
-        records = [store.record(name, index) for index in range(count)]
+        records = [store.done(name, index) for index in range(count)]
         row = {"method": name, **_means(records), **of_sets.get(name, {})}
         row |= _kept(plain, records)
         if "full_passes" in records[0]:
@@ -121,10 +121,10 @@ def table(result: dict[str, Any], timings: dict[str, dict[str, float]]) -> str:
         if "error" in row:
             cells[0] = row["error"]
         lines.append(f"| {title} | {' | '.join(cells)} |")
-    for row in theirs_all:
-        if row.method is None or row.method in known:
-            cells = [_cell(c, {}, row.values.get(c)) for c in columns]
-            lines.append(f"| {row.title}, not run | {' | '.join(cells)} |")
+    for other in theirs_all:
+        if other.method is None or other.method in known:
+            cells = [_cell(c, {}, other.values.get(c)) for c in columns]
+            lines.append(f"| {other.title}, not run | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -94,7 +94,7 @@ def score(store: Store, method: str, prompts: list[str], count: int, fps: int) -
         name = f"{sample(prompts, index)}-{index // len(prompts)}.mp4".replace("/", "_")
         if not (clips / name).exists():
             os.replace(write(store.frames(method, index), place / "partial.mp4", fps), clips / name)
-    command = ["vbench", "evaluate", "--videos_path", clips, "--output_path", results]
+    command = ["vbench", "evaluate", "--videos_path", str(clips), "--output_path", str(results)]
     dimensions = ["--dimension", *QUALITY, *SEMANTIC]
     ran = subprocess.run([*command, *dimensions], capture_output=True, text=True)
     written = sorted(results.glob("*_eval_results.json"))

@@ -14,12 +14,13 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from ..caching import pipeline
 from ..errors import UnsupportedPipelineError
 
 if TYPE_CHECKING:
     import torch
 
-DENOISERS = ("transformer", "transformer_2", "unet")
+DENOISERS = (*pipeline.DENOISERS, "unet")  # an uncached U-Net can be timed, too
 
 
 class LoopClock:

@@ -84,8 +84,10 @@ def compare(
     on_pass: OnSidePass | None = None,
 ) -> Comparison:
     """Run both sides and return them; see `stages` for the arguments and errors."""
-    *_, comparison = stages(pipe, call, config, seed, on_pass)
-    return comparison
+    for stage in stages(pipe, call, config, seed, on_pass):
+        if isinstance(stage, Comparison):
+            return stage
+    raise RuntimeError("stages ended without a Comparison")
 
 
 def stages(
@@ -101,7 +103,8 @@ def stages(
     """Yield the accelerated Generation as soon as it is there, then the Comparison.
 
     `on_pass` is called with the name of the side before the arguments of `generate`'s: "accelerated",
-    "baseline" or "alone". A `baseline` from an earlier run of the same call and seed is not run again.
+    "baseline" or "alone". A `baseline` from an earlier run of the same call and seed is not run again, unless
+    its frames or latents are of another shape.
     With `alone`, the base strategy without reflection is run too, and its figures are in the report.
     `on_look` is called with the name of the side and a small picture, (h, w, 3) uint8, a few times a
     second.
@@ -118,7 +121,7 @@ def stages(
         pipe, call, config, seed, watch["accelerated"], True, look["accelerated"]
     )
     yield accelerated
-    if baseline is None:
+    if baseline is None or not _alike(baseline, accelerated):
         baseline = generate(pipe, call, None, seed, watch["baseline"], True, look["baseline"])
     report = summary(accelerated, baseline) | {
         "seed": seed,
@@ -136,6 +139,12 @@ def stages(
             "errors": errors(base, baseline),
         }
     yield Comparison(accelerated, baseline, _plain(report))
+
+
+def _alike(one: Generation, other: Generation) -> bool:
+    """Whether two runs have frames of one shape and, where traced, as many latents of one shape."""
+    shapes = [run.latents.shape for run in (one, other) if run.latents is not None]
+    return one.frames.shape == other.frames.shape and (len(shapes) < 2 or shapes[0] == shapes[1])
 
 
 def _is_plain(value: Any) -> bool:

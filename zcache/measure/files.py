@@ -1,10 +1,12 @@
-"""Write pictures, clips and the report of a comparison to a folder."""
+"""Write pictures, clips and reports; read them again."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +82,18 @@ def heat_map(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, int]:
     return np.stack(channels, axis=-1).round().astype(np.uint8)[None], brightest
 
 
+def write_whole(path: Path, held: bytes) -> Path:
+    """Write a file, whole or not at all, make its folder, and return `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.partial")
+    try:
+        partial.write_bytes(held)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
 def still(path: Path) -> np.ndarray:
     """Return a picture, or the middle frame of a clip, as (H, W, 3) uint8."""
     if path.suffix == ".png":
@@ -89,8 +103,7 @@ def still(path: Path) -> np.ndarray:
             return np.asarray(picture.convert("RGB"))
     import imageio.v2 as imageio
 
-    with imageio.get_reader(path) as reader:
-        frames = list(reader.iter_data())
+    frames = imageio.mimread(path, memtest=False)
     return np.asarray(frames[len(frames) // 2])
 
 
@@ -101,12 +114,13 @@ def contact_sheet(cells: Sequence[tuple[str, np.ndarray]], columns: int = 4) -> 
     height, width = cells[0][1].shape[:2]
     scale = max(1, -(-CELL // width))
     width, height = width * scale, height * scale
-    font = ImageFont.load_default(size=max(11, width // 14))
-    band = 3 * font.size + GAP  # two lines of caption
+    size = max(11, width // 14)
+    font = ImageFont.load_default(size)
+    band = 3 * size + GAP  # two lines of caption
     rows = -(-len(cells) // columns)
     columns = min(columns, len(cells))
-    size = (columns * (width + GAP) + GAP, rows * (height + band + GAP) + GAP)
-    sheet = Image.new("RGB", size, "white")
+    sides = (columns * (width + GAP) + GAP, rows * (height + band + GAP) + GAP)
+    sheet = Image.new("RGB", sides, "white")
     draw = ImageDraw.Draw(sheet)
     for number, (caption, frame) in enumerate(cells):
         left = GAP + number % columns * (width + GAP)
@@ -140,6 +154,5 @@ def write_comparison(
 
 
 def write_json(report: dict[str, Any], path: Path) -> Path:
-    """Write a report as indented JSON and return its path."""
-    path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    return path
+    """Write a report as indented JSON, whole or not at all, and return its path."""
+    return write_whole(path, f"{json.dumps(report, indent=2, allow_nan=False)}\n".encode())

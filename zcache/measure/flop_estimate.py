@@ -99,7 +99,7 @@ def count(architecture: Architecture, granularity: str, shape: Shape) -> PassCos
 def estimate(
     model: str, config: ZCacheConfig, num_steps: int, shape: Shape | None = None
 ) -> Estimate:
-    """The cost of a run of `num_steps` steps with this config.
+    """Return the cost of a run of `num_steps` steps with this config.
 
     Raises:
         ConfigError: an unknown model, or a config that does not fit the steps.
@@ -109,7 +109,7 @@ def estimate(
 
 
 def price(model: str, config: ZCacheConfig, num_steps: int, cost: PassCost) -> Estimate:
-    """The cost of a run whose passes cost `cost`.
+    """Return the cost of a run whose passes cost `cost`.
 
     Raises:
         ConfigError: a config that does not fit the steps.

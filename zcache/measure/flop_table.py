@@ -26,6 +26,8 @@ LIKE = {
     "DiTTransformer2DModel": "dit-xl-2",
 }
 VAE_SCALE = 8  # pixels a latent stands for in the full-size models
+# What diffusers' pipelines draw when asked for no size: latents, or pixels and frames.
+FLUX_LATENTS, HUNYUAN_PIXELS, HUNYUAN_FRAMES = 128, (720, 1280), 129
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def passes(model: Model, request: Request) -> PassCost | None:
         return known or pass_cost(model.name, request.granularity, shape)
     if model.local is None or not (model.local / "transformer" / "config.json").is_file():
         return None
-    return _counted(model.local, request.granularity, height, width, frames or 1, text)
+    return _counted(model.local, request.granularity, height, width, frames, text)
 
 
 def key(name: str, granularity: str, shape: Shape) -> str:
@@ -82,13 +84,15 @@ def table() -> dict[str, PassCost]:
 
 
 @lru_cache(maxsize=256)
-def _counted(folder: Path, granularity: str, *sizes: int | None) -> PassCost | None:
-    architecture = stored(folder, *sizes)
-    return architecture and count(architecture, granularity, architecture.shape)
+def _counted(
+    folder: Path, granularity: str, height: int | None, width: int | None, frames: int, text: int
+) -> PassCost | None:
+    architecture = stored(folder, height, width, frames, text)
+    return count(architecture, granularity, architecture.shape) if architecture else None
 
 
 def stored(
-    folder: Path, height: int | None, width: int | None, frames: int, text: int
+    folder: Path, height: int | None, width: int | None, frames: int | None, text: int
 ) -> Stored | None:
     """Return the architecture of a pipeline folder at these sizes; None for one of no known class."""
     config = json.loads((folder / "transformer" / "config.json").read_text("utf-8"))
@@ -96,11 +100,16 @@ def stored(
     if like is None:
         return None
     scale = _vae_scale(folder)
-    own = config.get("sample_size", 0) * scale
-    sides = ((side or own) * VAE_SCALE // scale for side in (height, width))
-    return Stored(
-        folder.name, Shape(*sides, frames, text_tokens=text), like.arguments, folder=folder
+    own = ((config.get("sample_size") or FLUX_LATENTS) * scale,) * 2
+    own_frames = 1
+    if like.name == "hunyuan-video":
+        own, own_frames = HUNYUAN_PIXELS, HUNYUAN_FRAMES
+    rows, columns = (
+        (side or default) * VAE_SCALE // scale
+        for side, default in zip((height, width), own, strict=True)
     )
+    shape = Shape(rows, columns, frames or own_frames, text_tokens=text or like.shape.text_tokens)
+    return Stored(folder.name, shape, like.arguments, folder=folder)
 
 
 def _vae_scale(folder: Path) -> int:

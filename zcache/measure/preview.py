@@ -78,7 +78,7 @@ def prime(pipe: Any) -> None:
     """
     import torch
 
-    vae = getattr(pipe, "vae", None)
+    vae: Any = getattr(pipe, "vae", None)
     scale = getattr(getattr(vae, "config", None), "scaling_factor", None)
     if of(pipe).known or scale is None or not hasattr(vae, "encode"):
         return
@@ -130,7 +130,7 @@ def _denoised(scheduler: Any, step: int, output: Any, sample: Any, result: Any) 
     expected = getattr(result, "pred_original_sample", None)
     if expected is not None:
         return expected
-    sigmas = getattr(scheduler, "sigmas", None)
+    sigmas: Any = getattr(scheduler, "sigmas", ())
     if type(scheduler).__name__.startswith("FlowMatch") and step < len(sigmas):
         return sample.float() - float(sigmas[step]) * output.float()
     return previous_sample(result)

@@ -34,8 +34,8 @@ class Visit:
 
     Sites are the blocks, as `transformer_blocks.3`, in the order of the forward: (batch, tokens kept,
     channels), image and text tokens in one; `head`: what the head is given; `output`: what the
-    scheduler is given, guidance included; `latent`: from where it steps. A full step that is gone
-    back to has no output of its own before.
+    scheduler is given, guidance included; `latent`: the latent that it steps from. A full pass from which the
+    run goes back takes no step of the scheduler, so it has neither `output` nor `latent`.
     """
 
     step: int
@@ -51,17 +51,18 @@ class Recording:
     result: Any = None
 
     def final(self) -> dict[int, Visit]:
-        """The last visit of every step: the one that the output stands on."""
+        """Return the last visit of every step: the one that the output stands on."""
         return {visit.step: visit for visit in self.visits}
 
     def layers(self) -> list[str]:
-        """The blocks that some visit ran, in the order of the forward."""
+        """Return the blocks that some visit ran, in the order of the forward."""
         found = dict.fromkeys(site for visit in self.visits for site in visit.features)
         return [site for site in found if site not in ("head", "output", "latent")]
 
 
 def thinned(tensor: Tensor, tokens: int = TOKENS) -> Tensor:
-    """At most this many tokens of (batch, tokens, channels), evenly spread; else the tensor."""
+    """Return at most so many tokens of (batch, tokens, channels), evenly spread; else the
+    tensor."""
     if tensor.ndim != 3 or tensor.shape[1] <= tokens:
         return tensor
     chosen = torch.linspace(0, tensor.shape[1] - 1, tokens, device=tensor.device).round().long()
@@ -111,20 +112,20 @@ class _Probe:
         self.cache: ZCache | None = None
 
     def begin(self, step: int, kind: str, num_steps: int) -> None:
-        """A pass begins; what is open is of a full pass that is now gone back from."""
+        """Begin a pass. What is still open belongs to a full pass from which the run goes back now."""
         if self._open:
             self._close()
         self._told = (step, kind)
 
     def see(self, site: str, output: Any) -> None:
-        """A layer returned."""
+        """Note what a layer returned."""
         states = [tensor for tensor in leaves(output) if tensor.ndim == 3]
         if states:
             joined = torch.cat([self._keep(state) for state in states], dim=1)
             self._open[site] = _held(joined)
 
     def stepped(self, model_output: Tensor, sample: Tensor) -> None:
-        """The scheduler takes a step: the visit is over."""
+        """Close the visit: the scheduler takes a step."""
         if self.cache is not None and self.cache.trying:
             return
         self._open |= {"output": _held(model_output), "latent": _held(sample)}
@@ -155,7 +156,7 @@ def _hooks(transformer: nn.Module, probe: _Probe) -> Iterator[Any]:
 
 @contextmanager
 def _watched(scheduler: Any, probe: _Probe) -> Iterator[None]:
-    """The scheduler with a step that tells the probe first.
+    """Let the scheduler's `step` tell the probe first, for the length of the block.
 
     The cache takes steps again by its scheduler's class, so the watch is a class of this one
     scheduler for the length of the run.

@@ -19,7 +19,7 @@ register, unregister, names = _bases.register, _bases.unregister, _bases.names
 
 
 def resolve(name: str) -> Base:
-    """The strategy behind a registered name; raises ConfigError for an unknown one."""
+    """Return the strategy behind a registered name; raises ConfigError for an unknown one."""
     return _bases[name]
 
 
@@ -51,7 +51,7 @@ def taylorseer(anchors: Sequence[int], step: int, order: int) -> Factors:
 
 
 def _difference(anchors: list[int], order: int) -> list[float]:
-    """D_order at the newest anchor, as factors of the anchors' features."""
+    """Return D_order at the newest anchor, as factors of the anchors' features."""
     if order == 0:
         return [0.0] * (len(anchors) - 1) + [1.0]
     newer = _difference(anchors, order - 1)
@@ -75,8 +75,8 @@ def teacache(anchors: Sequence[int], step: int, order: int) -> Factors:
 
 
 def blend(base: Base, anchors: Sequence[int], step: int, order: int, weight: float) -> Factors:
-    """(1-w) C(H_A, k) + w C(H_{A+stop}, k) as factors of `anchors`, the newest of which is `stop`
-    (Sec. 3.3).
+    """Return the reflection, (1-w) C(H_A, k) + w C(H_{A+stop}, k), as factors of `anchors`, the
+    newest of which is `stop` (Sec. 3.3).
 
     Returns:
         One factor per anchor of the longer of the two forecasts, oldest first; at order 1 that is

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..errors import ConfigError
 from . import bases, schedule, weights
@@ -212,13 +212,14 @@ def _whole(name: str, value: object, low: int, high: int | None = None) -> None:
         raise ConfigError(f"{name} is {value}; give {limit}")
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _explicit(steps: object) -> tuple[int, ...]:
-    try:
-        listed = tuple(steps)  # type: ignore[arg-type]
-    except TypeError:
-        raise ConfigError(
-            f"full_steps is {steps!r}; give a list of steps such as [0, 5, 10]"
-        ) from None
+    if not isinstance(steps, Iterable):
+        raise ConfigError(f"full_steps is {steps!r}; give a list of steps such as [0, 5, 10]")
+    listed = tuple(steps)
     for step in listed:
         _whole("a full step", step, 0)
     if not listed or listed[0] != 0 or list(listed) != sorted(set(listed)):
@@ -259,8 +260,7 @@ def _check_factors(config: ZCacheConfig) -> None:
 def _check_relax(relax: object) -> None:
     if relax is None or relax == "sigma":
         return
-    number = isinstance(relax, int | float) and not isinstance(relax, bool)
-    if not number or not math.isfinite(relax) or not 0 <= relax <= 1:
+    if not _is_number(relax) or not 0 <= relax <= 1:
         raise ConfigError(f"relax is {relax!r}; give 'sigma', a number from 0 to 1, or None")
 
 
@@ -271,6 +271,5 @@ def _check_threshold(threshold: object, base: str) -> None:
         raise ConfigError(
             f"threshold is {threshold!r} but base is {base!r}; a threshold belongs to base 'teacache'"
         )
-    number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-    if not number or not math.isfinite(threshold) or threshold <= 0:
+    if not _is_number(threshold) or threshold <= 0:
         raise ConfigError(f"threshold is {threshold!r}; give a number above 0, for example 0.3")

@@ -11,7 +11,7 @@ DIFFUSION: dict[str, Any] = {"order": 2, "last_full": False, "relax": None}
 
 
 def recommended(pipe: Any, interval: int = 5, **changes: Any) -> ZCacheConfig:
-    """The settings that our study supports for a pipeline's sampler.
+    """Return the settings that our study supports for a pipeline's sampler.
 
     Flow matching (FLUX, HunyuanVideo): the defaults of ZCacheConfig. Diffusion samplers (DDIM with
     DiT): order 2, no forced full last step, and reflection that is not relaxed.

@@ -42,7 +42,7 @@ class Pass:
 
 @register("even")
 def even(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int]:
-    """As many windows as intervals of at most N need, all of the same length up to rounding.
+    """Yield the ends of as few windows of at most N steps as will do, all equally long up to rounding.
 
     Starts after `warmup` full steps (1: only step 0) and ends on the last step, or, with `last`
     off, leaves a tail of N - 1 forecasts behind the last full step."""
@@ -57,8 +57,8 @@ def even(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int
 
 @register("warmup")
 def after_warmup(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int]:
-    """The paper's and TaylorSeer's rule: {0 … warmup-1}, then every N-th step after the last of
-    them."""
+    """Yield {0 … warmup-1}, then every N-th step after the last of them: the paper's and
+    TaylorSeer's rule."""
     yield from range(warmup - 1)
     yield from range(warmup - 1, num_steps, interval)
     if last:
@@ -72,7 +72,7 @@ def full_steps(
     warmup: int = 1,
     last: bool = True,
 ) -> tuple[int, ...]:
-    """The steps that are computed in full, ascending; step 0 always is.
+    """Return the steps that are computed in full, ascending; step 0 always is.
 
     Args:
         num_steps: steps of the sampling loop.
@@ -95,7 +95,7 @@ def full_steps(
 
 
 def resolve_placement(placement: str) -> Placement:
-    """The rule behind a registered name; raises ConfigError for an unknown one."""
+    """Return the rule behind a registered name; raises ConfigError for an unknown one."""
     return _placements[placement]
 
 
@@ -114,7 +114,7 @@ class Reflection:
     last_window: bool = True
 
     def applies(self, stop: int, windows_before: int, num_steps: int) -> bool:
-        """Whether the window closed at `stop` is reflected, after `windows_before` other
+        """Return whether the window closed at `stop` is reflected, after `windows_before` other
         windows."""
         if not self.on or (windows_before == 0 and not self.first_window):
             return False
@@ -124,8 +124,8 @@ class Reflection:
 def walk(
     num_steps: int, full: tuple[int, ...], weight: WeightFunction | Fitted, reflection: Reflection
 ) -> tuple[Pass, ...]:
-    """Every pass of a run in order: out to the next full step, back, and again with the blend (Fig.
-    3).
+    """Return every pass of a run in order: out to the next full step, back, and again with the
+    blend (Fig. 3).
 
     With an anchor at `start`, a window is forecast at start+1 … stop-1, computed in full at `stop`,
     and re-run at start+1 … stop with weights W(start+1) … W(stop). The re-run at `stop` uses the
@@ -150,5 +150,5 @@ def walk(
 
 
 def render(passes: Iterable[Pass]) -> str:
-    """The walk as text, for example `0F 1f 2f 3F 1r 2r 3r 4f …`."""
+    """Return the walk as text, for example `0F 1f 2f 3F 1r 2r 3r 4f …`."""
     return " ".join(f"{p.step}{p.kind.value}" for p in passes)

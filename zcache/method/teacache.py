@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-SOURCE = "ali-vilab/TeaCache at 7c10efc (2025-06-08), Apache-2.0"
-
-# Rescaling polynomials, highest power first, by transformer class and, where one class serves several
-# models, its size or task. They were fitted by their authors on one sampler and step count each, for
+# Rescaling polynomials from ali-vilab/TeaCache at 7c10efc (2025-06-08, Apache-2.0), highest power first,
+# by transformer class and, where one class serves several models, its size or task.
+# They were fitted by their authors on one sampler and step count each, for
 # reuse (order 0); a model without an entry uses the identity, and its report says so. Not here: Wan's
 # image-to-video (one set for 480P and one for 720P, which a transformer cannot tell apart), Lumina 2
 # (fitted behind its refiners, which our signal leaves out).
@@ -118,7 +117,7 @@ IDENTITY = (1.0, 0.0)
 
 
 def rescale(coefficients: Sequence[float], distance: float) -> float:
-    """The polynomial at `distance`, highest power first (Horner)."""
+    """Return the polynomial's value at `distance`, highest power first (Horner)."""
     value = 0.0
     for coefficient in coefficients:
         value = value * distance + coefficient
@@ -161,5 +160,6 @@ class Accumulator:
         return True
 
     def restart(self) -> None:
-        """A full step was taken for another reason (first, last)."""
+        """Begin the sum anew: a full step is taken for another reason, as the first one is, or one
+        where the batch or the shape changed."""
         self.total = 0.0

@@ -70,7 +70,7 @@ class Fitted:
 
 
 def resolve(weight: str | WeightFunction) -> WeightFunction:
-    """The function behind a registered name, or the callable itself.
+    """Return the function behind a registered name, or the callable itself.
 
     Raises:
         ConfigError: the name is unknown.
@@ -79,7 +79,7 @@ def resolve(weight: str | WeightFunction) -> WeightFunction:
 
 
 def weight_at(weight: WeightFunction | Fitted, step: int, start: int, stop: int) -> float:
-    """W(k) at `step` of the window from `start` to `stop` (step indices)."""
+    """Return W(k) at `step` of the window from `start` to `stop` (step indices)."""
     if isinstance(weight, Fitted):
         return weight.factors[step] if step < stop else 1.0
     return float(weight(step - start, stop - start))

@@ -48,7 +48,8 @@ class Architecture:
         return json.loads(path.read_text())
 
     def build(self, device: str = "meta", dtype: torch.dtype = torch.bfloat16) -> nn.Module:
-        """The transformer; on `meta` it takes no memory, elsewhere its weights are random."""
+        """Return the transformer; on `meta` it takes no memory, elsewhere its weights are
+        random."""
         import diffusers
 
         config = self.config
@@ -113,7 +114,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def find(name: str) -> Architecture:
-    """The architecture of a name.
+    """Return the architecture of a name.
 
     Raises:
         ConfigError: there is none.

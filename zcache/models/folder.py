@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,10 +105,12 @@ def read(path: Path, dtype: torch.dtype) -> DiffusionPipeline:
     """Build the pipeline of a checked folder on the CPU, from safetensors, without the network."""
     from diffusers import DiffusionPipeline
 
+    how = {"use_safetensors": True, "local_files_only": True}
     try:
-        return DiffusionPipeline.from_pretrained(
-            str(path), dtype=dtype, use_safetensors=True, local_files_only=True
-        )
+        parts = {name: _whole(path / name, cls, dtype, how) for name, cls in _classes(path).items()}
+        return DiffusionPipeline.from_pretrained(str(path), dtype=dtype, **parts, **how)
+    except CheckpointError:
+        raise
     except MemoryError as error:
         raise CheckpointError(f"{path} does not fit in memory: close other programs") from error
     except Exception as error:
@@ -115,6 +118,31 @@ def read(path: Path, dtype: torch.dtype) -> DiffusionPipeline:
         raise CheckpointError(
             f"the checkpoint {path} cannot be loaded ({reason[:200]}): {CURE}"
         ) from error
+
+
+def _classes(path: Path) -> dict[str, Any]:
+    """Return the classes of the components that have weights, as far as diffusers or transformers
+    has them."""
+    index, found = _index(path), {}
+    for component in _components(path):
+        library, name = index[component]
+        if component.startswith(WEIGHTLESS) or library not in ("diffusers", "transformers"):
+            continue
+        cls = getattr(import_module(library), str(name), None)
+        if cls is not None:
+            found[component] = cls
+    return found
+
+
+def _whole(place: Path, cls: Any, dtype: torch.dtype, how: dict[str, Any]) -> Any:
+    """Load one component; raises CheckpointError that names a tensor its files lack."""
+    module, told = cls.from_pretrained(str(place), dtype=dtype, output_loading_info=True, **how)
+    if told["missing_keys"]:
+        raise CheckpointError(
+            f"the weights in {place} lack the tensor {min(told['missing_keys'])} "
+            f"({len(told['missing_keys'])} missing in all): {CURE}"
+        )
+    return module
 
 
 def _index(path: Path) -> dict[str, Any]:
@@ -137,7 +165,12 @@ def _weight_files(place: Path) -> Iterator[Path]:
     """Yield the safetensors files of one component, all the shards its index lists."""
     indices = sorted(place.glob("*.safetensors.index.json"))
     if indices:
-        shards = set(_json(indices[0]).get("weight_map", {}).values())
+        weight_map = _json(indices[0]).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(
+            isinstance(shard, str) for shard in weight_map.values()
+        ):
+            raise CheckpointError(f"{indices[0]} names no weight files (weight_map): {CURE}")
+        shards = set(weight_map.values())
         missing = sorted(s for s in shards if not (place / s).is_file())
         if missing:
             raise CheckpointError(f"the weight file {place / missing[0]} is missing: {CURE}")
@@ -169,7 +202,7 @@ def _json(file: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{file} is missing: {CURE}, or give a diffusers pipeline folder"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} is not readable JSON ({error}): {CURE}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} is not a JSON object: {CURE}")

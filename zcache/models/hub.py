@@ -11,7 +11,7 @@ from ..errors import CheckpointError
 
 
 def token_present() -> bool:
-    """Whether a Hub token is set in the environment or stored by `hf auth login`."""
+    """Return whether a Hub token is set in the environment or stored by `hf auth login`."""
     from huggingface_hub import get_token
 
     return bool(get_token())
@@ -110,7 +110,7 @@ def explained(repo: str, error: BaseException) -> CheckpointError:
 
 
 def is_network_failure(error: BaseException) -> bool:
-    """Whether `error`, or a cause of it, says that the Hub could not be reached."""
+    """Return whether `error`, or a cause of it, says that the Hub could not be reached."""
     return any(
         isinstance(cause, ConnectionError | TimeoutError)
         or type(cause).__name__ in ("ConnectError", "ConnectTimeout", "ReadTimeout", "NetworkError")

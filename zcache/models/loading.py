@@ -13,7 +13,6 @@ from .request import WIDE, Limits, Request, checked
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import DiffusionPipeline
 
 
 def find(name: str) -> Model:
@@ -30,14 +29,23 @@ def find(name: str) -> Model:
         if name == model.source:
             return model
     path = Path(name).expanduser()
-    if name and path.is_dir():
+    if name and _is_folder(path):
         return Model(name, path.name, str(path.resolve()), _supported(name, path))
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~", "/")):
         return Model(name, name, name, _supported(name, hub.fetch_index(name)))
+    said = repr(name if len(name) <= 100 else f"{name[:97]}...")
     raise CheckpointError(
-        f"model {name!r} is neither known ({', '.join(KNOWN)}) nor a folder here: "
+        f"model {said} is neither known ({', '.join(KNOWN)}) nor a folder here: "
         "give one of these names, a pipeline folder, or a Hub repository as owner/name"
     )
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether there is such a folder; a name too long for the system is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _supported(name: str, path: Path) -> str:
@@ -72,8 +80,8 @@ def asked(model: Model, limits: Limits = WIDE, **raw: Any) -> Request:
     return checked(limits, model.kind, labels(model), **raw)
 
 
-def load(name: str | Model, device: str | torch.device | None = None) -> DiffusionPipeline:
-    """Load a pipeline by known name, local folder or Hub repository, on the device that is there.
+def load(name: str | Model, device: str | torch.device | None = None) -> Any:
+    """Load a diffusers pipeline by known name, local folder or Hub repository, on the device that is there.
 
     Weights are read from safetensors only, in bfloat16 on CUDA and float32 on the CPU (bfloat16
     above 8 GB). On CUDA they go to the card whole, or component by component, or layer by layer,
@@ -135,7 +143,7 @@ def _dtype(device: torch.device, parameters: int) -> torch.dtype:
     return torch.float32 if device.type == "cpu" and small else torch.bfloat16
 
 
-def _placed(pipe: DiffusionPipeline, placement: str, device: torch.device) -> DiffusionPipeline:
+def _placed(pipe: Any, placement: str, device: torch.device) -> Any:
     if placement == "model":
         pipe.enable_model_cpu_offload(device=device)
     elif placement == "layer":

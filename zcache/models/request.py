@@ -6,7 +6,6 @@ sentence.
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -192,7 +191,7 @@ def text(value: Any) -> str:
 def whole(name: str, value: Any, low: int, high: int) -> int:
     """Return `value` as an int in low..high; 5.0 counts as whole, 2.5, "5" and True do not."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value != int(value) or not low <= value <= high:
+    if not number or not low <= value <= high or value != int(value):
         raise RequestError(
             f"{name} is {_shown(value)}; it must be a whole number from {low} to {high}: "
             "choose one in that range"
@@ -264,5 +263,7 @@ def switch(name: str, value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= 10**60:
+        return "a number of more than 60 digits"  # Python refuses to print one of 4300
     shown = repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -8,7 +8,7 @@ from typing import Any
 from . import cosmos, diffusion, image, joint, video, world
 from .family import Family
 
-EVERY: tuple[Family, ...] = (
+FAMILIES: tuple[Family, ...] = (
     *image.FAMILIES,
     *joint.FAMILIES,
     *diffusion.FAMILIES,
@@ -16,8 +16,7 @@ EVERY: tuple[Family, ...] = (
     *cosmos.FAMILIES,
     *world.FAMILIES,
 )
-FAMILIES = tuple(family for family in EVERY if not family.silent)
-BY_NAME = {family.name: family for family in EVERY}
+BY_NAME = {family.name: family for family in FAMILIES}
 
 
 @cache

@@ -28,14 +28,12 @@ class Family:
 
     `partly`: at one granularity or another something is left undone or done in full, and the report
     says what and why.
-    `silent`: wrong as of now and not reported so; kept out of the battery, shown in the table.
     """
 
     name: str
     build: Callable[[], Any]
     arguments: Callable[[], dict[str, Any]]
     partly: bool = False
-    silent: bool = False
 
     def granularities(self, pipe: Any) -> tuple[str, ...]:
         adapter = adapters.find(denoisers(pipe)[0])

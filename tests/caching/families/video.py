@@ -268,7 +268,7 @@ FAMILIES = (
     Family("cogvideox", cogvideox, cogvideox_arguments),
     Family("cogvideox-dynamic-cfg", cogvideox, lambda: cogvideox_arguments(use_dynamic_cfg=True)),
     Family("ltx", ltx, ltx_arguments),
-    Family("ltx-rescaled", ltx, lambda: ltx_arguments(guidance_rescale=0.7), silent=True),
+    Family("ltx-rescaled", ltx, lambda: ltx_arguments(guidance_rescale=0.7)),
     Family("ltx-condition", lambda: ltx(d.LTXConditionPipeline, flow()), ltx_arguments),
     Family(
         "ltx-i2v",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import ConfigError
+from ..extras import needed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ COLOURS = ("#8a8f98", "#5b9a54", "#a05195", "#c9a227", "#17818a", "#7b5236", "#d
 def blank(
     width: float, height: float, rows: int = 1, columns: int = 1, **more: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of `width` by `height` inches and its axes (rows, columns).
+    """Return a figure of `width` by `height` inches and its axes (rows, columns).
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -27,7 +27,7 @@ def blank(
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ConfigError("matplotlib is not installed; pip install 'zcache[bench]'") from error
+        raise needed("bench", "matplotlib") from error
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **more)
 
@@ -38,7 +38,7 @@ def gallery(
     captions: Sequence[Sequence[str]] | None = None,
     side: float = 1.35,
 ) -> Figure:
-    """Pictures (H, W, 3) uint8 in rows with a name each, under a title for each column.
+    """Return a figure of pictures (H, W, 3) uint8 in rows with a name each, under a title for each column.
 
     Args:
         captions: a line below each picture, row by row.

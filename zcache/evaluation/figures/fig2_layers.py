@@ -18,7 +18,7 @@ FLOOR = 1e-4  # of the colour scale: what is nearer than this looks equal
 
 
 def fig2(pipe: Any, call: dict[str, Any], config: ZCacheConfig, seed: int = 0) -> Figure:
-    """Relative L1 error per layer and step: the base strategy alone, Z-Cache, and both as means over
+    """Draw the relative L1 error per layer and step: the base strategy alone, Z-Cache, and both as means over
     the layers. Features are cached per layer, as in the paper.
 
     Raises:
@@ -55,7 +55,7 @@ def layer_errors(reference: Recording, other: Recording) -> np.ndarray:
 
 
 def draw(alone: np.ndarray, ours: np.ndarray, full_steps: tuple[int, ...], base: str) -> Figure:
-    """The figure of two error maps (layers, steps)."""
+    """Draw two error maps (layers, steps)."""
     from matplotlib.colors import LogNorm
 
     figure, axes = canvas.blank(11, 3.2, 1, 3, width_ratios=(1, 1, 1.1))

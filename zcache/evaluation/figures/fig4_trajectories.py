@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,7 +78,7 @@ def draw(paths: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def _window(paths: Mapping[str, np.ndarray]) -> tuple[tuple[float, float], tuple[float, float]]:
+def _window(paths: Mapping[str, np.ndarray]) -> Iterator[tuple[float, float]]:
     """Limits in x and y around the steps near that at which the paths are farthest from the uncached."""
     plain = paths[PLAIN]
     apart = sum(np.linalg.norm(points - plain, axis=1) for points in paths.values())
@@ -87,7 +87,7 @@ def _window(paths: Mapping[str, np.ndarray]) -> tuple[tuple[float, float], tuple
     points = np.concatenate([path[near] for path in paths.values()])
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.1 * (high - low) + 1e-9
-    return tuple(zip((low - margin).tolist(), (high + margin).tolist(), strict=True))
+    yield from zip((low - margin).tolist(), (high + margin).tolist(), strict=True)
 
 
 def _frame(x: float, y: float, width: float, height: float) -> Any:

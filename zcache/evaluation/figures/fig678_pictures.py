@@ -118,7 +118,10 @@ def _both(
     pipe: Any, call: dict[str, Any], config: ZCacheConfig, seed: int, intervals: Sequence[int]
 ) -> list[tuple[str, list[np.ndarray]]]:
     """TaylorSeer's and Z-Cache's first frames at every interval."""
-    ways = {ALONE: {"base": "taylorseer", "reflect": False}, OURS: {"reflect": True}}
+    ways: dict[str, dict[str, Any]] = {
+        ALONE: {"base": "taylorseer", "reflect": False},
+        OURS: {"reflect": True},
+    }
     return [
         (
             name,

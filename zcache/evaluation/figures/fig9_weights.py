@@ -28,8 +28,8 @@ def fig9(
     intervals: Sequence[int] = tuple(range(3, 10)),
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """PSNR and SSIM to the uncached outputs, mean over `calls` (call i from seed + i), divided by those
-    of the linear weight.
+    """Draw PSNR and SSIM to the uncached outputs, mean over `calls` (call i from seed + i),
+    divided by those of the linear weight.
 
     Args:
         names: weights to compare; None takes all that are registered.
@@ -52,7 +52,7 @@ def fig9(
 
 
 def draw(scores: Scores, intervals: Sequence[int]) -> Figure:
-    """The figure of mean scores, divided by the linear weight's."""
+    """Draw the mean scores, divided by the linear weight's."""
     figure, axes = canvas.blank(10, 3.6, 1, 2)
     colours = iter(canvas.COLOURS)
     for name, values in scores.items():

@@ -54,5 +54,5 @@ def _colours(count: int) -> list[Any]:
     """As many colours as there are curves, no two alike up to twenty."""
     from matplotlib import colormaps
 
-    palette = colormaps["tab10" if count <= 10 else "tab20"].colors
-    return [palette[index % len(palette)] for index in range(count)]
+    palette = colormaps["tab10" if count <= 10 else "tab20"]
+    return [palette(index % palette.N) for index in range(count)]

@@ -19,7 +19,8 @@ LOOKS = {
 
 
 def schedule(plan: Plan) -> Figure:
-    """The step of every pass of a plan over the passes in order: the zig-zag that Z-Cache is named for."""
+    """Draw the step of every pass of a plan over the passes in order: the zig-zag that Z-Cache is
+    named for."""
     figure, axes = canvas.blank(max(6.0, 0.085 * len(plan.walk) + 2), 3.6)
     place = axes[0, 0]
     steps = [each.step for each in plan.walk]

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from ...errors import ConfigError, UnsupportedPipelineError
+from ...errors import UnsupportedPipelineError
+from ..extras import needed
 
 # Every module whose output TaylorSeer caches per layer, and those that then need not run.
 _LAYERS = {
@@ -116,7 +117,7 @@ def mag_ratios(pipe: Any, draw: Callable[[], Any], num_steps: int) -> list[float
     lists = [line for line in printed.getvalue().splitlines() if line.startswith("[1")]
     if not lists:
         raise UnsupportedPipelineError(
-            f"MagCache's calibration said nothing for {type(pipe.transformer).__name__}; "
+            f"MagCache's calibration gave no ratios for {type(pipe.transformer).__name__}; "
             "leave this peer out for this model"
         )
     return ast.literal_eval(lists[-1])
@@ -124,7 +125,7 @@ def mag_ratios(pipe: Any, draw: Callable[[], Any], num_steps: int) -> list[float
 
 @contextmanager
 def _built_in(pipe: Any, config: Any) -> Iterator[None]:
-    """One of diffusers' caches, on for the length of the block."""
+    """Turn one of diffusers' caches on for the length of the block."""
     transformer = pipe.transformer
     if not hasattr(transformer, "enable_cache"):
         raise UnsupportedPipelineError(
@@ -166,7 +167,7 @@ def _cache_dit(pipe: Any, num_steps: int, settings: dict[str, Any], order: int) 
     try:
         import cache_dit
     except ImportError as error:
-        raise ConfigError("cache-dit is not installed; pip install 'zcache[bench]'") from error
+        raise needed("bench", "cache-dit") from error
     try:
         cache_dit.enable_cache(
             pipe,

@@ -4,10 +4,12 @@ steps."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 from ...caching.enable import enabled
+from ...caching.handle import ZCache
 from ...method.config import ZCacheConfig
 from ...method.recommended import recommended
 from ..method import Method
@@ -66,7 +68,7 @@ def is_flow(pipe: Any) -> bool:
 
 def ours(interval: int, modules: bool = True) -> list[Method]:
     """Z-Cache at every granularity, and without reflection, as recommended for the pipeline."""
-    settings = {
+    settings: dict[str, dict[str, Any]] = {
         "Z-Cache stack": {},
         "Z-Cache output": {"granularity": "output"},
         "TaylorSeer (ours, no reflection) stack": {"reflect": False},
@@ -79,11 +81,17 @@ def ours(interval: int, modules: bool = True) -> list[Method]:
     return [
         Method(
             f"{family} N={interval}",
-            lambda pipe, changes=changes: enabled(pipe, recommended(pipe, interval, **changes)),
+            partial(_recommended, interval=interval, changes=changes),
             family=family,
         )
         for family, changes in settings.items()
     ]
+
+
+def _recommended(
+    pipe: Any, interval: int, changes: dict[str, Any]
+) -> AbstractContextManager[ZCache]:
+    return enabled(pipe, recommended(pipe, interval, **changes))
 
 
 def others(interval: int, num_steps: int) -> list[Method]:
@@ -115,7 +123,7 @@ def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
     methods = [
         Method(
             f"diffusers FirstBlockCache {threshold}",
-            lambda pipe, t=threshold: diffusers_first_block(pipe, t),
+            partial(diffusers_first_block, threshold=threshold),
             family="diffusers FirstBlockCache",
         )
         for threshold in (0.05, 0.1, 0.2, 0.4)
@@ -123,7 +131,7 @@ def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
     methods += [
         Method(
             f"diffusers MagCache {threshold} K={skip}",
-            lambda pipe, t=threshold, k=skip: mag(pipe, t, k),
+            partial(mag, threshold=threshold, skip=skip),
             family="diffusers MagCache",
         )
         for threshold, skip in ((0.06, 3), (0.12, 5), (0.24, 8))
@@ -131,7 +139,7 @@ def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
     methods += [
         Method(
             f"cache-dit dynamic {threshold}",
-            lambda pipe, t=threshold: cache_dit_dynamic(pipe, t, num_steps),
+            partial(cache_dit_dynamic, threshold=threshold, num_steps=num_steps),
             family="cache-dit dynamic",
         )
         for threshold in (0.08, 0.16, 0.32)

@@ -64,7 +64,7 @@ class Verdict:
 
 
 def read(caption: str) -> Scene:
-    """Reads a caption; case and a final stop do not matter.
+    """Read a caption; case and a final stop do not matter.
 
     Raises:
         ValueError: The caption is not a sentence of the grammar.
@@ -86,7 +86,7 @@ def read(caption: str) -> Scene:
 
 
 def find(image: Image.Image) -> list[Blob]:
-    """Finds the saturated shapes of a picture."""
+    """Find the saturated shapes of a picture."""
     pixels = np.asarray(image.convert("RGB"), dtype=float)
     mask = _saturated(pixels)
     labels, count = ndimage.label(mask)
@@ -105,7 +105,7 @@ def find(image: Image.Image) -> list[Blob]:
 
 
 def obeys(image: Image.Image, wanted: Scene | str) -> Verdict:
-    """Checks count, colour, kind, size, place and background; a scene is checked as it is."""
+    """Check count, colour, kind, size, place and background; a scene is checked as it is."""
     scene = read(wanted) if isinstance(wanted, str) else wanted
     blobs = find(image)
     failures = []
@@ -133,7 +133,7 @@ def obeys(image: Image.Image, wanted: Scene | str) -> Verdict:
 
 
 def background(image: Image.Image) -> tuple[str, str]:
-    """Names the tone and the texture of what lies between the shapes."""
+    """Name the tone and the texture of what lies between the shapes."""
     pixels = np.asarray(image.convert("RGB"), dtype=float)
     ground = ~ndimage.binary_dilation(_saturated(pixels, CHROMA / 2), iterations=4)
     lightness = pixels.mean(axis=2)
@@ -157,7 +157,7 @@ def _saturated(pixels: np.ndarray, threshold: float = CHROMA) -> np.ndarray:
 
 
 def _colour(pixels: np.ndarray) -> str:
-    """Names the hue of the most saturated half of a shape's pixels."""
+    """Name the hue of the most saturated half of a shape's pixels."""
     chroma = pixels.max(axis=1) - pixels.min(axis=1)
     red, green, blue = np.median(pixels[chroma >= np.median(chroma)], axis=0)
     hue = np.degrees(np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue))
@@ -166,7 +166,7 @@ def _colour(pixels: np.ndarray) -> str:
 
 
 def _outline(inside: np.ndarray) -> tuple[str, float]:
-    """Names a blob's kind and gives its radius, from its area, hull and bounding box.
+    """Name a blob's kind and give its radius, from its area, hull and bounding box.
 
     The hull fills 1 of the box for a square, pi/4 for a circle, and 1/2 for a triangle; a star
     fills about half of its hull, the others all of it.
@@ -195,7 +195,7 @@ def _sized(radius: float, size: str | None) -> bool:
 
 
 def _placed(blobs: list[Blob], scene: Scene) -> bool:
-    """Says whether every shape of the first colour lies on its side of every one of the second."""
+    """Say whether every shape of the first colour lies on its side of every one of the second."""
     first, second = ([b for b in blobs if b.colour == group.colour] for group in scene.groups)
     axis = "x" if scene.relation in ("left of", "right of") else "y"
     if scene.relation in ("right of", "below"):

@@ -18,7 +18,7 @@ DRIFT = 8.0  # pixels that a shape may stand off the middle, along each side
 
 
 def draw(label: str, rng: random.Random) -> Image.Image:
-    """Paints a class; `rng` chooses the background, the size and the place."""
+    """Paint a class; `rng` chooses the background, the size and the place."""
     colour, kind = label.split()
     scale = SUPERSAMPLING
     ground, _ = TONES[rng.choice(tuple(TONES))]
@@ -31,7 +31,7 @@ def draw(label: str, rng: random.Random) -> Image.Image:
 
 
 def recognised(image: Image.Image) -> str | None:
-    """Names the class of a picture with one shape; None when it shows no shape, or several."""
+    """Name the class of a picture with one shape; None when it shows no shape, or several."""
     blobs = check.find(image)
     if len(blobs) != 1:
         return None

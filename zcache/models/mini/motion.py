@@ -50,18 +50,18 @@ class Pose:
 
 
 def sample(rng: random.Random) -> tuple[Actor, ...]:
-    """Draws a clip at random: one actor, or in two of three clips two of different colours."""
+    """Draw a clip at random: one actor, or in two of three clips two of different colours."""
     colours = rng.sample(tuple(COLOURS), 1 if rng.random() < 1 / 3 else 2)
     return tuple(Actor(c, rng.choice(KINDS), rng.choice(tuple(ACTIONS))) for c in colours)
 
 
 def caption(actors: tuple[Actor, ...]) -> str:
-    """Says a clip in words: "a red circle moves left while an orange square grows"."""
+    """Say a clip in words: "a red circle moves left while an orange square grows"."""
     return " while ".join(map(_phrase, actors))
 
 
 def samples(count: int, part: str, seed: int) -> list[tuple[Actor, ...]]:
-    """Draws clips whose captions belong to one part of the split."""
+    """Draw clips whose captions belong to one part of the split."""
     rng = random.Random(seed)
     clips: list[tuple[Actor, ...]] = []
     while len(clips) < count:
@@ -72,7 +72,7 @@ def samples(count: int, part: str, seed: int) -> list[tuple[Actor, ...]]:
 
 
 def draw(actors: tuple[Actor, ...], rng: random.Random) -> list[Image.Image]:
-    """Paints a clip; `rng` chooses where each actor starts, its size and its travel."""
+    """Paint a clip; `rng` chooses where each actor starts, its size and its travel."""
     ends = [_ends(actors, index, rng) for index in range(len(actors))]
     return [_frame(actors, ends, number / (FRAMES - 1)) for number in range(FRAMES)]
 
@@ -83,7 +83,7 @@ def _phrase(actor: Actor) -> str:
 
 
 def _ends(actors: tuple[Actor, ...], index: int, rng: random.Random) -> tuple[Pose, Pose]:
-    """Draws the first and the last pose of an actor, both within its part of the frame."""
+    """Draw the first and the last pose of an actor, both within its part of the frame."""
     action = actors[index].action
     small, large, steady = (rng.uniform(*span) for span in (SMALL, LARGE, STEADY))
     radii = {"grow": (small, large), "shrink": (large, small)}.get(action, (steady, steady))

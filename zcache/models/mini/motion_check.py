@@ -53,8 +53,8 @@ def read(caption: str) -> tuple[Actor, ...]:
         ValueError: The caption is not a sentence of the grammar.
     """
     clauses = " ".join(caption.lower().split()).removesuffix(".").split(" while ")
-    found = [_CLAUSE.fullmatch(clause) for clause in clauses]
-    if len(found) > 2 or not all(found):
+    found = [m for clause in clauses if (m := _CLAUSE.fullmatch(clause))]
+    if len(clauses) > 2 or len(found) < len(clauses):
         raise ValueError(
             f"cannot read {caption!r}; write for example 'a red circle moves left while a blue "
             "square grows'"

@@ -59,7 +59,7 @@ class Scene:
 
 
 def sample(rng: random.Random) -> Scene:
-    """Draws a scene at random: three in four have two groups, always of different colours."""
+    """Draw a scene at random: three in four have two groups, always of different colours."""
     colours = rng.sample(tuple(COLOURS), 2)
     groups = tuple(
         Group(rng.choice((1, 2, 3)), rng.choice((None, "large")), colour, kind)
@@ -72,7 +72,7 @@ def sample(rng: random.Random) -> Scene:
 
 
 def caption(scene: Scene) -> str:
-    """Says a scene in words, lower case, at most 15 of them."""
+    """Say a scene in words, lower case, at most 15 of them."""
     texture = "" if scene.texture == "plain" else f"{scene.texture} "
     background = f"on a {scene.tone} {texture}background"
     first, *second = (_phrase(group) for group in scene.groups)
@@ -82,13 +82,13 @@ def caption(scene: Scene) -> str:
 
 
 def split(text: str) -> str:
-    """Puts a caption in "train" or, one in twenty, in "held-out"; the same on every machine."""
+    """Put a caption in "train" or, one in twenty, in "held-out"; the same on every machine."""
     digest = hashlib.sha256(text.encode()).digest()
     return "held-out" if digest[0] * 256 + digest[1] < 65536 // 20 else "train"
 
 
 def samples(count: int, part: str, seed: int) -> list[Scene]:
-    """Draws scenes whose captions belong to one part of the split."""
+    """Draw scenes whose captions belong to one part of the split."""
     rng = random.Random(seed)
     scenes: list[Scene] = []
     while len(scenes) < count:
@@ -99,7 +99,7 @@ def samples(count: int, part: str, seed: int) -> list[Scene]:
 
 
 def draw(scene: Scene, rng: random.Random) -> Image.Image:
-    """Paints a scene; `rng` moves and resizes each shape by a pixel or two."""
+    """Paint a scene; `rng` moves and resizes each shape by a pixel or two."""
     scale = SUPERSAMPLING
     image = _background(scene.tone, scene.texture).copy()
     canvas = ImageDraw.Draw(image)
@@ -125,7 +125,7 @@ def _phrase(group: Group) -> str:
 
 
 def _layout(scene: Scene) -> tuple[list[tuple[float, float]], list[tuple[int, int]]]:
-    """Gives each group its centre and the direction in which its shapes are lined up."""
+    """Give each group its centre and the direction in which its shapes are lined up."""
     row, column = (1, 0), (0, 1)
     near, middle, far = 34.0, IMAGE_SIZE / 2, 94.0
     return {
@@ -136,7 +136,7 @@ def _layout(scene: Scene) -> tuple[list[tuple[float, float]], list[tuple[int, in
 
 
 def outline(kind: str, x: float, y: float, radius: float) -> list[tuple[float, float]]:
-    """Gives the corners of a shape; `radius` is that of the circle of about the same breadth."""
+    """Give the corners of a shape; `radius` is that of the circle of about the same breadth."""
     if kind == "circle":
         return _regular(x, y, [radius] * 72)
     if kind == "square":
@@ -153,7 +153,7 @@ def outline(kind: str, x: float, y: float, radius: float) -> list[tuple[float, f
 
 
 def _regular(x: float, y: float, radii: list[float]) -> list[tuple[float, float]]:
-    """Sets corners at equal angles around a centre, the first straight up."""
+    """Set corners at equal angles around a centre, the first straight up."""
     turn = 2 * math.pi / len(radii)
     return [
         (x + radius * math.sin(turn * index), y - radius * math.cos(turn * index))

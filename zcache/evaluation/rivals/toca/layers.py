@@ -78,11 +78,12 @@ class Layer:
                 "attention did not call to_v or add_v_proj, from which ToCa and DuCa score tokens; "
                 "call pipe.transformer.unfuse_qkv_projections() first"
             )
-        self.feature, self.age = feature, torch.zeros_like(self.importance)
+        self.feature, self.scores = feature, self.importance
+        self.age = torch.zeros_like(self.importance)
 
     def choose(self) -> None:
         """Take the best int(share x tokens) of every sample to be computed; all others grow older."""
-        score = self.importance + STALENESS * self.age / self._interval
+        score = self.scores + STALENESS * self.age / self._interval
         if self._bonus:
             score = spread_out(score, self._bonus)
         self.chosen = score.topk(int(self.share * score.shape[1]), dim=1).indices
@@ -235,11 +236,12 @@ class Tokens:
         self._full.append((block, name, attention))
         if single:
             layer = self._scored(attention.original, "to_v", blocks.name, index, count)
-            self._full.append((block, "proj_out", Kept(block.proj_out, layer)))
+            last = block.get_submodule("proj_out")
+            self._full.append((block, "proj_out", Kept(last, layer)))
             self._tokens += [
-                (block, "proj_mlp", Chosen(block.proj_mlp, layer)),
+                (block, "proj_mlp", Chosen(block.get_submodule("proj_mlp"), layer)),
                 (block, name, ChosenAgain(attention, layer)),
-                (block, "proj_out", Put(block.proj_out, layer)),
+                (block, "proj_out", Put(last, layer)),
             ]
             return
         self._tokens.append((block, name, Again(attention)))
@@ -254,6 +256,7 @@ class Tokens:
     ) -> Layer:
         layer = Layer(self._settings.interval, self._rules.spread[self._settings.dual])
         self._layers.append((layer, stream, index, count))
-        values = Values(getattr(attention, value), layer, attention.heads)
+        heads: Any = attention.heads
+        values = Values(getattr(attention, value), layer, heads)
         self._full.append((attention, value, values))
         return layer

@@ -158,5 +158,10 @@ class TokenCache:
 def _described(transformer: nn.Module) -> tuple[adapters.Adapter, rules.Rules]:
     numbers = rules.find(type(transformer).__name__)
     adapter = adapters.find(transformer)
+    if adapter is None:
+        raise UnsupportedPipelineError(
+            f"ToCa and DuCa have no layers of {type(transformer).__name__}; describe the class with "
+            "zcache.adapters.register"
+        )
     adapters.check(transformer, adapter)
     return adapter, numbers

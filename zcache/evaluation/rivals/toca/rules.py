@@ -7,8 +7,9 @@ reused whole and the MLPs are computed for the tokens of the highest score. At a
 only) no block runs. Choices, where the sources differ, are silent, or cannot be met:
 
 - A full step computes every block, as ToCa is described. The published DiT code changes its interval
-  in the middle of a full step, and some of its "full" steps compute the first block only; the tables
-  are paid for so. `coded` makes tokens or skip steps of those (of block 0 too).
+  in the middle of a full step, so that some of its "full" steps compute the first block only; the
+  FLOPs of the published tables are those of that code. `coded` makes such steps tokens or skip steps,
+  block 0 included.
 - HunyuanVideo chooses tokens by score, as ToCa is described; its published code draws them at random,
   and does not write the single-stream ones back.
 - DuCa on FLUX was never published: it takes HunyuanVideo's alternation, which begins with tokens.
@@ -86,7 +87,7 @@ RULES: dict[str, Rules] = {
 
 
 def find(transformer_class: str) -> Rules:
-    """The rules of a transformer class.
+    """Return the rules of a transformer class.
 
     Raises:
         UnsupportedPipelineError: it has none.
@@ -205,7 +206,7 @@ def _stretched(interval: int, s: int, num_steps: int) -> int:
 def share(
     settings: Settings, rules: Rules, stream: str, block: int, blocks: int, step: int, steps: int
 ) -> float:
-    """The share of tokens in [0, 1] whose MLP is computed: (1 - R) x stream x depth x time.
+    """Return the share of tokens in [0, 1] whose MLP is computed: (1 - R) x stream x depth x time.
 
     Args:
         stream: name of the block list.

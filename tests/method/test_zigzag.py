@@ -1,0 +1,162 @@
+"""The page that tells the method gives what the product gives inside unmodified pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import zcache
+from zcache import ConfigError, ZCacheConfig
+from zcache.method.zigzag import kept, zigzag
+
+from .. import oracle
+from ..pipelines import STEPS, dit, dit_arguments, flux, flux_arguments, seeded
+
+SETTINGS = {
+    "paper": {"relax": None},
+    "default": {"relax": 0.8},
+    "sigma": {"relax": "sigma"},
+    "order 2": {"relax": None, "order": 2},
+    "fora": {"base": "fora", "weight": "linear", "relax": None},
+    "teacache": {"base": "teacache", "relax": 0.8, "full_steps": [0, 4, 9, 11]},
+    "no reflection": {"reflect": False},
+    "warm-up": {"placement": "warmup", "relax": None},
+    "tail": {"last_full": False, "relax": 0.8},
+    "some windows": {"first_window": False, "last_window": False, "interval": 3},
+}
+every_setting = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+CLOSE = {"rtol": 0, "atol": 1e-5}
+
+
+def with_features(granularity: str, transformer: Any) -> Callable[[dict, Any], tuple[Any, Any]]:
+    """The denoiser of a plain loop: in full where no feature is given, else from the feature."""
+
+    def output(arguments: dict, feature: Any) -> tuple[Any, Any]:
+        if feature is not None:
+            return feature, feature
+        made = transformer(**arguments, return_dict=False)[0]
+        return made, made
+
+    def stack(arguments: dict, feature: Any) -> tuple[Any, Any]:
+        return oracle.run_stack(transformer, arguments, feature)
+
+    return {"output": output, "stack": stack}[granularity]
+
+
+@every_setting
+@pytest.mark.parametrize("granularity", ["output", "stack"])
+@torch.no_grad()
+def test_it_equals_the_product_on_flux(granularity: str, settings: dict[str, Any]) -> None:
+    config = ZCacheConfig(**{"interval": 4, **settings}, granularity=granularity)
+    pipe = flux()
+    with zcache.enabled(pipe, config) as handle:
+        actual = pipe(**flux_arguments(STEPS), return_dict=False)[0]
+    assert handle.report().fallbacks == ()
+
+    plain, given = flux(), flux_arguments(STEPS)
+    run = with_features(granularity, plain.transformer)
+    latent, image_ids = plain.prepare_latents(1, 1, 16, 16, torch.float32, "cpu", seeded())
+    sigmas = [*pipe.scheduler.timesteps.div(1000).tolist(), 0.0]
+
+    def denoise(step: int, x: Any, feature: Any) -> tuple[Any, Any]:
+        arguments = {
+            "hidden_states": x,
+            "timestep": torch.tensor([sigmas[step]]),
+            "guidance": torch.full([1], 3.5),
+            "encoder_hidden_states": given["prompt_embeds"],
+            "pooled_projections": given["pooled_prompt_embeds"],
+            "txt_ids": torch.zeros(6, 3),
+            "img_ids": image_ids,
+        }
+        return run(arguments, feature)
+
+    def euler(step: int, velocity: Any, x: Any) -> Any:
+        return x + (sigmas[step + 1] - sigmas[step]) * velocity
+
+    torch.testing.assert_close(
+        zigzag(denoise, euler, latent, STEPS, config, sigmas), actual, **CLOSE
+    )
+
+
+@every_setting
+@torch.no_grad()
+def test_it_equals_the_product_on_dit(settings: dict[str, Any]) -> None:
+    config = ZCacheConfig(**{"interval": 4, **settings}, granularity="stack")
+    pipe, seen = dit(), []
+    decode = pipe.vae.decode
+    pipe.vae.decode = lambda latent: seen.append(latent) or decode(latent)
+    with zcache.enabled(pipe, config) as handle:
+        pipe(**dit_arguments(STEPS, guidance=1.0))
+    assert all("identity" in reason for reason in handle.report().fallbacks)
+
+    plain = dit()
+    run = with_features("stack", plain.transformer)
+    times = [step * (1000 // STEPS) for step in reversed(range(STEPS))]
+    alphas = (1 - torch.linspace(1e-4, 0.02, 1000)).cumprod(0)
+    levels = [float(((1 - alphas[t]) / alphas[t]).sqrt()) for t in times]
+
+    def denoise(step: int, x: Any, feature: Any) -> tuple[Any, Any]:
+        labels, timestep = torch.tensor([1]), torch.tensor([times[step]])
+        arguments = {"hidden_states": x, "timestep": timestep, "class_labels": labels}
+        output, feature = run(arguments, feature)
+        return output[:, :4], feature
+
+    def ddim(step: int, noise: Any, x: Any) -> Any:
+        a = alphas[times[step]]
+        b = alphas[times[step + 1]] if step + 1 < STEPS else alphas[0] ** 0
+        return b.sqrt() * (x - (1 - a).sqrt() * noise) / a.sqrt() + (1 - b).sqrt() * noise
+
+    latent = torch.randn(1, 4, 8, 8, generator=seeded())
+    found = zigzag(denoise, ddim, latent, STEPS, config, levels)
+    expected = (
+        seen[0] * pipe.vae.config.scaling_factor
+    )  # the latents of random weights are near 100
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def by_numbers(config: ZCacheConfig, steps: int = 12) -> tuple[float, list[tuple[int, bool]]]:
+    """A run on plain floats whose model output is the step's number, and the denoiser calls made."""
+    calls = []
+
+    def denoise(step: int, x: float, feature: float | None) -> tuple[float, float]:
+        calls.append((step, feature is None))
+        made = float(step) if feature is None else feature
+        return made, made
+
+    found = zigzag(denoise, lambda step, output, x: x + output, 0.0, steps, config)
+    return found, calls
+
+
+def test_what_is_linear_in_the_steps_is_exact_from_the_second_anchor_on() -> None:
+    """0 + 1 + ... + 11 = 66. Before the second anchor nothing but reuse of step 0 is possible; going
+    back with w = 1 mends that window, too, and at its end all of the correction is kept."""
+    assert by_numbers(ZCacheConfig(interval=1))[0] == 66.0
+    mended = ZCacheConfig(interval=4, weight="future", relax=None)
+    assert by_numbers(mended)[0] == pytest.approx(66.0)
+    left = mended.replace(first_window=False)
+    assert by_numbers(left)[0] == pytest.approx(66.0 - 1 - 2 - 3)
+    assert by_numbers(mended.replace(relax=0.5))[0] == pytest.approx(66.0 - (1 + 2 + 3) / 2)
+
+
+def test_every_visit_of_the_walk_is_one_call_and_full_ones_are_the_anchors() -> None:
+    config = ZCacheConfig(interval=4)
+    _, calls = by_numbers(config)
+    walk = config.plan(12).walk
+    assert [step for step, _ in calls] == [visit.step for visit in walk]
+    assert tuple(step for step, full in calls if full) == config.plan(12).full_steps
+
+
+def test_the_share_that_is_kept() -> None:
+    assert kept(None, 0, 1, ()) == 1.0
+    assert kept(0.8, 0, 1, ()) == 0.8
+    assert kept("sigma", 0, 1, (1.0, 0.5)) == pytest.approx(2 / 3)
+    assert kept("sigma", 0, 1, (0.5, 0.0)) == 0.0
+    assert kept("sigma", 0, 1, (0.0, 0.0)) == 1.0
+
+
+def test_a_schedule_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ConfigError, match="interval 13 is above the 12"):
+        by_numbers(ZCacheConfig(interval=13))

@@ -1,0 +1,77 @@
+"""The whole method on one page, over a sampling loop of one's own (Fig. 3, Sec. 3.2 and 3.3).
+
+`zcache.caching` does the same inside unmodified pipelines, where neither the loop nor the denoiser can
+be touched. Here both are plain functions, so nothing stands between the reader and the paper. Latents,
+features and model outputs are whatever can be added and multiplied with a number: tensors, arrays or
+floats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import bases
+from .config import ZCacheConfig
+from .schedule import Kind
+
+Denoise = Callable[[int, Any, Any], tuple[Any, Any]]
+Advance = Callable[[int, Any, Any], Any]
+
+
+def zigzag(
+    denoise: Denoise,
+    advance: Advance,
+    latent: Any,
+    num_steps: int,
+    config: ZCacheConfig,
+    sigmas: Sequence[float] = (),
+) -> Any:
+    """The latent after `num_steps` steps, most of them not computed in full.
+
+    Args:
+        denoise: (step, latent, feature) -> (model output, feature). With the feature None everything is
+            computed and the feature found is returned; with a feature, only what follows it is.
+        advance: (step, model output, latent) -> the next latent: the scheduler's step. It is called
+            more than once for a step, so it keeps no state.
+        latent: what the first step is given.
+        config: base, weight, schedule and relaxation; `teacache` has its walk without adaptation.
+        sigmas: noise level of every step, for `relax="sigma"` only.
+
+    Raises:
+        ConfigError: the config does not fit the steps.
+    """
+    base, order = bases.resolve(config.base), config.order
+    latents = {0: latent}  # what enters each step; the newest visit counts
+    features: dict[int, Any] = {}  # H_A: what was computed at the anchors
+    for visit in config.plan(num_steps).walk:
+        k, anchors = visit.step, list(features)
+        if visit.kind is Kind.FULL:  # a new anchor: t_1 of the window behind, t_2 of the next
+            output, features[k] = denoise(k, latents[k], None)
+            tentative = latents[k]
+        elif visit.kind is Kind.FORECAST:  # C(H_A, k)
+            output, _ = denoise(k, latents[k], _sum(features, base(anchors, k, order)))
+        elif k < anchors[-1]:  # (1 - w) C(H_A, k) + w C(H_{A + t_1}, k), w = W(k)
+            factors = bases.blend(base, anchors, k, order, visit.weight or 0.0)
+            output, _ = denoise(k, latents[k], _sum(features, factors))
+        else:  # k = t_1: the features found there, on the corrected latent
+            share = kept(config.relax, anchors[-2], k, sigmas)
+            latents[k] = tentative + share * (latents[k] - tentative)
+            output, _ = denoise(k, latents[k], features[k])
+        latents[k + 1] = advance(k, output, latents[k])
+    return latents[num_steps]
+
+
+def kept(relax: str | float | None, start: int, stop: int, sigmas: Sequence[float]) -> float:
+    """The share of the correction that is kept at `stop`: all of it (the paper), a part, or
+    2 sigma_stop / (sigma_start + sigma_stop), since the features there already answer a latent that was
+    off (ours)."""
+    if relax == "sigma":
+        total = sigmas[start] + sigmas[stop]
+        return 2 * sigmas[stop] / total if total > 0 else 1.0
+    return 1.0 if relax is None else float(relax)
+
+
+def _sum(features: dict[int, Any], factors: Sequence[float]) -> Any:
+    """sum_i factor_i feature_i over the newest anchors."""
+    used = list(features.values())[-len(factors) :]
+    return sum(factor * feature for factor, feature in zip(factors, used, strict=True))
