@@ -22,11 +22,13 @@ from .errors import (
     CheckpointError,
     ConfigError,
     NotEnabledError,
+    ProfileError,
     UnsupportedPipelineError,
     ZCacheError,
 )
 from .method import bases, schedule, weights
 from .method.config import Plan, ZCacheConfig
+from .method.profile import Profile
 from .method.recommended import recommended
 
 __all__ = [
@@ -35,6 +37,8 @@ __all__ = [
     "ConfigError",
     "NotEnabledError",
     "Plan",
+    "Profile",
+    "ProfileError",
     "Report",
     "UnsupportedPipelineError",
     "ZCache",
@@ -47,6 +51,16 @@ __all__ = [
     "enabled",
     "recommended",
     "schedule",
+    "tune",
     "weights",
 ]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """`zcache.tune`, which measures pictures, is imported when it is asked for."""
+    if name == "tune":
+        from .measure.tune import tune
+
+        return tune
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

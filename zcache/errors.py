@@ -23,3 +23,7 @@ class NotEnabledError(ZCacheError, RuntimeError):
 
 class CheckpointError(ZCacheError, OSError):
     """A checkpoint is missing, gated, corrupt or too large for this machine."""
+
+
+class ProfileError(ZCacheError, ValueError):
+    """A profile cannot be read, or was found on another kind of model."""

@@ -9,13 +9,16 @@ from typing import Any
 
 from ..errors import AlreadyEnabledError, NotEnabledError, UnsupportedPipelineError
 from ..method.config import ZCacheConfig
+from ..method.profile import Profile
 from ..method.recommended import recommended
+from .bindings import inner
 from .handle import ZCache, handles
 from .pipeline import find_denoisers, refuse_other_caches
 from .scheduler import check
+from .times import prediction
 
 
-def enable(pipe: Any, config: ZCacheConfig | None = None) -> ZCache:
+def enable(pipe: Any, config: ZCacheConfig | Profile | None = None) -> ZCache:
     """Put a cache on a diffusers pipeline. Its loop, callbacks and progress bar stay as they are.
 
     The cache is at work within the pipeline's own calls only: direct calls of the transformer, other
@@ -23,17 +26,21 @@ def enable(pipe: Any, config: ZCacheConfig | None = None) -> ZCache:
 
     Args:
         pipe: a diffusers pipeline with a `transformer` and a `scheduler`.
-        config: settings; None takes those of `zcache.recommended`.
+        config: settings, or a profile, of which the default budget is taken; None takes those of
+            `zcache.recommended`.
 
     Returns:
         A handle, with `report()`, `disable()`, and `sampling()` for loops of your own.
 
     Raises:
         AlreadyEnabledError: the pipeline has a cache already. UnsupportedPipelineError: no denoiser
-        that we know, or a scheduler that cannot be followed.
+        that we know, or a scheduler that cannot be followed. ProfileError: the profile was found on
+        another kind of model.
     """
-    if config is not None and not isinstance(config, ZCacheConfig):
-        raise UnsupportedPipelineError(f"config is {type(config).__name__}; give a ZCacheConfig")
+    if config is not None and not isinstance(config, ZCacheConfig | Profile):
+        raise UnsupportedPipelineError(
+            f"config is {type(config).__name__}; give a ZCacheConfig or a Profile"
+        )
     if pipe in handles:
         raise AlreadyEnabledError(
             f"{type(pipe).__name__} has zcache enabled already; call zcache.disable(pipe) first"
@@ -41,10 +48,22 @@ def enable(pipe: Any, config: ZCacheConfig | None = None) -> ZCache:
     denoisers = find_denoisers(pipe)
     check(getattr(pipe, "scheduler", None))
     refuse_other_caches(pipe, denoisers, sharing=True)
-    handle = ZCache(pipe, recommended(pipe) if config is None else config)
+    handle = ZCache(pipe, settings(pipe, config))
     handle.attach()
     handles[pipe] = handle
     return handle
+
+
+def settings(pipe: Any, config: ZCacheConfig | Profile | None) -> ZCacheConfig:
+    """The settings that `enable` takes of its argument.
+
+    Raises:
+        ProfileError: the profile was found on another kind of model. ConfigError: it has no such budget.
+    """
+    if isinstance(config, Profile):
+        config.check(type(inner(find_denoisers(pipe)[0])).__name__, prediction(pipe.scheduler))
+        return config.config()
+    return recommended(pipe) if config is None else config
 
 
 def disable(pipe: Any) -> None:
@@ -60,7 +79,7 @@ def disable(pipe: Any) -> None:
 
 
 @contextmanager
-def enabled(pipe: Any, config: ZCacheConfig | None = None) -> Iterator[ZCache]:
+def enabled(pipe: Any, config: ZCacheConfig | Profile | None = None) -> Iterator[ZCache]:
     """`enable` for the length of a with-block, `disable` at its end, also after an exception."""
     handle = enable(pipe, config)
     try:

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..method import bases, weights
+from ..method import bases
 from ..method.config import Plan, ZCacheConfig
+from ..method.mapping import mapped
 from ..method.schedule import Kind, Pass
 from ..method.teacache import Accumulator
 from .anchors import Anchors
@@ -20,6 +21,7 @@ from .nonlinear import Normalised, Rescaled
 from .report import Log
 from .scheduler import State as SchedulerState
 from .stand_ins import Memo
+from .times import flow_times
 
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
@@ -94,19 +96,29 @@ class RunState:
 
     def __post_init__(self) -> None:
         self.base = bases.resolve(self.config.base)
-        self.weight = weights.resolve(self.config.weight)
+        self.weight = self.config.weight_function
         # A full step that does not fit is refused here, before the denoiser is called.
         self._fit(len(self.scheduler.timesteps))
 
     def _fit(self, num_steps: int) -> Plan:
         """The plan for so many steps; an interval above them falls to what fits."""
-        config = self.config
+        config = self._at_levels(num_steps)
         if config.full_steps is None and config.interval > num_steps:
             self.log.fall_back(
                 f"interval {config.interval} is above the {num_steps} sampling steps; {num_steps} was taken"
             )
             config = config.replace(interval=num_steps)
         return config.plan(num_steps)
+
+    def _at_levels(self, num_steps: int) -> ZCacheConfig:
+        """The settings, mapped to this run's noise levels where they were found at others."""
+        times = flow_times(self.scheduler) if self.config.times is not None else None
+        if times is not None:
+            self.config, note = mapped(self.config, times[-num_steps:])
+            self.weight = self.config.weight_function
+            if note:
+                self.log.fall_back(note)
+        return self.config
 
     @property
     def caches(self) -> bool:

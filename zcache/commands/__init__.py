@@ -10,15 +10,17 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import ZCacheError
 from ..method import bases, weights
-from ..method.config import GRANULARITIES
+from ..method.config import GRANULARITIES, ZCacheConfig
+from ..method.profile import Profile
 from ..models.quiet import quieten
 from ..models.request import Request, RequestError, checked
-from . import cost, paper
+from . import cost, paper, tune
 
 if TYPE_CHECKING:
     from ..models.catalogue import Model
@@ -53,7 +55,7 @@ def generate(options: argparse.Namespace) -> None:
     fps = loading.fps(model, request)
     path = _output_path(options.out, files.suffix(fps))
     pipe, call = _prepared(model, request, options)
-    result = compare.generate(pipe, call, request.config(), request.seed)
+    result = compare.generate(pipe, call, _config(pipe, request, options), request.seed)
     files.write(result.frames, path, fps)
     if options.frames_png:
         files.write_each(result.frames, path.with_suffix(""))
@@ -77,7 +79,7 @@ def compare_both(options: argparse.Namespace) -> None:
     model, request = _asked(options)
     options.out.mkdir(parents=True, exist_ok=True)
     pipe, call = _prepared(model, request, options)
-    comparison = compare.compare(pipe, call, request.config(), request.seed)
+    comparison = compare.compare(pipe, call, _config(pipe, request, options), request.seed)
     files.write_comparison(comparison, options.out, loading.fps(model, request))
     if options.frames_png:
         for side in compare.SIDES:
@@ -122,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
             _add_run_options(sub)
     cost.add_commands(commands)
     paper.add_commands(commands)
+    tune.add_commands(commands)
     return parser
 
 
@@ -144,6 +147,10 @@ def _add_run_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
     sub.add_argument("--prompt", help="what to draw or film, 1 to 500 characters")
     sub.add_argument("--class", dest="label", help="what a class model draws: a name or number")
+    sub.add_argument(
+        "--profile", type=Path, help="JSON of `tune`: takes the place of all cache options"
+    )
+    sub.add_argument("--full", type=int, help="which full steps of the profile (default: its own)")
     sub.add_argument("--device", help="cuda, cpu, ... (default: CUDA where there is any)")
     sub.add_argument("--seed", type=_number, help="seed of the noise (default 0)")
     sub.add_argument("--height", type=_number, help="pixels, divisible by 16")
@@ -173,6 +180,16 @@ def _prepared(
     pipe = loading.load(model, options.device)
     pipe.set_progress_bar_config(disable=not sys.stderr.isatty())
     return pipe, loading.call_arguments(model, request)
+
+
+def _config(pipe: Any, request: Request, options: argparse.Namespace) -> ZCacheConfig:
+    """Return the settings of the profile that was given, else those of the request."""
+    if options.profile is None:
+        return request.config()
+    from ..caching.enable import settings
+
+    profile = Profile.load(options.profile)
+    return settings(pipe, replace(profile, default=options.full or profile.default))
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

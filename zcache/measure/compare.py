@@ -163,7 +163,7 @@ def check(call: Call, config: ZCacheConfig | None) -> None:
     for name in ("height", "width"):
         side(name, call.get(name), 16, 8192)
     frame_count(call.get("num_frames"), 1, 10_000)
-    if config is not None:
+    if config is not None and config.times is None:  # with times it is mapped to what the run has
         config.plan(call["num_inference_steps"])
 
 
@@ -182,13 +182,19 @@ def warm_up(pipe: Any, call: Call, config: ZCacheConfig) -> None:
     generator = torch.Generator("cpu").manual_seed(0)
     made: list[Any] = []
     with (
-        enabled(pipe, config.replace(full_steps=full)),
+        enabled(pipe, _short(config, full)),
         after(pipe.scheduler, "step", lambda result: made.append(previous_sample(result))),
     ):
         output = pipe(**{**call, "num_inference_steps": steps, "generator": generator})
     preview.prime(pipe)
     preview.learn(pipe, call, made[-1], _frames(output))
     done.add(shape)
+
+
+def _short(config: ZCacheConfig, full: tuple[int, ...]) -> ZCacheConfig:
+    """The same kinds of passes with other full steps; weights that were fitted to a longer run go."""
+    weight = "logarithmic" if config.factors is not None else config.weight
+    return config.replace(full_steps=full, weight=weight, factors=None, times=None)
 
 
 def _timed(

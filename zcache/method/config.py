@@ -12,6 +12,7 @@ from . import bases, schedule, weights
 
 GRANULARITIES = ("stack", "module", "output")
 MAX_ORDER = 6
+FITTED = "fitted"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class ZCacheConfig:
             was above the paper's setting on the same full steps at every interval from 4 to 10, see
             examples/quality), `sigma` (2 sigma_stop / (sigma_start + sigma_stop)), or None (the
             paper: all the way).
+        factors: the weight of every step, for `weight="fitted"` with explicit full steps; found by
+            `zcache.tune`.
+        times: noise levels, as times of the flow from 1 to 0, of the steps that full_steps and
+            factors count; a run at other levels maps them to its nearest steps.
         threshold: TeaCache's threshold on the accumulated distance; None derives it from `interval`
             during the run (see `zcache.teacache`).
 
@@ -66,6 +71,8 @@ class ZCacheConfig:
     last_window: bool = True
     granularity: str = "stack"
     relax: str | float | None = 0.8
+    factors: tuple[float, ...] | None = None
+    times: tuple[float, ...] | None = None
     threshold: float | None = None
 
     def __post_init__(self) -> None:
@@ -77,7 +84,8 @@ class ZCacheConfig:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give True or False")
         bases.resolve(self.base)
-        weights.resolve(self.weight)
+        if self.weight != FITTED:
+            weights.resolve(self.weight)
         schedule.resolve_placement(self.placement)
         if self.granularity not in GRANULARITIES:
             known = ", ".join(GRANULARITIES)
@@ -86,6 +94,10 @@ class ZCacheConfig:
             )
         if self.full_steps is not None:
             object.__setattr__(self, "full_steps", _explicit(self.full_steps))
+        for name in ("factors", "times"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _numbers(name, getattr(self, name)))
+        _check_factors(self)
         _check_relax(self.relax)
         _check_threshold(self.threshold, self.base)
 
@@ -106,6 +118,13 @@ class ZCacheConfig:
         """Which windows are reflected."""
         return schedule.Reflection(self.reflect, self.first_window, self.last_window)
 
+    @property
+    def weight_function(self) -> weights.WeightFunction | weights.Fitted:
+        """What `weights.weight_at` takes."""
+        if self.weight == FITTED:
+            return weights.Fitted(self.factors or ())
+        return weights.resolve(self.weight)
+
     def plan(self, num_steps: int) -> Plan:
         """The full steps and the walk for a run of `num_steps` steps.
 
@@ -117,6 +136,11 @@ class ZCacheConfig:
         """
         _whole("num_steps", num_steps, 1)
         if self.full_steps is not None:
+            if self.weight == FITTED and len(self.factors or ()) != num_steps:
+                raise ConfigError(
+                    f"{len(self.factors or ())} factors for {num_steps} steps; run as many steps as were "
+                    "fitted, or give their times, by which they are mapped"
+                )
             if self.full_steps[-1] >= num_steps:
                 raise ConfigError(
                     f"full step {self.full_steps[-1]} is beyond the last of {num_steps} steps; "
@@ -128,7 +152,7 @@ class ZCacheConfig:
             full = schedule.full_steps(
                 num_steps, self.interval, self.placement, warmup, self.last_full
             )
-        passes = schedule.walk(num_steps, full, weights.resolve(self.weight), self.reflection)
+        passes = schedule.walk(num_steps, full, self.weight_function, self.reflection)
         return Plan(num_steps, full, passes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,8 +167,9 @@ class ZCacheConfig:
                 "register it with zcache.weights.register and use its name"
             )
         values = asdict(self)
-        if self.full_steps is not None:
-            values["full_steps"] = list(self.full_steps)
+        for name in ("full_steps", "factors", "times"):
+            if values[name] is not None:
+                values[name] = list(values[name])
         return values
 
     @classmethod
@@ -202,6 +227,34 @@ def _explicit(steps: object) -> tuple[int, ...]:
             f"full_steps is {list(listed)}; give ascending steps without repeats that begin with 0"
         )
     return listed
+
+
+def _numbers(name: str, values: object) -> tuple[float, ...]:
+    """The numbers of a list, none of them infinite."""
+    try:
+        listed: tuple[Any, ...] = tuple(values)  # type: ignore[arg-type]
+    except TypeError:
+        listed = (None,)
+    if not listed or not all(isinstance(x, int | float) and math.isfinite(x) for x in listed):
+        raise ConfigError(f"{name} is {values!r:.60}; give a list of finite numbers, one per step")
+    return tuple(float(x) for x in listed)
+
+
+def _check_factors(config: ZCacheConfig) -> None:
+    fitted = config.weight == FITTED
+    if fitted != (config.factors is not None):
+        raise ConfigError(
+            f"weight is {config.weight!r} and factors are {'' if config.factors else 'not '}given; give "
+            "factors with weight='fitted', and only with it (zcache.tune finds them)"
+        )
+    if config.full_steps is None and (fitted or config.times is not None):
+        raise ConfigError(
+            "factors and times belong to explicit steps, and full_steps is None; give full_steps"
+        )
+    if fitted and config.times is not None and len(config.times) != len(config.factors or ()):
+        raise ConfigError(
+            f"{len(config.factors or ())} factors and {len(config.times)} times; give one each per step"
+        )
 
 
 def _check_relax(relax: object) -> None:

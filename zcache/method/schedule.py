@@ -11,7 +11,7 @@ from enum import Enum
 
 from ..errors import ConfigError
 from .registry import Registry
-from .weights import WeightFunction, weight_at
+from .weights import Fitted, WeightFunction, weight_at
 
 Placement = Callable[[int, int, int, bool], Iterable[int]]
 
@@ -122,7 +122,7 @@ class Reflection:
 
 
 def walk(
-    num_steps: int, full: tuple[int, ...], weight: WeightFunction, reflection: Reflection
+    num_steps: int, full: tuple[int, ...], weight: WeightFunction | Fitted, reflection: Reflection
 ) -> tuple[Pass, ...]:
     """Return every pass of a run in order: out to the next full step, back, and again with the
     blend (Fig. 3).

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from .registry import Registry
 
@@ -61,6 +62,13 @@ def future(j: int, n: int) -> float:
     return 1.0
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """Weights found step by step (see `fitting`): `factors[k]` is that of step k."""
+
+    factors: tuple[float, ...]
+
+
 def resolve(weight: str | WeightFunction) -> WeightFunction:
     """Return the function behind a registered name, or the callable itself.
 
@@ -70,6 +78,8 @@ def resolve(weight: str | WeightFunction) -> WeightFunction:
     return weight if callable(weight) else _weights[weight]
 
 
-def weight_at(weight: WeightFunction, step: int, start: int, stop: int) -> float:
+def weight_at(weight: WeightFunction | Fitted, step: int, start: int, stop: int) -> float:
     """Return W(k) at `step` of the window from `start` to `stop` (step indices)."""
+    if isinstance(weight, Fitted):
+        return weight.factors[step] if step < stop else 1.0
     return float(weight(step - start, stop - start))

@@ -1,0 +1,189 @@
+"""tune on real pipelines at small size."""
+
+import numpy as np
+import pytest
+import torch
+
+import zcache
+from zcache import ConfigError, ProfileError, ZCacheConfig
+from zcache.caching import intercept
+from zcache.measure.tune import gram as gram_module
+from zcache.measure.tune.gram import recording
+
+from ... import pipelines
+
+CASES = [case for case in pipelines.CASES if case.name in ("flux", "flux-true-cfg", "dit")]
+STEPS = 8
+
+
+def prompts(count: int = 3) -> list[dict]:
+    calls = []
+    for seed in range(count):
+        call = pipelines.flux_arguments(STEPS)
+        call["prompt_embeds"] = torch.randn(1, 6, 32, generator=pipelines.seeded(seed))
+        calls.append({name: value for name, value in call.items() if name != "generator"})
+    return calls
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_recording_changes_nothing_and_leaves_nothing(case):
+    pipe = case.build()
+    plain = case.run(pipe)
+
+    with recording(pipe) as rows:
+        assert torch.equal(case.run(pipe), plain)
+        gram = rows.gram()
+
+    assert gram.shape == (pipelines.STEPS, pipelines.STEPS)
+    assert np.array_equal(gram, gram.T)
+    assert np.linalg.eigvalsh(gram).min() > -1e-9 * gram.max()
+    assert not intercept.is_armed(pipe.transformer, "__call__")
+    assert torch.equal(case.run(pipe), plain)
+
+
+def test_the_gram_matrix_is_that_of_the_outputs(monkeypatch):
+    case, outputs = CASES[0], []
+    pipe = case.build()
+    monkeypatch.setattr(gram_module, "SLICE", 7)  # smaller than a row, and not a part of it
+    hook = pipe.transformer.register_forward_hook(lambda _, __, out: outputs.append(out[0]))
+
+    with recording(pipe, "output") as rows:
+        case.run(pipe)
+        gram = rows.gram()
+    hook.remove()
+
+    matrix = torch.stack([output.flatten() for output in outputs]).double()
+    expected = (matrix @ matrix.T / matrix.shape[1]).numpy()
+    assert gram == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_profile_is_found_measured_and_runs():
+    pipe, told = pipelines.flux(), []
+
+    profile = zcache.tune(
+        pipe, prompts(), full=4, budgets=[3, 5], effort=14, told=told.append,
+        num_inference_steps=STEPS,
+    )  # fmt: skip
+
+    assert profile.default == 4
+    assert set(profile.budgets) == set(profile.figures) == {3, 4, 5}
+    assert profile.model == "FluxTransformer2DModel"
+    assert profile.call["num_inference_steps"] == STEPS
+    for count, config in profile.budgets.items():
+        assert len(config.full_steps) == count
+        assert profile.figures[count]["prompts"] == 1
+        assert profile.figures[count]["psnr"] > 0
+    assert "uncached runs' time" in told[0]
+    handle = zcache.enable(pipe, profile)
+    pipe(**prompts()[0])
+    report = handle.report()
+    assert report.full_steps == profile.config().full_steps
+    assert report.fallbacks == ()
+
+
+def test_a_stopped_tuning_goes_on_where_it_was(tmp_path):
+    pipe = pipelines.flux()
+    asked = {"full": 3, "effort": 9, "folder": tmp_path, "num_inference_steps": STEPS}
+    passes = []
+    hook = pipe.transformer.register_forward_pre_hook(lambda *_: passes.append(1))
+    first = zcache.tune(pipe, prompts(), **asked)
+    ran = len(passes)
+
+    again = zcache.tune(pipe, prompts(), **asked)
+
+    hook.remove()
+    assert len(passes) == ran
+    assert again == first
+    with pytest.raises(ConfigError, match="holds another tuning"):
+        zcache.tune(pipe, prompts(), **{**asked, "seed": 5})
+
+
+def test_a_run_at_other_steps_maps_the_profile_and_says_so():
+    pipe = pipelines.flux()
+    config = ZCacheConfig(
+        full_steps=(0, 3, 7), weight="fitted", factors=[0.5] * 8,
+        times=[1 - k / 8 for k in range(8)],
+    )  # fmt: skip
+    case = CASES[0]
+
+    with zcache.enabled(pipe, config) as handle:
+        case.run(pipe, 16)
+        report = handle.report()
+
+    assert report.num_steps == 16
+    assert report.full_steps[0] == 0
+    assert report.full_steps[-1] == 15
+    assert len(report.full_steps) == 3
+    assert "mapped" in report.fallbacks[0]
+
+
+def test_an_image_to_image_run_takes_the_part_of_the_profile_that_it_passes():
+    case = next(case for case in pipelines.CASES if case.name == "flux-img2img")
+    pipe = case.build()
+    config = ZCacheConfig(full_steps=(0, 3, 6, 11), times=[1 - k / 12 for k in range(12)])
+
+    with zcache.enabled(pipe, config) as handle:
+        case.run(pipe)
+        report = handle.report()
+
+    assert report.finished
+    assert report.full_steps[-1] == report.num_steps - 1 < 11
+
+
+def test_fitted_weights_are_those_of_the_reflection():
+    case = CASES[0]
+    logarithmic = ZCacheConfig(full_steps=(0, 4, 11))
+    walk = logarithmic.plan(12).walk
+    factors = [1.0] * 12
+    for p in walk:
+        if p.weight is not None:
+            factors[p.step] = p.weight
+    outputs = []
+    for config in (logarithmic, logarithmic.replace(weight="fitted", factors=factors)):
+        pipe = case.build()
+        with zcache.enabled(pipe, config):
+            outputs.append(case.run(pipe))
+
+    assert torch.equal(*outputs)
+
+
+def test_a_profile_of_another_model_is_refused_at_the_door():
+    pipe = pipelines.flux()
+    profile = zcache.tune(pipe, prompts(), full=3, num_inference_steps=STEPS, effort=8)
+
+    with pytest.raises(ProfileError, match=r"this pipeline has DiTTransformer2DModel; make one"):
+        zcache.enable(pipelines.dit(), profile)
+
+
+def test_a_speedup_or_a_quality_is_asked_for_in_place_of_a_number():
+    pipe = pipelines.flux()
+    asked = {"effort": 12, "num_inference_steps": STEPS}
+
+    fast = zcache.tune(pipe, prompts(), speedup=1.5, **asked)
+    good = zcache.tune(pipe, prompts(), psnr=1.0, **asked)
+
+    assert fast.figures[fast.default]["flops_speedup"] >= 1.5
+    assert good.default == 4  # the fewest that are looked at: any output is above 1 dB
+    with pytest.raises(ConfigError, match="two full steps of 8 give"):
+        zcache.tune(pipe, prompts(), speedup=100, **asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"full": 3, "psnr": 30}, "give one of"),
+        ({"full": 1}, "full is 1; give a number from 2 up"),
+        ({"speedup": float("nan")}, "speedup is nan"),
+        ({"effort": 3}, "give more effort"),
+        ({"held_out": []}, "prompts is"),
+    ],
+)
+def test_what_does_not_fit_is_refused(asked, message):
+    with pytest.raises(ConfigError, match=message):
+        zcache.tune(pipelines.flux(), prompts(), num_inference_steps=STEPS, **asked)
+
+
+@pytest.mark.parametrize("wrong", ["a star", [], ["one"], [None, 2.5]])
+def test_prompts_are_a_list(wrong):
+    with pytest.raises(ConfigError, match="prompt"):
+        zcache.tune(pipelines.flux(), wrong)

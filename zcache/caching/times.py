@@ -1,0 +1,22 @@
+"""Noise levels as times of the flow, from 1 (noise) to 0, for flow and diffusion schedules alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .scheduler import noise_levels
+
+FLOW = "flow_prediction"
+
+
+def prediction(scheduler: Any) -> str:
+    """What the scheduler's model predicts; flow schedulers without a name for it predict the flow."""
+    return str(getattr(scheduler.config, "prediction_type", FLOW))
+
+
+def flow_times(scheduler: Any) -> list[float] | None:
+    """The time of every timestep: sigma of a flow, s / (1 + s) of s = sigma/alpha; None if unknown."""
+    levels = noise_levels(scheduler)
+    if levels is None or prediction(scheduler) == FLOW:
+        return levels
+    return [s / (1 + s) for s in levels]

@@ -1,0 +1,86 @@
+"""The command that makes a profile: `python -m zcache tune`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+from ..models.quiet import quieten
+
+NEAR, FAR = 4, 6  # prompts to calibrate by and to judge by, where none are given
+
+
+def add_commands(commands: Any) -> None:
+    """Put `tune` on the command line's parser."""
+    sub = commands.add_parser("tune", help=tune.__doc__, description=tune.__doc__)
+    sub.set_defaults(command=tune)
+    sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
+    sub.add_argument("--device", help="cuda, cpu, ... (default: CUDA where there is any)")
+    sub.add_argument(
+        "--prompts", default="embedded", help="embedded, parti, vbench, imagenet or a file"
+    )
+    sub.add_argument("--count", type=int, default=NEAR, help=f"prompts to tune on (default {NEAR})")
+    sub.add_argument(
+        "--held-out", type=int, default=FAR, help=f"further prompts to judge by (default {FAR})"
+    )
+    goal = sub.add_mutually_exclusive_group()
+    goal.add_argument("--full", type=int, help="full steps (default 10)")
+    goal.add_argument("--speedup", type=float, help="so many times fewer FLOPs")
+    goal.add_argument("--psnr", type=float, help="so many dB to the uncached output")
+    sub.add_argument(
+        "--budgets", type=int, nargs="+", default=[], help="further numbers of full steps: a curve"
+    )
+    sub.add_argument("--effort", type=float, help="the most it may take, in uncached runs")
+    sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
+    sub.add_argument("--granularity", default="stack", help="what is cached (default stack)")
+    sub.add_argument("--seed", type=int, default=0, help="of the first prompt's noise (default 0)")
+    sub.add_argument("--folder", type=Path, help="keep runs here: a stopped tuning goes on")
+    sub.add_argument("--plot", type=Path, help="draw the curve of speed and quality")
+    sub.add_argument("--out", type=Path, default=Path("out/profile.json"))
+
+
+def tune(options: argparse.Namespace) -> None:
+    """Find the best full steps and weights for a model in a few runs, and write its profile."""
+    from ..evaluation import prompts
+    from ..evaluation.figures import tuned
+    from ..measure.tune import tune as search
+    from ..models import loading
+
+    model = loading.find(options.model)
+    count = options.count + options.held_out
+    subjects = prompts.read(options.prompts, model, count)
+    subjects = [prompts.sample(subjects, index) for index in _spread(len(subjects), count)]
+    quieten()
+    pipe = loading.load(model, options.device)
+    pipe.set_progress_bar_config(disable=True)
+    profile = search(
+        pipe,
+        subjects[: options.count],
+        held_out=subjects[options.count :],
+        full=options.full,
+        speedup=options.speedup,
+        psnr=options.psnr,
+        budgets=options.budgets,
+        effort=options.effort,
+        granularity=options.granularity,
+        folder=options.folder,
+        seed=options.seed,
+        told=lambda line: print(line, file=sys.stderr, flush=True),
+        **{**model.call, "num_inference_steps": options.steps},
+    )
+    profile.save(options.out)
+    if options.plot:
+        options.plot.parent.mkdir(parents=True, exist_ok=True)
+        tuned.plot(profile).savefig(options.plot)
+    print(tuned.table(profile))
+
+
+def _spread(subjects: int, count: int) -> list[int]:
+    """Which subjects are drawn: far from each other, each once before any comes again."""
+    stride = next(
+        s for s in range(max(1, round(subjects * 0.38)), 2 * subjects) if gcd(s, subjects) == 1
+    )
+    return [index * stride % subjects for index in range(count)]

@@ -1,0 +1,94 @@
+"""What may be tried on a model: where the full steps stand, and how much of the correction is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+from . import fitting, knots
+from .config import FITTED, ZCacheConfig
+from .knots import Gram
+
+# In the order of promise; `order` 1 where it is not named.
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"weight": FITTED, "relax": None},
+    {"weight": "future", "relax": "sigma"},
+    {"weight": "logarithmic", "relax": 0.8},
+    {"weight": FITTED, "relax": "sigma"},
+    {"weight": "logarithmic", "relax": None},
+    {"weight": FITTED, "relax": None, "order": 2},
+    {"weight": "future", "relax": None},
+    {"weight": FITTED, "relax": 0.8},
+    {"weight": "logarithmic", "relax": "sigma"},
+    {"weight": "future", "relax": 0.8},
+    {"weight": "logarithmic", "relax": None, "order": 2},
+    {"weight": "future", "relax": 0.8, "order": 2},
+    {"weight": "linear", "relax": 0.8},
+)
+ENDS_OPEN = (
+    False,
+    True,
+)  # of a flow; a diffusion sampler ends on its smallest change: the other first
+
+
+def settings(flow: bool = True) -> list[dict[str, Any]]:
+    """SETTINGS in the order of promise for a kind of sampler: a diffusion's with a second derivative first."""
+    return sorted(SETTINGS, key=lambda own: not flow and own.get("order", 1) != 2)
+
+
+def placements(
+    gram: Gram, times: Sequence[float], counts: Sequence[int], flow: bool = True
+) -> dict[int, list[tuple[int, ...]]]:
+    """Lists of full steps by their number: the knots of every cost, and the untuned rules, without repeats.
+
+    They take turns, so that few trials see both.
+
+    Args:
+        gram: T x T inner products of the features.
+        times: flow times of the T steps.
+        counts: numbers of full steps.
+        flow: whether the last step is first tried full (else, open).
+    """
+    lengths = knots.step_lengths(times)
+    tuned: dict[int, list[tuple[int, ...]]] = {count: [] for count in counts}
+    ends = ENDS_OPEN if flow else ENDS_OPEN[::-1]
+    for open_end in ends:
+        for cost in knots.names():
+            for count, steps in knots.place_all(gram, lengths, counts, cost, open_end).items():
+                tuned[count].append(steps)
+    found = {}
+    for count in counts:
+        rules = untuned(len(lengths), count)
+        rules[:2] = rules[:2] if flow else rules[1::-1]
+        pairs = zip_longest(tuned[count], rules)
+        found[count] = [steps for pair in pairs for steps in pair if steps is not None]
+    return {count: list(dict.fromkeys(lists)) for count, lists in found.items()}
+
+
+def untuned(num_steps: int, count: int) -> list[tuple[int, ...]]:
+    """Even, even with an open end, and the paper's rule where an interval gives this number."""
+    last = num_steps - 1
+    lists = [
+        tuple(round(i * last / (count - 1)) for i in range(count)),
+        tuple(round(i * num_steps / count) for i in range(count)),
+    ]
+    papers = (ZCacheConfig.paper(n).plan(num_steps).full_steps for n in range(1, num_steps + 1))
+    lists += [steps for steps in papers if len(steps) == count]
+    return list(dict.fromkeys(lists))
+
+
+def config(
+    gram: Gram,
+    times: Sequence[float],
+    full_steps: Sequence[int],
+    setting: dict[str, Any],
+    granularity: str = "stack",
+) -> ZCacheConfig:
+    """The settings of one candidate, fitted weights computed."""
+    own = dict(setting)
+    if own["weight"] == FITTED:
+        own["factors"] = fitting.fit(gram, full_steps, order=own.get("order", 1))
+    return ZCacheConfig(
+        full_steps=tuple(full_steps), times=tuple(times), granularity=granularity, **own
+    )

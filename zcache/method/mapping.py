@@ -1,0 +1,63 @@
+"""Full steps and weights found at one list of noise levels, taken to a run at another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from .config import ZCacheConfig
+
+SAME = 1e-3  # distance of two noise levels that are called alike, as times of the flow
+
+
+def mapped(config: ZCacheConfig, times: Sequence[float]) -> tuple[ZCacheConfig, str]:
+    """The settings for a run at these noise levels, and a note if they are not those it was found at.
+
+    Every full step goes to the step of the nearest noise level; those that meet become one. Step 0 stays
+    full, and so does the last if it was. A weight is read off at the same place between its two anchors.
+
+    Args:
+        config: settings with explicit full steps and the `times` these count.
+        times: of the run's steps, from 1 (noise) to 0.
+    """
+    old, full = config.times, config.full_steps
+    if old is None or full is None:
+        return config, ""
+    new = tuple(times)
+    if len(new) == len(old) and all(abs(a - b) <= SAME for a, b in zip(old, new, strict=True)):
+        return config, ""
+    where = {step: _nearest(new, old[step]) for step in full}
+    where[0] = 0
+    if full[-1] == len(old) - 1:
+        where[full[-1]] = len(new) - 1
+    taken = {new_step: step for step, new_step in where.items()}
+    steps = tuple(sorted(taken))
+    factors = None
+    if config.factors is not None:
+        factors = _factors(config.factors, taken, steps, len(new))
+    note = (
+        f"the profile was found at {len(old)} steps at other noise levels: its {len(full)} full steps were "
+        f"mapped to {len(steps)} of {len(new)} by noise level"
+    )
+    return config.replace(full_steps=steps, factors=factors, times=new), note
+
+
+def _nearest(times: Sequence[float], wanted: float) -> int:
+    return min(range(len(times)), key=lambda k: abs(times[k] - wanted))
+
+
+def _factors(
+    old: Sequence[float], taken: dict[int, int], steps: Sequence[int], count: int
+) -> tuple[float, ...]:
+    """Each new step's weight: the old one at the same share of its window, between steps linearly."""
+    factors = [1.0] * count
+    for a, b in pairwise(steps):
+        start, stop = taken[a], taken[b]
+        for k in range(a + 1, b):
+            place = start + (k - a) / (b - a) * (stop - start)
+            below = min(max(int(place), start + 1), stop - 1)
+            above = min(below + 1, stop - 1)
+            share = min(max(place - below, 0.0), 1.0)
+            if stop - start > 1:
+                factors[k] = (1 - share) * old[below] + share * old[above]
+    return tuple(factors)

@@ -1,0 +1,150 @@
+"""A profile: the full steps, weights and relaxation that `zcache.tune` found on one model, as a small JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, ProfileError
+from .config import ZCacheConfig
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What was found, and where.
+
+    Attributes:
+        model: class name of the transformer.
+        scheduler: class name of the scheduler; `scheduler_config` its settings.
+        call: arguments of the pipeline call that are plain values (steps, guidance, size).
+        prediction: what the scheduler's model predicts, such as `flow_prediction` or `epsilon`.
+        budgets: settings by number of full steps.
+        default: the number of full steps that `config()` takes.
+        figures: what was measured on held-out prompts, by number of full steps: `psnr`,
+            `psnr_interval`, `ssim`, `flops_speedup`, `speedup`.
+    """
+
+    model: str
+    scheduler: str
+    prediction: str
+    default: int
+    budgets: dict[int, ZCacheConfig]
+    figures: dict[int, dict[str, Any]] = field(default_factory=dict)
+    scheduler_config: dict[str, Any] = field(default_factory=dict)
+    call: dict[str, Any] = field(default_factory=dict)
+
+    def config(
+        self, full: int | None = None, *, speedup: float | None = None, psnr: float | None = None
+    ) -> ZCacheConfig:
+        """The settings of a budget.
+
+        Args:
+            full: number of full steps; None takes the profile's default.
+            speedup: at least so many times fewer FLOPs, as measured; the best quality of these.
+            psnr: at least so many dB on held-out prompts, as measured; the fastest of these.
+
+        Raises:
+            ConfigError: more than one of the three, or nothing in the profile fulfils it.
+        """
+        if sum(value is not None for value in (full, speedup, psnr)) > 1:
+            raise ConfigError("give one of full, speedup and psnr, not several")
+        if speedup is not None:
+            fits = [m for m, row in self.figures.items() if row["flops_speedup"] >= speedup]
+            full = max(fits, default=None)
+        elif psnr is not None:
+            fits = [m for m, row in self.figures.items() if row["psnr"] >= psnr]
+            full = min(fits, default=None)
+        elif full is None:
+            full = self.default
+        if full not in self.budgets:
+            asked = f"speedup {speedup}" if speedup else f"psnr {psnr}" if psnr else f"full {full}"
+            raise ConfigError(
+                f"the profile has nothing for {asked}; it has {', '.join(map(str, sorted(self.budgets)))} "
+                "full steps: choose one, or tune again"
+            )
+        return self.budgets[full]
+
+    def check(self, model: str, prediction: str) -> None:
+        """Raise ProfileError unless the profile was found on this kind of model and sampler."""
+        for noun, own, theirs in (
+            ("transformer", self.model, model),
+            ("prediction type", self.prediction, prediction),
+        ):
+            if own != theirs:
+                raise ProfileError(
+                    f"the profile was found on {noun} {own}, and this pipeline has {theirs}; make one for it "
+                    "with zcache.tune, or enable with a ZCacheConfig"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "version": VERSION,
+            "model": self.model,
+            "scheduler": self.scheduler,
+            "prediction": self.prediction,
+            "default": self.default,
+            "scheduler_config": self.scheduler_config,
+            "call": self.call,
+            "budgets": {str(m): config.to_dict() for m, config in self.budgets.items()},
+            "figures": {str(m): row for m, row in self.figures.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Profile:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ProfileError: another version, or no profile. ConfigError: settings that do not hold.
+        """
+        if not isinstance(values, Mapping) or values.get("version") != VERSION:
+            found = values.get("version") if isinstance(values, Mapping) else None
+            raise ProfileError(
+                f"this is no profile of version {VERSION} (its version: {found!r}); make one with zcache.tune"
+            )
+        own = {key: value for key, value in values.items() if key != "version"}
+        try:
+            own["budgets"] = {
+                int(m): ZCacheConfig.from_dict(config) for m, config in own["budgets"].items()
+            }
+            own["figures"] = {int(m): row for m, row in own.get("figures", {}).items()}
+            profile = cls(**own)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ProfileError(
+                f"the profile is damaged ({error}); make it again with zcache.tune"
+            ) from error
+        if profile.default not in profile.budgets:
+            raise ProfileError(
+                f"the profile's default of {profile.default} full steps is not among its budgets; "
+                "make it again with zcache.tune"
+            )
+        return profile
+
+    def save(self, path: str | Path) -> Path:
+        """Write the profile as JSON and return its path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Profile:
+        """Read a profile.
+
+        Raises:
+            ProfileError: no such file, no JSON, or no profile of this version.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ProfileError(
+                f"{path} cannot be read as a profile ({error}); give the JSON file that zcache.tune wrote"
+            ) from error
+        return cls.from_dict(values)
