@@ -130,6 +130,26 @@ def test_noise_that_cannot_be_taken_back_is_noticed_and_said() -> None:
     assert report.reflect_passes == 0 and torch.isfinite(outputs[1]).all()
 
 
+class Counted(DDIMScheduler):
+    """Counts its steps."""
+
+    def step(self, model_output: Tensor, timestep: Any, sample: Tensor, **more: Any) -> Any:
+        TAKEN.append(1)
+        return super().step(model_output, timestep, sample, **more)
+
+
+TAKEN: list[int] = []
+
+
+def test_whether_steps_repeat_is_tried_once_a_run() -> None:
+    """One step for every forecast and reflect pass, one for the first full step, and the trial."""
+    pipe = DIT.build()
+    pipe.scheduler = Counted(clip_sample=False)
+    TAKEN.clear()
+    _, report = drawn(DIT, pipe, W0)
+    assert len(TAKEN) == report.forecast_passes + report.reflect_passes + 1 + 1
+
+
 def test_generators_are_those_of_the_step_or_the_global_one() -> None:
     own = torch.Generator().manual_seed(1)
     cpu = torch.device("cpu")

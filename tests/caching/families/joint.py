@@ -224,7 +224,7 @@ FAMILIES = (
     Family(
         "auraflow", aura_flow, lambda: prompts(32, "prompt_attention_mask", height=64, width=64)
     ),
-    Family("lumina2", lumina2, lumina2_arguments, partly=True),
+    Family("lumina2", lumina2, lumina2_arguments),
     Family("lumina2-plain", lumina2, lambda: lumina2_arguments(cfg_normalization=False)),
     Family("hidream", hidream, hidream_arguments),
     Family("hidream-wide", hidream, lambda: hidream_arguments(height=32, width=64)),
