@@ -123,7 +123,8 @@ limit is {LIMIT:.0e}.
 
 ## What is known of each transformer
 
-Any other denoiser is cached at `output`. Coefficients: {teacache.SOURCE}.
+Any other denoiser is cached at `output`. TeaCache's coefficients stand in
+[teacache.py](../../zcache/method/teacache.py) with their source.
 
 {classes_table()}
 """

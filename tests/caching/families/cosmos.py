@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers as d
+from diffusers.models.transformers import transformer_cosmos
+from torch.nn.functional import interpolate
 
 from .family import Family, assembled, flow, made, prompts
 from .video import unipc, wan_vae
+
+
+def _nearest(mask: Any, size: list[int], interpolation: Any = None) -> Any:
+    return interpolate(mask, size=size, mode="nearest")
+
+
+if not hasattr(
+    transformer_cosmos, "transforms"
+):  # without torchvision: all that the class asks of it
+    transformer_cosmos.transforms = SimpleNamespace(
+        functional=SimpleNamespace(resize=_nearest),
+        InterpolationMode=SimpleNamespace(NEAREST="nearest"),
+    )
 
 
 class Harmless:
