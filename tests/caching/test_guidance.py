@@ -134,3 +134,21 @@ def test_what_held_before_is_tried_first() -> None:
         [c2] * 5,
     )
     assert fits == [True, False, False, True, False]
+
+
+def test_a_share_above_one_is_not_taken_for_rescaling() -> None:
+    """phi is a share: 1.5 would draw the deviation beyond that of the conditional prediction."""
+    steps = [predictions(seed) for seed in (1, 2)]
+    outputs, made = [[[c], [u]] for c, u in steps], [rescale(c, u, phi=1.5) for c, u in steps]
+    sums = [guidance.solve(o, m, ELSE) for o, m in zip(outputs, made, strict=True)]
+    assert nonlinear.rescaled(sums, outputs, made) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "alike"),
+    [((7.0, 7.006), True), ((7.0, 7.008), False), ((0.5, 0.5009), True), ((0.5, 0.502), False)],
+)
+def test_numbers_agree_to_a_thousandth_of_the_larger_or_of_one(
+    numbers: tuple[float, float], alike: bool
+) -> None:
+    assert nonlinear._alike(numbers) == alike

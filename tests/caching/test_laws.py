@@ -218,3 +218,20 @@ def test_nothing_is_held_after_a_run(case: Case) -> None:
         case.run(pipe)
         assert handle._run is None and handle._scope is None
         assert handle.report().cache_bytes > 0
+
+
+def test_nothing_is_held_while_the_pipeline_decodes() -> None:
+    """The last step lets go of the features: decoding may need the memory."""
+    case = next(case for case in CASES if case.name == "dit")
+    pipe, seen = case.build(), []
+    with zcache.enabled(pipe, CONFIG) as handle:
+        decode = pipe.vae.decode
+
+        def note(*args: object, **kwargs: object) -> object:
+            run = handle._run
+            seen.append((run.done, run.anchors, run.window, run.held()))
+            return decode(*args, **kwargs)
+
+        pipe.vae.decode = note
+        case.run(pipe)
+    assert seen == [(True, {}, [], [])]
