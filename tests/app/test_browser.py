@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from zcache.app import engine
+from zcache.app import engine, result
 
 pytestmark = pytest.mark.browser
 
@@ -59,12 +59,16 @@ def run(page) -> None:
     page.locator(".zc-speedup").wait_for(timeout=PATIENCE)
 
 
-def test_a_prompt_becomes_two_pictures_and_a_speedup(page):
+def test_a_prompt_becomes_three_pictures_and_a_verdict(page):
     set_steps(page, 10)
     page.get_by_label("Prompt").fill("two red circles left of a blue square")
     run(page)
 
-    expect_two_pictures(page)
+    expect_three_pictures(page)
+    name = page.locator(".zc-name").inner_text()
+    assert "two red circles left of a blue square" in name and "N = 5, seed 0" in name
+    verdict = page.locator(".zc-verdict").inner_text()
+    assert "the plain" in verdict and "Same prompt, same seed" in verdict
     assert re.match(r"\d+\.\d\d×", page.locator(".zc-speedup").inner_text())
     assert "dB" in page.locator(".zc-likeness").inner_text()
     assert page.locator(".zc-strip .zc-step").count() == 10
@@ -82,31 +86,48 @@ def test_on_a_phone_the_figures_come_into_view_and_the_buttons_stay(page):
     assert page.locator("#image-stop").bounding_box()["y"] >= 0
 
 
-def test_a_class_becomes_two_pictures(page):
+def test_a_class_becomes_three_pictures(page):
     open_tab(page, "class")
     set_steps(page, 10, "class")
     page.get_by_label("Class", exact=True).click()
     page.get_by_role("option", name="red square").click()
     run(page)
 
-    expect_two_pictures(page)
+    expect_three_pictures(page)
 
 
-def expect_two_pictures(page) -> None:
-    for name in ("Picture of the plain pipeline", "Picture made with Z-Cache"):
-        picture = page.get_by_alt_text(name).last
+def expect_three_pictures(page) -> None:
+    for name in result.ALT.values():
+        picture = page.get_by_alt_text(name, exact=True).locator("visible=true")
         picture.wait_for(state="attached", timeout=PATIENCE)
         picture.evaluate("image => image.scrollIntoView()")  # it loads when it is near
         page.wait_for_function("image => image.naturalWidth === 64", arg=picture.element_handle())
-    assert page.locator(".zc-slider img").count() == 2
+    captions = page.locator(".zc-trio .zc-said").all_inner_texts()
+    assert [caption.split("\n")[0] for caption in captions] == ["Plain", "taylorseer alone", "Z-Cache"]
+    assert all(re.search(r"\d\.\d\d s", caption) for caption in captions)
+    assert all(re.search(r"\d dB|identical", caption) for caption in captions[1:])
 
 
-def test_a_prompt_becomes_two_clips_that_play_in_step(page):
+@at_one_width
+def test_the_edge_between_the_pictures_is_moved_by_the_keyboard(page):
+    set_steps(page, 10)
+    run(page)
+    slider = page.get_by_label("How much of the plain picture covers")
+    slider.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+
+    cut = page.locator(".zc-overlay").evaluate("box => box.style.getPropertyValue('--cut')")
+    assert cut == "55%"
+    assert page.locator(".zc-overlay img:not([alt])").count() == 0
+
+
+def test_a_prompt_becomes_three_clips_that_play_in_step(page):
     open_tab(page, "video")
     set_steps(page, 10, "video")
     run(page)
 
-    playing = f"{CLIPS}.length === 2 && {CLIPS}.every(v => v.videoWidth === 64 && !v.paused)"
+    playing = f"{CLIPS}.length === 3 && {CLIPS}.every(v => v.videoWidth === 64 && !v.paused)"
     page.wait_for_function(playing, timeout=PATIENCE)
     page.evaluate(f"{CLIPS}[0].currentTime = 0.3")
     page.wait_for_function(f"{CLIPS}[0].currentTime < 0.2")  # it began again: the clips loop
@@ -182,23 +203,25 @@ def test_stop_ends_the_run(page, kind):
     set_steps(page, 50, kind)
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("button", name="Stop").click()
-    page.get_by_text("The run was stopped").wait_for(timeout=PATIENCE)
+    page.get_by_text("Stopped: “").wait_for(timeout=PATIENCE)
     slowed.remove()
+    assert page.get_by_test_id("toast-body").count() == 0  # nothing went wrong
 
     run(page)
 
 
 @at_one_width
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_sides_are_seen_while_they_are_made(page, kind):
+def test_all_sides_are_seen_while_they_are_made(page, kind):
     open_tab(page, kind)
     set_steps(page, 30, kind)
     slowed = (
         engine.of(kind).pipeline().transformer.register_forward_pre_hook(lambda *_: time.sleep(0.1))
     )
     page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_alt_text("Preview: Plain pipeline").wait_for(timeout=PATIENCE)
-    assert page.get_by_alt_text("Preview: Z-Cache").is_visible()
+    page.get_by_alt_text("Preview: Base alone").wait_for(timeout=PATIENCE)
+    for side in ("Plain", "Z-Cache"):
+        assert page.get_by_alt_text(f"Preview: {side}").is_visible()
     slowed.remove()
 
     page.locator(".zc-speedup").wait_for(timeout=PATIENCE)
@@ -210,16 +233,16 @@ def test_another_interval_reuses_the_plain_run_and_says_so(page):
     set_steps(page, 10)
     page.get_by_label("Prompt", exact=True).fill(f"a circle at width {page.viewport_size['width']}")
     run(page)
-    assert "timed now" in page.locator(".zc-origin").first.inner_text()
+    assert "Plain, base alone and Z-Cache drawn now" in page.locator(".zc-origin").first.inner_text()
 
     interval = page.get_by_label("number input for Interval N").first
     interval.fill("3")
     interval.press("Tab")
     page.locator(".zc-plan-line").filter(has_text="4 full steps of 10").wait_for(timeout=PATIENCE)
     page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_text("The plain run is from the store").wait_for(timeout=PATIENCE)
+    page.get_by_text("Plain from the store, timed ").wait_for(timeout=PATIENCE)
     page.locator(".zc-chart .zc-alone").first.wait_for(state="attached", timeout=PATIENCE)
-    page.get_by_role("button", name="Where they differ").click()
+    page.get_by_role("button", name="Where Z-Cache differs").click()
     page.get_by_alt_text("Heat map of the difference").wait_for(timeout=PATIENCE)
 
 

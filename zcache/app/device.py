@@ -27,13 +27,13 @@ from .errors import StoppedError, told
 OVERHEAD_SECONDS = 15  # a cold worker fetches the weights from the disk
 MARGIN = 1.4  # a run that exceeds what was asked for is aborted
 SECONDS_ASKED = (20, 600)
-ALONE_SECONDS = 20.0  # the longest run of the base alone that is made besides
+ALONE_SECONDS = 120.0  # the longest run of the base alone that is made besides
 UPDATE_SECONDS = 0.1
 ANNOUNCED = 256  # names of runs kept for Stop; the queue and the device hold far fewer
 SIDE_NAMES = {
     "accelerated": "Z-Cache",
     "baseline": "plain pipeline",
-    compare.ALONE: "base without reflection",
+    compare.ALONE: "base alone",
 }
 
 _stops: dict[str, Path] = {}  # by run: a file that is there once it is to stop, for a worker to see
@@ -63,13 +63,13 @@ def forget(run: str) -> None:
     """Note that the run of this name is over."""
     if run in _stops:
         flag = _stops.pop(run)
-        for file in (flag, *(_view(flag, side) for side in compare.SIDES)):
+        for file in (flag, *(_view(flag, side) for side in SIDE_NAMES)):
             file.unlink(missing_ok=True)
 
 
 def seen(run: str) -> dict[str, bytes]:
     """Return small pictures, as PNG, of the sides of a run in progress, by name, as far as there are."""
-    views = {side: _view(_stops[run], side) for side in compare.SIDES} if run in _stops else {}
+    views = {side: _view(_stops[run], side) for side in SIDE_NAMES} if run in _stops else {}
     return {side: view.read_bytes() for side, view in views.items() if view.exists()}
 
 
@@ -106,12 +106,12 @@ def seconds_of(
 
 
 def shows_base_alone(request: Request) -> bool:
-    """Whether the base without reflection is run too: where it is known to cost little time."""
+    """Whether the base without reflection is run too: unless that would take long."""
     model = engine.of(request.kind).model
     times = pace.seconds(
         model, request, pace.cost_of(model, request), loading.default_device().type
     )
-    return request.reflect and times is not None and times["accelerated"] <= ALONE_SECONDS
+    return request.reflect and (times is None or times["accelerated"] <= ALONE_SECONDS)
 
 
 @spaces.GPU(duration=seconds_of)

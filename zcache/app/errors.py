@@ -37,7 +37,7 @@ def told() -> Iterator[None]:
             raise _error("GPU worker lost", LOST) from error
         raise
     except StoppedError as error:
-        raise _error("StoppedError", "the run was stopped; the next one starts afresh.") from error
+        raise _error(StoppedError.__name__, "the run was stopped; the next one starts afresh.") from error
     except CheckpointError as error:
         raise _error("Model not available", str(error)) from error
     except ZCacheError as error:
@@ -54,6 +54,16 @@ def _unexpected(error: Exception) -> tuple[str, str]:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "Disk full", DISK
     return "Run failed", BROKEN
+
+
+def was_stopped(error: gr.Error) -> bool:
+    """Whether an error that `told` raised says that the visitor pressed Stop."""
+    return error.title == StoppedError.__name__
+
+
+def sentence_of(error: gr.Error) -> str:
+    """Return what an error that `told` raised says, without its escapes."""
+    return html.unescape(str(error.message))
 
 
 def public(text: str) -> str:

@@ -89,8 +89,9 @@ def _advanced(kind: str) -> dict[str, Any]:
             *APP.frames, own_frames(), step=FRAME_MULTIPLE, label="Frames"
         )
         settings["fps"] = gr.Slider(*APP.fps, own_rate(), step=1, label="Frames per second")
-    settings["seed"] = gr.Number(
-        Request.seed, label="Seed", precision=0, minimum=0, maximum=SEED_MAX
-    )
+    settings["seed"] = gr.Number(  # without limits, so that one outside them is told in words
+        Request.seed, label="Seed", precision=0,
+        info=f"Of the noise that the drawing begins with: a whole number from 0 to {SEED_MAX}.",
+    )  # fmt: skip
     settings["randomise"] = gr.Checkbox(False, label="New seed for each run")
     return settings

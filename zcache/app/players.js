@@ -1,25 +1,55 @@
-// The two clips of a comparison play in step: what one does, the other does.
+// The clips of a comparison play in step: what one does, the others do, and one button and one slider
+// rule them all. The slider over two pictures moves the edge between them.
 (() => {
   const DRIFT = 0.06; // seconds; below a frame of any clip
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-  const clips = (video) => [...(video.closest?.(".zc-clips")?.querySelectorAll("video") ?? [])];
+  const clips = (node) => [...(node.closest?.(".zc-tab")?.querySelectorAll(".zc-clips video") ?? [])];
   const align = (video, other) => {
     if (Math.abs(video.currentTime - other.currentTime) > DRIFT) other.currentTime = video.currentTime;
   };
 
   const follow = ({ type, target }) => {
-    for (const other of clips(target)) {
+    const all = clips(target);
+    if (!all.includes(target)) return;
+    const first = target === all[0];
+    for (const other of all) {
       if (other === target) continue;
-      if (type === "timeupdate" && target !== clips(target)[0]) continue; // the first one leads
+      if (type === "timeupdate" && !first) continue; // the first one leads
       align(target, other);
       if (type === "play" && other.paused) other.play().catch(() => {});
       if (type === "pause" && !other.paused && !target.ended) other.pause();
       if (type === "ratechange") other.playbackRate = target.playbackRate;
     }
+    if (first) show(target);
+  };
+
+  const show = (video) => {
+    const player = video.closest(".zc-tab").querySelector(".zc-player");
+    if (!player) return;
+    player.querySelector("button").textContent = video.paused ? "Play" : "Pause";
+    player.querySelector("input").value = video.currentTime / (video.duration || 1);
+  };
+
+  const calm = ({ target }) => {
+    if (!still.matches || !clips(target).includes(target)) return;
+    target.autoplay = target.loop = false;
+    target.pause();
   };
 
   // These events do not bubble; the document sees them on their way down.
   for (const type of ["play", "pause", "seeking", "ratechange", "timeupdate"]) {
     document.addEventListener(type, follow, true);
   }
+  document.addEventListener("loadedmetadata", calm, true);
+  document.addEventListener("click", ({ target }) => {
+    if (!target.closest?.(".zc-player button")) return;
+    const [first] = clips(target);
+    if (first) first.paused ? first.play() : first.pause();
+  });
+  document.addEventListener("input", ({ target }) => {
+    const [first] = target.closest?.(".zc-player") ? clips(target) : [];
+    if (first) first.currentTime = target.value * first.duration;
+    target.closest?.(".zc-overlay")?.style.setProperty("--cut", `${target.value}%`);
+  });
 })();

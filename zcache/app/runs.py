@@ -14,7 +14,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..measure import files, flop_table
+from ..measure import files, flop_table, verdict
 from ..measure.generation import Comparison, Generation
 from ..models import loading
 from ..models.catalogue import Model
@@ -34,7 +34,7 @@ class Outcome:
     """One stage of a run: first only the accelerated side, then everything.
 
     `paths` has "accelerated", and when `done` also "baseline", "side_by_side", "difference" and
-    "report".
+    "report", and "base_alone" where the base without reflection was run.
     """
 
     paths: dict[str, str]
@@ -88,7 +88,9 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
                 if not stage.baseline.stored:
                     store().put(key, stage.baseline)
                 pace.learn(host.model, request, stage.report)
-                stage = replace(stage, report=_with_cost(stage.report, host.model, request))
+                report = _with_cost(stage.report, host.model, request)
+                named = {"subject": subject(host.model, request)}
+                stage = replace(stage, report=report | named)
             yield _written(stage, folder, fps)
 
 
@@ -102,6 +104,14 @@ def _with_cost(report: dict[str, Any], model: Model, request: Request) -> dict[s
     total = cost.full * report["full_passes"] + cost.cached * cached
     flops = {"full_step": cost.full, "cached_step": cost.cached, "total": total, "plain": plain}
     return report | {"flops": flops, "flops_speedup": plain / total}
+
+
+def subject(model: Model, request: Request) -> str:
+    """Return what a request draws, in words: its prompt, or the name of its class."""
+    if request.kind != "class":
+        return request.prompt
+    names = {number: name for name, number in loading.labels(model).items()}
+    return names.get(request.label, str(request.label))
 
 
 def last(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Outcome:
@@ -120,13 +130,17 @@ def store() -> Store:
 def _written(stage: Generation | Comparison, folder: Path, fps: int | None) -> Outcome:
     if isinstance(stage, Comparison):
         heat, brightest = files.heat_map(stage.baseline.frames, stage.accelerated.frames)
-        stage = replace(stage, report=stage.report | {"largest_difference": brightest})
+        found = {"largest_difference": brightest, "verdict": verdict.of(stage.report)}
+        stage = replace(stage, report=stage.report | found)
         written = files.write_comparison(stage, folder, fps)
+        if stage.alone is not None:
+            name = f"base_alone{files.suffix(fps)}"
+            written["base_alone"] = files.write(stage.alone.frames, folder / name, fps)
         written["difference"] = files.write(heat, folder / "difference.png")
         paths = {name: str(path) for name, path in written.items()}
         return Outcome(paths, stage.report, done=True)
     path = files.write(stage.frames, folder / f"accelerated{files.suffix(fps)}", fps)
-    return Outcome({"accelerated": str(path)})
+    return Outcome({"accelerated": str(path)}, {"accelerated_seconds": stage.denoise_seconds})
 
 
 def _new_folder() -> Path:

@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 
 from ..models.request import SEED_MAX, Request
-from . import device, drawings, forecast, inputs, links, outputs, runs, views
+from . import device, drawings, forecast, inputs, links, outputs, result, runs, views
 from .endpoints import ON_DEVICE
+from .errors import sentence_of, was_stopped
 from .visitors import visitor
 
 PLANNED = ("interval", "base", "weight", "reflect", "steps", "frames")
@@ -72,13 +73,14 @@ def _wire_runs(
     go, halt = given["go"], given["halt"]
     timer = gr.Timer(LOOK_SECONDS, active=False)
 
-    def begin(seed: int, randomise: bool, request: gr.Request) -> dict[Any, Any]:
+    def begin(seed: int | None, randomise: bool, request: gr.Request) -> dict[Any, Any]:
         device.announce(_name(kind, request))
         return {
             given["seed"]: random.randint(0, SEED_MAX) if randomise else seed,
             go: gr.Button(interactive=False),
             halt: gr.Button(interactive=True),
             timer: gr.Timer(active=True),
+            **outputs.cleared(shown, views.running("…")),
         }
 
     def look(request: gr.Request) -> str:
@@ -86,9 +88,18 @@ def _wire_runs(
 
     def compare(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         asked = {name: values[part] for name, part in settings.items()}
-        for outcome in runs.outcomes(kind, _name(kind, request), visitor(request), **asked):
-            link = links.address(kind, asked) if outcome.done else ""
-            yield outputs.of_outcome(shown, outcome, link)
+        named = result.asked_for(asked)
+        yield {shown["figures"]: views.running(named)}
+        try:
+            for outcome in runs.outcomes(kind, _name(kind, request), visitor(request), **asked):
+                link = links.address(kind, asked) if outcome.done else ""
+                yield outputs.of_outcome(shown, outcome, link)
+        except gr.Error as error:
+            if was_stopped(error):
+                yield outputs.unfinished(shown, views.stopped(named))
+                return
+            yield outputs.unfinished(shown, views.failed(sentence_of(error)))
+            raise
 
     def stop(request: gr.Request) -> None:
         device.stop(_name(kind, request))
@@ -100,28 +111,24 @@ def _wire_runs(
             timer: gr.Timer(active=False),
         }
 
-    def fail() -> dict[Any, Any]:
-        return idle() | outputs.unfinished(shown)
-
     starts = [go.click] + ([given["prompt"].submit] if "prompt" in given else [])
     gr.on(starts, None, js=REVEAL, **QUICK)
     started = gr.on(
         starts,
         begin,
         [given["seed"], given["randomise"]],
-        [given["seed"], go, halt, timer],
+        [given["seed"], go, halt, timer, *shown.values()],
         **QUICK,
     )
     running = started.then(
         compare,
         set(settings.values()),
         list(shown.values()),
-        show_progress_on=shown["figures"],
+        show_progress_on=shown["progress"],
         **PRIVATE,
         **ON_DEVICE,
     )
-    running.success(idle, None, [go, halt, timer], **QUICK)
-    running.failure(fail, None, [go, halt, timer, *shown.values()], **QUICK)
+    running.then(idle, None, [go, halt, timer], **QUICK)
     timer.tick(look, None, shown["preview"], **QUICK)
     halt.click(stop, None, None, **QUICK)
 

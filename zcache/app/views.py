@@ -14,9 +14,7 @@ from .templating import html
 MEANINGS = {"F": "computed in full", "f": "predicted", "r": "redone once the next F is known"}
 TONES = {"F": "full", "f": "forecast", "r": "reflect"}
 PASS = re.compile(r"(\d+)([Ffr])")
-HALFWAY = "Z-Cache (the plain pipeline is still running)"
-PREVIEWED = {"baseline": "Plain pipeline", "accelerated": "Z-Cache"}
-UNFINISHED = "Z-Cache (the plain run did not finish)"
+PREVIEWED = {"baseline": "Plain", "alone": "Base alone", "accelerated": "Z-Cache"}
 
 
 def chip(status: dict[str, str]) -> str:
@@ -32,7 +30,7 @@ def note(text: str) -> str:
 
 
 def preview(pictures: dict[str, bytes]) -> str:
-    """Return small PNG pictures of the two sides of a run in progress; "" without any."""
+    """Return small PNG pictures of the sides of a run in progress; "" without any."""
     shown = [
         (name, base64.b64encode(pictures[side]).decode("ascii"))
         for side, name in PREVIEWED.items()
@@ -55,7 +53,25 @@ def waiting(kind: str) -> str:
     """Return what to do for a first run of a kind of model."""
     first = "Choose a class" if kind == "class" else "Write a prompt"
     what = "clip" if kind == "video" else "picture"
-    return note(f"{first} and press Run: the accelerated {what} comes first, then the plain one.")
+    return note(
+        f"{first} and press Run. The same {what} is made three times from the same seed: by Z-Cache, "
+        "plainly, and by the base strategy alone."
+    )
+
+
+def running(name: str) -> str:
+    """Return what stands where the figures will be while a run of this name goes on."""
+    return html("note", text=f"Running {name}", calm=True)
+
+
+def stopped(name: str) -> str:
+    """Return what is said of a run that its visitor stopped."""
+    return html("note", text=f"Stopped: {name}. Press Run to start again.", calm=True)
+
+
+def failed(sentence: str) -> str:
+    """Return why a run did not finish."""
+    return html("note", text=f"Nothing was run. {sentence}", calm=False)
 
 
 def cards(report: dict[str, Any]) -> str:

@@ -105,7 +105,8 @@ def stages(
     `on_pass` is called with the name of the side before the arguments of `generate`'s: "accelerated",
     "baseline" or "alone". A `baseline` from an earlier run of the same call and seed is not run again, unless
     its frames or latents are of another shape.
-    With `alone`, the base strategy without reflection is run too, and its figures are in the report.
+    With `alone`, the base strategy without reflection is run too: it is the Comparison's `alone`, and
+    its figures are in the report.
     `on_look` is called with the name of the side and a small picture, (h, w, 3) uint8, a few times a
     second.
     """
@@ -116,7 +117,7 @@ def stages(
     watch = {
         side_name: partial(on_pass, side_name) if on_pass else None for side_name in (*SIDES, ALONE)
     }
-    look = {name: partial(on_look, name) if on_look else None for name in SIDES}
+    look = {name: partial(on_look, name) if on_look else None for name in (*SIDES, ALONE)}
     accelerated = generate(
         pipe, call, config, seed, watch["accelerated"], True, look["accelerated"]
     )
@@ -131,14 +132,15 @@ def stages(
         "errors": errors(accelerated, baseline),
         **origin(accelerated, baseline),
     }
+    base = None
     if alone and config.reflect:
         bare = config.replace(reflect=False)
-        base = generate(pipe, call, bare, seed, watch[ALONE], trace=True)
+        base = generate(pipe, call, bare, seed, watch[ALONE], True, look[ALONE])
         report["base_alone"] = {
             **summary(base, baseline),
             "errors": errors(base, baseline),
         }
-    yield Comparison(accelerated, baseline, _plain(report))
+    yield Comparison(accelerated, baseline, _plain(report), base)
 
 
 def _alike(one: Generation, other: Generation) -> bool:
