@@ -76,7 +76,12 @@ def test_the_accelerated_side_comes_first_then_everything(engines, kind):
     assert set(last.report) >= REPORT_KEYS
     assert json.loads(Path(last.paths["report"]).read_text(encoding="utf-8")) == last.report
     frames = 5 if kind == "video" else 1
-    for side, width in (("accelerated", 64), ("baseline", 64), ("base_alone", 64), ("side_by_side", 136)):
+    for side, width in (
+        ("accelerated", 64),
+        ("baseline", 64),
+        ("base_alone", 64),
+        ("side_by_side", 136),
+    ):
         assert decoded(last.paths[side]).shape == (frames, 64, width, 3)
     assert decoded(last.paths["difference"]).shape == (1, 64, 64, 3)
 

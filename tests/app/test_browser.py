@@ -103,7 +103,11 @@ def expect_three_pictures(page) -> None:
         picture.evaluate("image => image.scrollIntoView()")  # it loads when it is near
         page.wait_for_function("image => image.naturalWidth === 64", arg=picture.element_handle())
     captions = page.locator(".zc-trio .zc-said").all_inner_texts()
-    assert [caption.split("\n")[0] for caption in captions] == ["Plain", "taylorseer alone", "Z-Cache"]
+    assert [caption.split("\n")[0] for caption in captions] == [
+        "Plain",
+        "taylorseer alone",
+        "Z-Cache",
+    ]
     assert all(re.search(r"\d\.\d\d s", caption) for caption in captions)
     assert all(re.search(r"\d dB|identical", caption) for caption in captions[1:])
 
@@ -233,7 +237,9 @@ def test_another_interval_reuses_the_plain_run_and_says_so(page):
     set_steps(page, 10)
     page.get_by_label("Prompt", exact=True).fill(f"a circle at width {page.viewport_size['width']}")
     run(page)
-    assert "Plain, base alone and Z-Cache drawn now" in page.locator(".zc-origin").first.inner_text()
+    assert (
+        "Plain, base alone and Z-Cache drawn now" in page.locator(".zc-origin").first.inner_text()
+    )
 
     interval = page.get_by_label("number input for Interval N").first
     interval.fill("3")

@@ -58,7 +58,9 @@ def test_one_level_of_noise_cannot_be_told_apart_and_much_noise_can():
     levels = {}
     for strength in (1, 60):
         noisy = np.clip(plain + rng.integers(-strength, strength + 1, plain.shape), 0, 255)
-        levels[strength] = verdict.level(told(metrics.psnr(plain, noisy), metrics.ssim(plain, noisy)))
+        levels[strength] = verdict.level(
+            told(metrics.psnr(plain, noisy), metrics.ssim(plain, noisy))
+        )
 
     assert levels == {1: verdict.SAME, 60: verdict.OTHER}
 

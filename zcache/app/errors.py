@@ -37,7 +37,9 @@ def told() -> Iterator[None]:
             raise _error("GPU worker lost", LOST) from error
         raise
     except StoppedError as error:
-        raise _error(StoppedError.__name__, "the run was stopped; the next one starts afresh.") from error
+        raise _error(
+            StoppedError.__name__, "the run was stopped; the next one starts afresh."
+        ) from error
     except CheckpointError as error:
         raise _error("Model not available", str(error)) from error
     except ZCacheError as error:

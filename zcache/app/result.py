@@ -21,7 +21,10 @@ ALT = {
     "accelerated": "Picture made with Z-Cache",
 }
 SHOWN = 120  # characters of a prompt in the name of a run
-SMALL, WIDEST = 256, 768  # pixels of a picture sent without loss, and of any picture under the slider
+SMALL, WIDEST = (
+    256,
+    768,
+)  # pixels of a picture sent without loss, and of any picture under the slider
 
 
 def headline(report: dict[str, Any]) -> str:
@@ -81,7 +84,11 @@ def caption(side: str, report: dict[str, Any]) -> str:
     figures = report if side == "accelerated" else report.get("base_alone")
     title = f"{report['config']['base']} alone" if side == "base_alone" else SIDES[side]
     if figures is None:
-        why = "too slow to draw besides" if report["config"]["reflect"] else "no reflection: as Z-Cache"
+        why = (
+            "too slow to draw besides"
+            if report["config"]["reflect"]
+            else "no reflection: as Z-Cache"
+        )
         return html("caption", title=title, seconds="", said=why)
     return _caption(title, figures["accelerated_seconds"], likeness(figures))
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-IDENTICAL, SAME, CLOSE, OTHER = "identical", "indistinguishable", "small differences", "another picture"
+IDENTICAL, SAME, CLOSE, OTHER = (
+    "identical",
+    "indistinguishable",
+    "small differences",
+    "another picture",
+)
 LEAST = {SAME: (35.0, 0.98), CLOSE: (25.0, 0.93)}  # PSNR in dB and SSIM
 
 
