@@ -15,8 +15,9 @@ PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8}
 
 def build(kind: str) -> dict[str, Any]:
     """Lay out the inputs of a kind of model; return the components by the names of the settings,
-    and the buttons `go` and `halt`, the `preset` and `randomise`, the `cost` line and the `curve`."""
+    the buttons `go` and `halt`, `preset` and `randomise`, the lines `world` and `cost`, the `curve`."""
     subject = _label() if kind == "class" else _prompt(kind)
+    world = gr.HTML(elem_classes="zc-plan", padding=False)
     with gr.Row(elem_classes="zc-buttons"):
         go = gr.Button("Run", variant="primary", min_width=120, elem_id=f"{kind}-run")
         halt = gr.Button(
@@ -38,7 +39,7 @@ def build(kind: str) -> dict[str, Any]:
             api_visibility="private",
         )
     return {
-        **subject, "go": go, "halt": halt, "preset": preset, "interval": interval, "cost": cost,
+        **subject, "world": world, "go": go, "halt": halt, "preset": preset, "interval": interval, "cost": cost,
         **advanced,
     }  # fmt: skip
 

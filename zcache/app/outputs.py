@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from . import drawings, result, views
-from .runs import Outcome
+from .outcome import Outcome
 
 PICTURE: dict[str, Any] = {
     "type": "filepath",
@@ -47,10 +47,13 @@ def build(kind: str) -> dict[str, Any]:
     return shown
 
 
-def of_outcome(shown: dict[str, Any], outcome: Outcome, link: str = "") -> dict[Any, Any]:
+def of_outcome(
+    shown: dict[str, Any], outcome: Outcome, link: str = "", earlier: bool = False
+) -> dict[Any, Any]:
     """Return the new values of the components `shown` for one stage of a run; `link` restores its
-    settings."""
-    return _values(shown, _finished(outcome, link) if outcome.done else _halfway(outcome))
+    settings, `earlier` says that it is from the store."""
+    values = _finished(outcome, link, earlier) if outcome.done else _halfway(outcome)
+    return _values(shown, values)
 
 
 def cleared(shown: dict[str, Any], figures: str) -> dict[Any, Any]:
@@ -77,11 +80,11 @@ def _halfway(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _finished(outcome: Outcome, link: str) -> dict[str, Any]:
+def _finished(outcome: Outcome, link: str, earlier: bool) -> dict[str, Any]:
     paths, report = outcome.paths, outcome.report
     both = Path(paths["baseline"]), Path(paths["accelerated"])
     return {
-        "figures": result.headline(report) + views.link(link),
+        "figures": result.headline(report, earlier) + views.link(link),
         **{side: paths.get(side) for side in result.SIDES},
         **{f"{side}_caption": result.caption(side, report) for side in result.SIDES},
         "overlay": result.overlay(*both) if both[0].suffix == ".png" else result.player(),

@@ -157,7 +157,7 @@ def key(model: Model, pipe: Any, call: Mapping[str, Any], seed: int) -> str:
     """Return the name of the plain run of a call: a hash of all that shapes it."""
     facts = {
         "format": FORMAT,
-        "model": [model.source, model.revision, _weights(model)],
+        "model": [model.source, model.revision, weights(model)],
         "call": dict(call),
         "seed": seed,
         "dtype": str(pipe.dtype),
@@ -167,7 +167,7 @@ def key(model: Model, pipe: Any, call: Mapping[str, Any], seed: int) -> str:
     return sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _weights(model: Model) -> list[Any]:
+def weights(model: Model) -> list[Any]:
     """Return what changes when the files of a local model do."""
     if model.local is None:
         return []

@@ -27,7 +27,7 @@ SMALL, WIDEST = (
 )  # pixels of a picture sent without loss, and of any picture under the slider
 
 
-def headline(report: dict[str, Any]) -> str:
+def headline(report: dict[str, Any], earlier: bool = False) -> str:
     """Return what was run, the verdict on it, what it saved, and where each side is from."""
     return html(
         "headline",
@@ -35,7 +35,7 @@ def headline(report: dict[str, Any]) -> str:
         verdict=report["verdict"],
         broken=report["verdict"]["level"] == verdict.OTHER,
         saved=saved(report),
-        sources=sources(report),
+        sources=sources(report, earlier),
     )
 
 
@@ -66,36 +66,46 @@ def saved(report: dict[str, Any]) -> str:
     return f"Same {asked}, same seed, {times:.1f} times fewer FLOPs."
 
 
-def sources(report: dict[str, Any]) -> str:
-    """Return where each side is from: the plain one may be from the store."""
+def sources(report: dict[str, Any], earlier: bool = False) -> str:
+    """Return where each side is from: the plain one, or of an `earlier` run all, from the store."""
+    if earlier:
+        when = moment(report["finished"])
+        return f"All from the store: run {when} on {report['baseline_device']}. Run makes it anew."
     drawn = "base alone and Z-Cache drawn now" if "base_alone" in report else "Z-Cache drawn now"
     device = report["baseline_device"]
     if report["baseline_from"] != "the store":
         return f"Plain, {drawn}, on {device}."
-    when = report["baseline_taken"].replace("T", " ").replace("+00:00", " UTC")
+    when = moment(report["baseline_taken"])
     return f"Plain from the store, timed {when} on {device}; {drawn}."
 
 
+def moment(iso: str) -> str:
+    """Return a time of a report as it is read: "2026-11-25 10:11:37 UTC"."""
+    return iso.replace("T", " ").replace("+00:00", " UTC")
+
+
 def caption(side: str, report: dict[str, Any]) -> str:
-    """Return name, seconds and likeness of one side."""
+    """Return name, seconds and likeness of one side, as it stands under its picture."""
+    return html("caption", **facts(side, report))
+
+
+def facts(side: str, report: dict[str, Any]) -> dict[str, str]:
+    """Return `title`, `seconds` of denoising, and what is `said` of one side."""
     if side == "baseline":
         said = "from the store" if report["baseline_from"] == "the store" else "the reference"
-        return _caption(SIDES[side], report["baseline_seconds"], said)
+        return _facts(SIDES[side], report["baseline_seconds"], said)
     figures = report if side == "accelerated" else report.get("base_alone")
     title = f"{report['config']['base']} alone" if side == "base_alone" else SIDES[side]
     if figures is None:
-        why = (
-            "too slow to draw besides"
-            if report["config"]["reflect"]
-            else "no reflection: as Z-Cache"
-        )
-        return html("caption", title=title, seconds="", said=why)
-    return _caption(title, figures["accelerated_seconds"], likeness(figures))
+        missing = "would take long" if report["config"]["reflect"] else "as Z-Cache: no reflection"
+        return {"title": title, "seconds": "", "said": missing}
+    return _facts(title, figures["accelerated_seconds"], likeness(figures))
 
 
 def halfway(report: dict[str, Any]) -> str:
     """Return the caption of the accelerated side while the plain one is still running."""
-    return _caption(SIDES["accelerated"], report["accelerated_seconds"], "the others follow")
+    seconds = report["accelerated_seconds"]
+    return html("caption", **_facts(SIDES["accelerated"], seconds, "the others follow"))
 
 
 def likeness(figures: dict[str, Any]) -> str:
@@ -137,5 +147,5 @@ def embedded(path: Path) -> str:
     return "data:image/webp;base64," + base64.b64encode(coded.getvalue()).decode("ascii")
 
 
-def _caption(title: str, seconds: float, said: str) -> str:
-    return html("caption", title=title, seconds=f"{seconds:.2f} s", said=said)
+def _facts(title: str, seconds: float, said: str) -> dict[str, str]:
+    return {"title": title, "seconds": f"{seconds:.2f} s", "said": said}

@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,27 +20,17 @@ from ..measure.generation import Comparison, Generation
 from ..models import loading
 from ..models.catalogue import Model
 from ..models.request import APP, Request
-from . import device, engine, pace, plain_runs
+from . import device, engine, finished, pace, plain_runs
 from .errors import told
+from .finished import Finished
+from .outcome import Outcome
 from .plain_runs import Store
 from .sharing import shared, turn
 from .visitors import admitted
 
 FOLDER_VARIABLE, STORE_BYTES = "ZCACHE_STORE", 2_000_000_000
+RESULT_BYTES = 200_000_000
 KEPT_RUNS = 16  # Gradio copies what it serves; these are only the originals
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One stage of a run: first only the accelerated side, then everything.
-
-    `paths` has "accelerated", and when `done` also "baseline", "side_by_side", "difference" and
-    "report", and "base_alone" where the base without reflection was run.
-    """
-
-    paths: dict[str, str]
-    report: dict[str, Any] = field(default_factory=dict)
-    done: bool = False
 
 
 def outcomes(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Iterator[Outcome]:
@@ -88,13 +79,17 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
                 if not stage.baseline.stored:
                     store().put(key, stage.baseline)
                 pace.learn(host.model, request, stage.report)
-                report = _with_cost(stage.report, host.model, request)
-                named = {"subject": subject(host.model, request)}
+                report = with_cost(stage.report, host.model, request)
+                now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                named = {"subject": subject(host.model, request), "finished": now}
                 stage = replace(stage, report=report | named)
-            yield _written(stage, folder, fps)
+            outcome = _written(stage, folder, fps)
+            if outcome.done:
+                results().put(_result_key(host.model, request), outcome)
+            yield outcome
 
 
-def _with_cost(report: dict[str, Any], model: Model, request: Request) -> dict[str, Any]:
+def with_cost(report: dict[str, Any], model: Model, request: Request) -> dict[str, Any]:
     """Return a report with the FLOPs of the passes that were made; None where nobody counted them."""
     cost = flop_table.passes(model, request)
     if cost is None:
@@ -110,8 +105,8 @@ def subject(model: Model, request: Request) -> str:
     """Return what a request draws, in words: its prompt, or the name of its class."""
     if request.kind != "class":
         return request.prompt
-    names = {number: name for name, number in loading.labels(model).items()}
-    return names.get(request.label, str(request.label))
+    names = [name for name, number in loading.labels(model).items() if number == request.label]
+    return names[0] if names else str(request.label)
 
 
 def last(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Outcome:
@@ -120,11 +115,31 @@ def last(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Outcome:
     return outcome
 
 
+def earlier(kind: str, **raw: Any) -> Outcome | None:
+    """Return the last stage of an earlier run of these inputs, if the store has it; nothing is run."""
+    host = engine.of(kind)
+    request = loading.asked(host.model, APP, **raw)
+    return results().get(_result_key(host.model, request), _new_folder)
+
+
+def _result_key(model: Model, request: Request) -> str:
+    return finished.key(model, request, loading.default_device().type)
+
+
 @lru_cache(maxsize=1)
 def store() -> Store:
     """Return the store of plain runs: in ZCACHE_STORE, by default in the user's cache folder."""
-    folder = os.environ.get(FOLDER_VARIABLE) or "~/.cache/zcache/baselines"
-    return Store(Path(folder).expanduser(), STORE_BYTES)
+    return Store(_store_folder(), STORE_BYTES)
+
+
+@lru_cache(maxsize=1)
+def results() -> Finished:
+    """Return the store of finished comparisons, beside that of plain runs."""
+    return Finished(_store_folder() / "finished", RESULT_BYTES)
+
+
+def _store_folder() -> Path:
+    return Path(os.environ.get(FOLDER_VARIABLE) or "~/.cache/zcache/baselines").expanduser()
 
 
 def _written(stage: Generation | Comparison, folder: Path, fps: int | None) -> Outcome:

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ..models.request import SEED_MAX, Request
-from . import device, drawings, forecast, inputs, links, outputs, result, runs, views
+from . import device, drawings, engine, forecast, inputs, links, outputs, result, runs, views
 from .endpoints import ON_DEVICE
 from .errors import sentence_of, was_stopped
 from .visitors import visitor
@@ -26,8 +26,8 @@ REVEAL = """() => {
 }"""
 
 
-def build(demo: gr.Blocks, kind: str) -> dict[str, Any]:
-    """Lay out and wire the tab of a kind of model; return its settings by name."""
+def build(demo: gr.Blocks, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Lay out and wire the tab of a kind of model; return its settings and what it shows, by name."""
     with gr.Row(equal_height=False, elem_classes="zc-tab"):
         with gr.Column(scale=2, min_width=300):
             given = inputs.build(kind)
@@ -35,15 +35,29 @@ def build(demo: gr.Blocks, kind: str) -> dict[str, Any]:
             shown = outputs.build(kind)
     settings = {name: part for name, part in given.items() if name in Request.__dataclass_fields__}
     _wire_presets(given)
+    if "prompt" in given:
+        _wire_world(demo, kind, given)
     _wire_plan(demo, kind, given, settings, shown["report"])
     _wire_runs(kind, given, settings, shown)
-    return settings
+    return settings, shown
 
 
 def _wire_presets(given: dict[str, Any]) -> None:
     preset, interval = given["preset"], given["interval"]
     preset.input(lambda name: inputs.PRESETS[name], preset, interval, **QUICK)
     interval.change(inputs.preset_of, interval, preset, **QUICK)
+
+
+def _wire_world(demo: gr.Blocks, kind: str, given: dict[str, Any]) -> None:
+    """Say before a run whether the prompt is outside what the model was taught."""
+
+    def tell(prompt: str) -> str:
+        return views.outside(engine.of(kind).model, prompt or "")
+
+    gr.on(
+        [given["prompt"].change, demo.load], tell, given["prompt"], given["world"],
+        trigger_mode="always_last", **QUICK,
+    )  # fmt: skip
 
 
 def _wire_plan(

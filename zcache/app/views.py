@@ -9,8 +9,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from ..models.catalogue import Model
+from ..models.mini import world
 from .templating import html
 
+LARGE = {"image": "FLUX.1-dev", "video": "HunyuanVideo"}
+WORDS_SHOWN = 6
 MEANINGS = {"F": "computed in full", "f": "predicted", "r": "redone once the next F is known"}
 TONES = {"F": "full", "f": "forecast", "r": "reflect"}
 PASS = re.compile(r"(\d+)([Ffr])")
@@ -42,6 +46,20 @@ def preview(pictures: dict[str, bytes]) -> str:
 def plan(line: str) -> str:
     """Return the line that says what a run will do."""
     return html("plan", line=line)
+
+
+def outside(model: Model, prompt: str) -> str:
+    """Return what is said before a run of a prompt that the model was not taught; "" of any other."""
+    words = world.outside(model.name, prompt)
+    if not words:
+        return ""
+    return html(
+        "outside",
+        words=", ".join(f"“{word}”" for word in words[:WORDS_SHOWN]),
+        name=model.name,
+        knows=model.knows,
+        large=LARGE[model.kind],
+    )
 
 
 def link(address: str) -> str:
