@@ -10,7 +10,7 @@ from ..method import bases, weights
 from ..models.request import APP, EXAMPLES, FRAME_MULTIPLE, PROMPT_LENGTH, SEED_MAX, Request
 from . import drawings, engine
 
-PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8}
+PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8, "Too far": 20}
 
 
 def build(kind: str) -> dict[str, Any]:
@@ -26,7 +26,8 @@ def build(kind: str) -> dict[str, Any]:
     preset = gr.Radio(list(PRESETS), value="Balanced", label="Preset")
     interval = gr.Slider(
         *APP.interval, Request.interval, step=1, label="Interval N",
-        info="One step in N is computed in full. 1 computes all.",
+        info="Every N-th step is computed in full, the steps between are predicted. 1 computes all; "
+        "the larger N is, the faster, until the picture breaks.",
     )  # fmt: skip
     cost = gr.HTML(elem_classes="zc-plan", padding=False)
     with gr.Accordion("Advanced", open=False):
@@ -60,7 +61,10 @@ def own_rate() -> int:
 
 
 def _prompt(kind: str) -> dict[str, Any]:
-    box = gr.Textbox(EXAMPLES[kind][0], label="Prompt", lines=2, max_length=PROMPT_LENGTH)
+    box = gr.Textbox(
+        EXAMPLES[kind][0], label="Prompt", lines=2, max_length=PROMPT_LENGTH,
+        info="Shift+Enter runs it, Enter begins a new line.",
+    )  # fmt: skip
     return {"prompt": box}
 
 
@@ -71,18 +75,39 @@ def _label() -> dict[str, Any]:
 
 def _advanced(kind: str) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "base": gr.Dropdown(list(bases.names()), value=Request.base, label="Base strategy"),
-        "weight": gr.Dropdown(list(weights.names()), value=Request.weight, label="Weight function"),
+        "base": gr.Dropdown(
+            list(bases.names()),
+            value=Request.base,
+            label="Base strategy",
+            info="How a skipped step is predicted: taylorseer continues the trend of the last full "
+            "steps, fora repeats the last one, teacache repeats it and computes anew when the input "
+            "has changed enough.",
+        ),  # fmt: skip
+        "weight": gr.Dropdown(
+            list(weights.names()),
+            value=Request.weight,
+            label="Weight function",
+            info="When predicted steps are redone, how much the full step after them counts against "
+            "the one before them: the curve shows it, step by step.",
+        ),  # fmt: skip
         "curve": gr.HTML(
             drawings.weight_curve(Request.weight, Request.interval),
             elem_classes="zc-steps",
             padding=False,
         ),
         "reflect": gr.Checkbox(
-            Request.reflect, label="Reflect", info="Go back once the future is known."
+            Request.reflect,
+            label="Reflect",
+            info="What makes it Z-Cache: when the next full step is done, the predicted steps before it "
+            "are redone with it. Off, the base strategy runs alone.",
         ),
         "steps": gr.Slider(
-            *APP.steps, Request.steps, step=1, label="Steps", elem_id=f"{kind}-steps"
+            *APP.steps,
+            Request.steps,
+            step=1,
+            label="Steps",
+            elem_id=f"{kind}-steps",
+            info="How many steps lead from noise to the picture.",
         ),
     }
     if kind == "video":

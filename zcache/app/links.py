@@ -53,7 +53,7 @@ def result(query: Mapping[str, str]) -> tuple[str, Outcome, str] | None:
         outcome = runs.earlier(kind, **settings)
     except ZCacheError:  # no prompt in it, or one that cannot be run
         return None
-    return outcome and (kind, outcome, address(kind, settings))
+    return None if outcome is None else (kind, outcome, address(kind, settings))
 
 
 def _allowed(kind: str, name: str, value: Any) -> bool:

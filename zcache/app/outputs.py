@@ -36,12 +36,14 @@ def build(kind: str) -> dict[str, Any]:
                 shown[side] = _clip(side) if kind == "video" else _picture(side)
                 shown[f"{side}_caption"] = _html("", "zc-caption")
     shown |= {name: _html("", "zc-steps") for name in ("overlay", "cards", "strip", "errors")}
-    with gr.Accordion("Where Z-Cache differs from the plain run", open=False):
+    with gr.Accordion(
+        "Where Z-Cache differs from the plain run", open=False, elem_classes="zc-more"
+    ):
         shown["difference_caption"] = _html("", "zc-caption")
         shown["difference"] = gr.Image(
             show_label=False, label="Difference", alt_text="Heat map of the difference", **PICTURE
         )
-    with gr.Accordion("Report and files", open=False):
+    with gr.Accordion("Report and files", open=False, elem_classes="zc-more"):
         shown["report"] = gr.JSON(label="Report", show_label=False)
         shown["files"] = gr.Files(label="Files", interactive=False)
     return shown

@@ -29,8 +29,7 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
         with gr.Tabs() as all_tabs:
             for kind in engine.EMBEDDED:
                 with gr.Tab(kind.capitalize(), id=kind) as tabs[kind]:
-                    chips[kind] = gr.HTML(_chip(kind), elem_classes="zc-status", padding=False)
-                    settings[kind], shown[kind] = tab.build(demo, kind)
+                    settings[kind], shown[kind], chips[kind] = tab.build(demo, kind, _chip(kind))
             with gr.Tab("Compare", id="compare"):
                 comparing.build()
             with gr.Tab("How it works", id="how"):

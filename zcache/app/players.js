@@ -31,8 +31,10 @@
     player.querySelector("input").value = video.currentTime / (video.duration || 1);
   };
 
-  const calm = ({ target }) => {
-    if (!still.matches || !clips(target).includes(target)) return;
+  const prepare = ({ target }) => {
+    if (!clips(target).includes(target)) return;
+    target.setAttribute("aria-label", `Clip: ${target.dataset.testid.replace("-player", "")}`);
+    if (!still.matches) return;
     target.autoplay = target.loop = false;
     target.pause();
   };
@@ -41,7 +43,7 @@
   for (const type of ["play", "pause", "seeking", "ratechange", "timeupdate"]) {
     document.addEventListener(type, follow, true);
   }
-  document.addEventListener("loadedmetadata", calm, true);
+  document.addEventListener("loadedmetadata", prepare, true);
   document.addEventListener("click", ({ target }) => {
     if (!target.closest?.(".zc-player button")) return;
     const [first] = clips(target);

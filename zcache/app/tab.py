@@ -26,11 +26,15 @@ REVEAL = """() => {
 }"""
 
 
-def build(demo: gr.Blocks, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Lay out and wire the tab of a kind of model; return its settings and what it shows, by name."""
+def build(
+    demo: gr.Blocks, kind: str, status: str
+) -> tuple[dict[str, Any], dict[str, Any], gr.HTML]:
+    """Lay out and wire the tab of a kind of model; return its settings and what it shows, by name, and
+    the line that tells the `status` of the model."""
     with gr.Row(equal_height=False, elem_classes="zc-tab"):
         with gr.Column(scale=2, min_width=300):
             given = inputs.build(kind)
+            chip = gr.HTML(status, elem_classes="zc-status", padding=False)
         with gr.Column(scale=3, min_width=300):
             shown = outputs.build(kind)
     settings = {name: part for name, part in given.items() if name in Request.__dataclass_fields__}
@@ -39,7 +43,7 @@ def build(demo: gr.Blocks, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         _wire_world(demo, kind, given)
     _wire_plan(demo, kind, given, settings, shown["report"])
     _wire_runs(kind, given, settings, shown)
-    return settings, shown
+    return settings, shown, chip
 
 
 def _wire_presets(given: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from ..measure import verdict
 from ..models.catalogue import Model
 from ..models.mini import world
 from .templating import html
@@ -102,7 +103,7 @@ def cards(report: dict[str, Any]) -> str:
     ends = (report["baseline_seconds_end_to_end"], report["accelerated_seconds_end_to_end"])
     whole = f"end to end: {' → '.join(map(_seconds, ends))}, {report['speedup_end_to_end']:.2f}×"
     figures = [
-        (f"{report['speedup']:.2f}×", f"faster, {report['speedup_is']}", "speedup"),
+        (f"{report['speedup']:.2f}×", f"{_faster(report)}, {report['speedup_is']}", "speedup"),
         (times, f"denoising: plain → Z-Cache; {whole}", "times"),
         (*_likeness(report), "likeness"),
         (*counts, "steps"),
@@ -110,19 +111,25 @@ def cards(report: dict[str, Any]) -> str:
     if report.get("flops_speedup"):
         flops = f"{report['flops_speedup']:.2f}× fewer"
         figures.insert(2, (flops, "FLOPs, the most a clock could show", "flops"))
-    return html("cards", figures=figures, origin=origin(report), fallbacks=report["fallbacks"])
+    return html(
+        "cards",
+        figures=figures,
+        origin=origin(report),
+        fallbacks=report["fallbacks"],
+        broken=report["verdict"]["level"] == verdict.OTHER,
+    )
+
+
+def _faster(report: dict[str, Any]) -> str:
+    broken = report["verdict"]["level"] == verdict.OTHER
+    return "faster, but another picture" if broken else "faster"
 
 
 def origin(report: dict[str, Any]) -> str:
-    """Return one sentence on where the plain run is from, and one on an estimate."""
-    when = report["baseline_taken"].replace("T", " ").replace("+00:00", " UTC")
-    if report["baseline_from"] == "the store":
-        said = f"The plain run is from the store: timed {when} on {report['baseline_device']}."
-    else:
-        said = f"The plain run was timed now, on {report['baseline_device']}."
-    if report["speedup_is"] == "estimated":
-        said += f" The speedup is estimated: {report['speedup_how']}."
-    return said
+    """Return one sentence on a speedup that is estimated, "" on one that was measured."""
+    if report["speedup_is"] != "estimated":
+        return ""
+    return f"The speedup is an estimate: {report['speedup_how']}."
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -166,10 +173,10 @@ def _likeness(report: dict[str, Any]) -> tuple[str, str]:
     if report["identical"]:
         return "identical", "to the plain run, bit for bit"
     if "psnr_worst_frame" in report:
-        mean = f"PSNR to the plain clip, its worst frame {report['psnr_worst_frame']:.1f}"
+        mean = f"near the plain clip on average (PSNR), {report['psnr_worst_frame']:.1f} in its worst frame"
     else:
-        mean = "PSNR to the plain picture"
-    return f"{report['psnr']:.1f} dB", f"{mean}; SSIM {report['ssim']:.3f}"
+        mean = "near the plain picture (PSNR)"
+    return f"{report['psnr']:.1f} dB", f"{mean}; structure (SSIM) {report['ssim']:.3f} of 1"
 
 
 def _seconds(seconds: float) -> str:

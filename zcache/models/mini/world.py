@@ -6,7 +6,8 @@ import re
 
 from . import motion, scenes
 
-SMALL = "a an one two three left right of above below up down on while and".split()
+SMALL = ["a", "an", "one", "two", "three", "left", "right", "of", "above", "below", "up", "down",
+         "on", "while", "and"]  # fmt: skip
 SHAPES = {
     "mini-flux": {form for kind in scenes.KINDS for form in (kind, f"{kind}s")},
     "mini-hunyuan": set(motion.KINDS),
