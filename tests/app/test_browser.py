@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from zcache.app import engine, result
+from zcache.app import engine, result, sweeps
+from zcache.method import weights
+from zcache.models.mini import world
 
 pytestmark = pytest.mark.browser
 
@@ -288,3 +290,141 @@ def test_the_walk_can_be_followed_pass_by_pass(page):
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Play").wait_for(timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+# First sight, and what is said before, during and after a run.
+
+
+@at_one_width
+def test_a_new_run_clears_what_is_seen_and_is_named(page):
+    set_steps(page, 10)
+    run(page)
+    transformer = engine.of("image").pipeline().transformer
+    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.2))
+    page.get_by_label("Prompt", exact=True).fill("a purple star")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Running “a purple star”, N = 5, seed 0").wait_for(timeout=PATIENCE)
+    assert page.locator(".zc-name, .zc-trio b, .zc-speedup").count() == 0
+    slowed.remove()
+
+    page.locator(".zc-name").filter(has_text="a purple star").wait_for(timeout=PATIENCE)
+
+
+@at_one_width
+@pytest.mark.parametrize("seed", ["-5", "99999999999", ""])
+def test_a_bad_seed_is_told_in_a_sentence_that_stays(page, seed):
+    set_steps(page, 10)
+    page.get_by_label("Seed", exact=True).fill(seed)
+    page.get_by_role("button", name="Run", exact=True).click()
+
+    said = f"Seed is {seed or 'empty'}; it must be a whole number from 0 to 2147483647"
+    page.locator(".zc-waiting").filter(has_text=said).wait_for(timeout=PATIENCE)
+    page.get_by_label("Seed", exact=True).fill("7")
+    run(page)
+
+
+@at_one_width
+def test_equal_pictures_are_said_to_differ_nowhere(page):
+    set_steps(page, 10)
+    interval = page.get_by_label("number input for Interval N")
+    interval.fill("1")
+    interval.press("Tab")
+    run(page)
+    assert "Identical: every pixel" in page.locator(".zc-verdict").inner_text()
+    page.get_by_role("button", name="Where Z-Cache differs").click()
+
+    page.get_by_text("No pixel differs.").wait_for(timeout=PATIENCE)
+
+
+@at_one_width
+def test_a_prompt_outside_the_models_world_is_told_before_the_run(page, monkeypatch):
+    name = engine.of("image").model.name
+    monkeypatch.setitem(world.TAUGHT, name, {"red"})
+    monkeypatch.setitem(world.SHAPES, name, {"circle"})
+    page.get_by_label("Prompt", exact=True).fill("a red fox and a circle")
+    page.get_by_text("it was not taught “fox”").wait_for(timeout=PATIENCE)
+    assert "FLUX.1-dev" in page.locator(".zc-outside").inner_text()
+
+    page.get_by_label("Prompt", exact=True).fill("a red circle")
+    page.locator(".zc-outside").wait_for(state="detached", timeout=PATIENCE)
+
+
+@at_one_width
+def test_shift_and_enter_run_the_prompt(page):
+    set_steps(page, 10)
+    assert page.get_by_text("Shift+Enter runs it").first.is_visible()
+    page.get_by_label("Prompt", exact=True).press("Shift+Enter")
+
+    page.locator(".zc-speedup").wait_for(timeout=PATIENCE)
+
+
+@at_one_width
+def test_a_shared_link_opens_with_its_result_where_the_store_has_it(page, served):
+    set_steps(page, 10)
+    page.get_by_label("Prompt", exact=True).fill("a shared green star")
+    run(page)
+    link = page.get_by_role("link", name="Link to these settings").get_attribute("href")
+    page.goto(served + link)
+
+    page.get_by_text("All from the store: run ").wait_for(timeout=PATIENCE)
+    assert "a shared green star" in page.locator(".zc-name").inner_text()
+    expect_three_pictures(page)
+    page.goto(served + link.replace("seed=0", "seed=12345"))
+    page.locator(".zc-plan-line").first.wait_for(timeout=PATIENCE)
+    assert page.locator(".zc-name").count() == 0
+
+
+@at_one_width
+def test_a_link_by_the_number_of_a_class_chooses_it_by_name(page, served):
+    page.goto(f"{served}?tab=class&label=1")
+    page.locator("#class-run").wait_for(timeout=PATIENCE)
+
+    page.wait_for_function("box => box.value === 'red square'", arg=class_box(page))
+
+
+def class_box(page):
+    return page.get_by_label("Class", exact=True).element_handle()
+
+
+@at_one_width
+def test_the_back_button_ends_the_run_and_the_next_one_works(page, served):
+    page.goto(f"{served}?tab=image")
+    page.locator("#image-run").wait_for(timeout=PATIENCE)
+    page.wait_for_timeout(500)
+    set_steps(page, 50)
+    page.get_by_label("Prompt", exact=True).fill("a run that is left")
+    passes = []
+    transformer = engine.of("image").pipeline().transformer
+    slowed = transformer.register_forward_pre_hook(
+        lambda *_: (passes.append(1), time.sleep(0.1))[0]
+    )
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Running “a run that is left”").wait_for(timeout=PATIENCE)
+    page.go_back()
+    page.get_by_role("button", name="Run", exact=True).wait_for(timeout=PATIENCE)
+    slowed.remove()
+    set_steps(page, 10)
+    run(page)
+
+    assert len(passes) < 60  # the plain run alone would have 50
+
+
+@at_one_width
+def test_the_weight_functions_are_compared_and_stop_is_calm(page):
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    page.get_by_label("Weight functions").check()
+    box = page.get_by_label("number input for Steps of each")
+    box.fill("10")
+    box.press("Tab")
+    transformer = engine.of("image").pipeline().transformer
+    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.1))
+    page.get_by_role("button", name="Compare all").click()
+    page.get_by_text("Running Weight functions of “").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Stop").locator("visible=true").click()
+    page.get_by_text("Stopped: Weight functions of “").wait_for(timeout=PATIENCE)
+    slowed.remove()
+    assert page.get_by_test_id("toast-body").count() == 0
+
+    page.get_by_role("button", name="Compare all").click()
+    page.get_by_alt_text("The plain picture and each variant").wait_for(timeout=PATIENCE)
+    assert page.locator(".zc-table tbody tr").count() == 1 + min(len(weights.names()), sweeps.MOST)

@@ -59,6 +59,12 @@ def stop(run: str) -> None:
         _stops[run].touch()
 
 
+def stop_all(prefix: str) -> None:
+    """End the runs whose names begin so."""
+    for run in [name for name in _stops if name.startswith(prefix)]:
+        stop(run)
+
+
 def forget(run: str) -> None:
     """Note that the run of this name is over."""
     if run in _stops:

@@ -82,14 +82,14 @@ def _advanced(kind: str) -> dict[str, Any]:
             info="How a skipped step is predicted: taylorseer continues the trend of the last full "
             "steps, fora repeats the last one, teacache repeats it and computes anew when the input "
             "has changed enough.",
-        ),  # fmt: skip
+        ),
         "weight": gr.Dropdown(
             list(weights.names()),
             value=Request.weight,
             label="Weight function",
             info="When predicted steps are redone, how much the full step after them counts against "
             "the one before them: the curve shows it, step by step.",
-        ),  # fmt: skip
+        ),
         "curve": gr.HTML(
             drawings.weight_curve(Request.weight, Request.interval),
             elem_classes="zc-steps",

@@ -9,7 +9,19 @@ from typing import Any
 
 import gradio as gr
 
-from . import comparing, engine, explained, first_sight, forecast, guard, links, outputs, tab, views
+from . import (
+    comparing,
+    device,
+    engine,
+    explained,
+    first_sight,
+    forecast,
+    guard,
+    links,
+    outputs,
+    tab,
+    views,
+)
 from .endpoints import add_endpoints
 from .tab import QUICK
 
@@ -36,6 +48,7 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
                 explained.build()
         _keep_status(demo, tabs, list(chips.values()))
         _restore(demo, all_tabs, settings, shown)
+        demo.unload(_leave)
         add_endpoints()
     demo.queue(max_size=20, api_open=False)
     guard.keep_alive(demo)
@@ -78,6 +91,11 @@ def _restore(
 
     demo.load(restore, None, [all_tabs, *parts], **QUICK)
     demo.load(result, None, [all_tabs, *results], **QUICK)
+
+
+def _leave(request: gr.Request) -> None:
+    """Stop what a visitor who goes away has running."""
+    device.stop_all(f"{request.session_hash}/")
 
 
 def _open(kind: str) -> gr.Timer:
