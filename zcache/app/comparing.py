@@ -97,7 +97,8 @@ def build() -> None:
     running = started.then(
         compare, inputs, [figures, sheet], show_progress_on=progress, **PRIVATE, **ON_DEVICE
     )
-    running.then(idle, None, [go, halt], **QUICK)
+    for ended in (running.success, running.failure):
+        ended(idle, None, [go, halt], **QUICK)
     halt.click(_stop, None, None, **QUICK)
 
 

@@ -146,7 +146,8 @@ def _wire_runs(
         **PRIVATE,
         **ON_DEVICE,
     )
-    running.then(idle, None, [go, halt, timer], **QUICK)
+    for ended in (running.success, running.failure):
+        ended(idle, None, [go, halt, timer], **QUICK)
     timer.tick(look, None, shown["preview"], **QUICK)
     halt.click(stop, None, None, **QUICK)
 
