@@ -45,8 +45,8 @@ def open_tab(page, kind: str) -> None:
 
 
 def set_steps(page, number: int, kind: str = "image") -> None:
-    page.get_by_role("button", name="Advanced").click()
-    box = page.get_by_label("number input for Steps")
+    page.get_by_role("button", name="Advanced").locator("visible=true").click()
+    box = page.locator(f"#{kind}-steps input[type=number]")
     for _ in range(20):  # the accordion's content may still be on its way
         box.fill(str(number))
         box.press("Tab")
@@ -62,7 +62,7 @@ def prompt(page):
 
 def run(page) -> None:
     page.get_by_role("button", name="Run", exact=True).click()
-    page.locator(".zc-speedup").wait_for(timeout=PATIENCE)
+    page.locator(".zc-speedup:visible").wait_for(timeout=PATIENCE)
 
 
 def test_a_prompt_becomes_three_pictures_and_a_verdict(page):
@@ -234,7 +234,7 @@ def test_all_sides_are_seen_while_they_are_made(page, kind):
         assert page.get_by_alt_text(f"Preview: {side}").is_visible()
     slowed.remove()
 
-    page.locator(".zc-speedup").wait_for(timeout=PATIENCE)
+    page.locator(".zc-speedup:visible").wait_for(timeout=PATIENCE)
     page.locator(".zc-preview").wait_for(state="detached", timeout=PATIENCE)
 
 
@@ -359,7 +359,7 @@ def test_shift_and_enter_run_the_prompt(page):
     assert page.get_by_text("Shift+Enter runs it").first.is_visible()
     prompt(page).press("Shift+Enter")
 
-    page.locator(".zc-speedup").wait_for(timeout=PATIENCE)
+    page.locator(".zc-speedup:visible").wait_for(timeout=PATIENCE)
 
 
 @at_one_width

@@ -12,6 +12,7 @@
   const follow = ({ type, target }) => {
     const all = clips(target);
     if (!all.includes(target)) return;
+    if (type === "play" && hold(target)) return;
     const first = target === all[0];
     for (const other of all) {
       if (other === target) continue;
@@ -34,9 +35,16 @@
   const prepare = ({ target }) => {
     if (!clips(target).includes(target)) return;
     target.setAttribute("aria-label", `Clip: ${target.dataset.testid.replace("-player", "")}`);
-    if (!still.matches) return;
-    target.autoplay = target.loop = false;
-    target.pause();
+    hold(target);
+  };
+
+  // Who asked for less motion starts the clips, and they end.
+  const hold = (video) => {
+    if (!still.matches) return false;
+    video.loop = false;
+    if (video.dataset.asked) return false;
+    video.pause();
+    return true;
   };
 
   // These events do not bubble; the document sees them on their way down.
@@ -46,8 +54,9 @@
   document.addEventListener("loadedmetadata", prepare, true);
   document.addEventListener("click", ({ target }) => {
     if (!target.closest?.(".zc-player button")) return;
-    const [first] = clips(target);
-    if (first) first.paused ? first.play() : first.pause();
+    const all = clips(target);
+    for (const clip of all) clip.dataset.asked = "yes";
+    if (all.length) all[0].paused ? all[0].play() : all[0].pause();
   });
   document.addEventListener("input", ({ target }) => {
     const [first] = target.closest?.(".zc-player") ? clips(target) : [];
