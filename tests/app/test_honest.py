@@ -109,9 +109,9 @@ def test_the_command_line(world, tiny, tmp_path, capsys, paces, interval):
 
     assert main([*asked, "--prompt", SUBJECT]) == 0
     said = capsys.readouterr().out
-    assert number(re.search(r"(\S+) ± \S+ times faster|(\S+) times faster", said)[0]) == pytest.approx(
-        truth, rel=0.1 if interval == 1 else 0.2
-    )
+    assert number(
+        re.search(r"(\S+) ± \S+ times faster|(\S+) times faster", said)[0]
+    ) == pytest.approx(truth, rel=0.1 if interval == 1 else 0.2)
     assert ("estimated" in said) == bool(paces)
     assert main([*asked, "--prompt", SUBJECT, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

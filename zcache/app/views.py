@@ -106,7 +106,9 @@ def _about(figures: dict[str, Any]) -> str:
 
 def _both_seconds(report: dict[str, Any], which: str) -> str:
     """Return the seconds of both sides; those of the plain one are as sure as the speedup."""
-    plain, ours = (_seconds(report[f"{side}_seconds{which}"]) for side in ("baseline", "accelerated"))
+    plain, ours = (
+        _seconds(report[f"{side}_seconds{which}"]) for side in ("baseline", "accelerated")
+    )
     return f"{_about(report)}{plain} → {ours}"
 
 

@@ -108,8 +108,8 @@ def stages(
     """Yield the accelerated Generation as soon as it is there, then the Comparison.
 
     `on_pass` is called with the name of the side before the arguments of `generate`'s: "accelerated",
-    "baseline", "again" or "alone". A `baseline` from an earlier run of the same call and seed is not run again, unless
-    its frames or latents are of another shape; plain steps beside the accelerated ones tell its pace.
+    "baseline", "again" or "alone". A `baseline` from an earlier run of the same call and seed is not run
+    again, unless its frames or latents are of another shape; plain steps beside the accelerated ones tell its pace.
     Where a new one was timed at another pace, the accelerated run is timed "again", a side of its own.
     With `alone`, the base strategy without reflection is run too, and its figures are in the report.
     `on_look` is called with the name of the side and a small picture, (h, w, 3) uint8, a few times a
@@ -119,9 +119,7 @@ def stages(
     with enabled(pipe, config):  # refuses here what it would refuse later, before anything runs
         pass
     warm_up(pipe, call, config)
-    watch = {
-        name: partial(on_pass, name) if on_pass else None for name in (*SIDES, AGAIN, ALONE)
-    }
+    watch = {name: partial(on_pass, name) if on_pass else None for name in (*SIDES, AGAIN, ALONE)}
     look = {name: partial(on_look, name) if on_look else None for name in SIDES}
     accelerated = generate(
         pipe, call, config, seed, watch["accelerated"], True, look["accelerated"],

@@ -17,7 +17,7 @@ from .generation import Generation
 
 SAME_PACE = 1.08  # how far the mean step of one run may be from that of the other
 DEAREST_FULL = 1.5  # full step over plain step beside it, at most: storing features costs less
-LONGEST = 3.0  # what a pass counts at most, in medians of its kind: longer, and it was interrupted
+LONGEST = 2.0  # what a pass counts at most, in medians of its kind: longer, and it was interrupted
 CERTAIN = 2.0  # standard errors
 
 
@@ -95,7 +95,9 @@ def _at_pace_of(accelerated: Generation, baseline: Generation) -> tuple[float, f
     why = f"a step took {baseline.denoise_seconds / steps:.3g} s when the plain run was timed"
     if baseline.device != accelerated.device:
         why = f"the plain run was timed on {baseline.device}"
-    how = f"{steps} steps of {step.seconds:.3g} s, {step.what}, over its {ours.seconds:.3g} s; {why}"
+    how = (
+        f"{steps} steps of {step.seconds:.3g} s, {step.what}, over its {ours.seconds:.3g} s; {why}"
+    )
     return steps * step.seconds, step.error / step.seconds, how
 
 
