@@ -56,7 +56,7 @@ class LoopClock:
     def __exit__(self, *exception: object) -> None:
         self._left = self.now()
         if self._marks and self._end is None:
-            self._marks.append((None, self._instant()))
+            self._marks.append((None, self._instant(self._left)))
         self._stack.close()
 
     @property
@@ -94,30 +94,32 @@ class LoopClock:
         inside = self._begin is not None and self._end is None
         began = self.now()
         if inside:
-            self._marks.append((None, self._instant()))
+            self._marks.append((None, self._instant(began)))
         try:
             yield
         finally:
-            took = self.now() - began
+            ended = self.now()
+            took = ended - began
             if inside:
-                self._marks.append((len(self._words) - 1 if self._words else None, self._instant()))
+                index = len(self._words) - 1 if self._words else None
+                self._marks.append((index, self._instant(ended)))
             self._paused += took
             self._paused_denoising += took if inside else 0.0
 
     def _on_denoiser(self, *_: object) -> None:
         if self._begin is None:
             self._begin = self.now()
-            self._marks.append((0 if self._words else None, self._instant()))
+            self._marks.append((0 if self._words else None, self._instant(self._begin)))
 
     def _on_end(self) -> None:
         if self._begin is not None and self._end is None:
             self._end = self.now()
-            self._marks.append((None, self._instant()))
+            self._marks.append((None, self._instant(self._end)))
 
-    def _instant(self) -> Any:
-        """This instant, on CUDA by an event, without waiting for the device."""
+    def _instant(self, now: float | None = None) -> Any:
+        """This instant, which on the CPU may be known as `now`; on CUDA an event, without waiting for it."""
         if self._device.type != "cuda":
-            return time.perf_counter()
+            return time.perf_counter() if now is None else now
         import torch
 
         event = torch.cuda.Event(enable_timing=True)
