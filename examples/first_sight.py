@@ -16,9 +16,9 @@ from typing import Any
 
 from PIL import Image
 
-from zcache.app import runs
 from zcache.measure import compare, files, verdict
 from zcache.measure.generation import Comparison
+from zcache.measure.summary import with_flops
 from zcache.models import loading
 from zcache.models.request import APP
 
@@ -35,7 +35,7 @@ def drawn(pipe: Any, label: str, interval: int, plain: Any = None) -> Comparison
     call = loading.call_arguments(model, request)
     *_, made = compare.stages(pipe, call, request.config(), 0, baseline=plain, alone=True)
     assert isinstance(made, Comparison)
-    report = runs.with_cost(made.report, model, request)
+    report = with_flops(made.report, model, request)
     named = {"subject": label, "example_model": MODEL, "verdict": verdict.of(report)}
     return replace(made, report=report | named)
 

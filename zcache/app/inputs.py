@@ -84,7 +84,7 @@ def _advanced(kind: str) -> dict[str, Any]:
             "has changed enough.",
         ),
         "weight": gr.Dropdown(
-            list(weights.names()),
+            list(weights.choices()),
             value=Request.weight,
             label="Weight function",
             info="When predicted steps are redone, how much the full step after them counts against "

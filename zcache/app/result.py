@@ -93,7 +93,8 @@ def facts(side: str, report: dict[str, Any]) -> dict[str, str]:
     """Return `title`, `seconds` of denoising, and what is `said` of one side."""
     if side == "baseline":
         said = "from the store" if report["baseline_from"] == "the store" else "the reference"
-        return _facts(SIDES[side], report["baseline_seconds"], said)
+        about = "≈ " if report["speedup_is"] == "estimated" else ""
+        return _facts(SIDES[side], report["baseline_seconds"], said, about)
     figures = report if side == "accelerated" else report.get("base_alone")
     title = f"{report['config']['base']} alone" if side == "base_alone" else SIDES[side]
     if figures is None:
@@ -147,5 +148,5 @@ def embedded(path: Path) -> str:
     return "data:image/webp;base64," + base64.b64encode(coded.getvalue()).decode("ascii")
 
 
-def _facts(title: str, seconds: float, said: str) -> dict[str, str]:
-    return {"title": title, "seconds": f"{seconds:.2f} s", "said": said}
+def _facts(title: str, seconds: float, said: str, about: str = "") -> dict[str, str]:
+    return {"title": title, "seconds": f"{about}{seconds:.2f} s", "said": said}

@@ -15,8 +15,9 @@ from typing import Any
 
 import gradio as gr
 
-from ..measure import files, flop_table, verdict
+from ..measure import files, verdict
 from ..measure.generation import Comparison, Generation
+from ..measure.summary import with_flops
 from ..models import loading
 from ..models.catalogue import Model
 from ..models.request import APP, Request
@@ -79,7 +80,7 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
                 if not stage.baseline.stored:
                     store().put(key, stage.baseline)
                 pace.learn(host.model, request, stage.report)
-                report = with_cost(stage.report, host.model, request)
+                report = with_flops(stage.report, host.model, request)
                 now = datetime.now(timezone.utc).isoformat(timespec="seconds")
                 named = {"subject": subject(host.model, request), "finished": now}
                 stage = replace(stage, report=report | named)
@@ -87,18 +88,6 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
             if outcome.done:
                 results().put(_result_key(host.model, request), outcome)
             yield outcome
-
-
-def with_cost(report: dict[str, Any], model: Model, request: Request) -> dict[str, Any]:
-    """Return a report with the FLOPs of the passes that were made; None where nobody counted them."""
-    cost = flop_table.passes(model, request)
-    if cost is None:
-        return report | {"flops": None, "flops_speedup": None}
-    cached = report["forecast_passes"] + report["reflect_passes"]
-    plain = cost.full * report["num_steps"]
-    total = cost.full * report["full_passes"] + cost.cached * cached
-    flops = {"full_step": cost.full, "cached_step": cost.cached, "total": total, "plain": plain}
-    return report | {"flops": flops, "flops_speedup": plain / total}
 
 
 def subject(model: Model, request: Request) -> str:

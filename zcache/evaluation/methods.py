@@ -11,8 +11,7 @@
     toca:6  duca:5                       ToCa and DuCa; settings follow: toca:6,ratio=0.9,warmup=4
 
 and sets of them: paper (what the paper compares), equal:5 (everyone at the cost of interval 5),
-bases:5, weights:5, diffusers:5, cachedit:5. cache-dit leaves something behind on which diffusers' own
-caches fail, so the two are evaluated one after the other, into the same folder."""
+bases:5, weights:5, diffusers:5, cachedit:5. All of them can stand in one command."""
 
 from __future__ import annotations
 
@@ -57,8 +56,7 @@ def expand(names: list[str], model: str, num_steps: int) -> list[str]:
     """Return the names with sets written out, `uncached` first, each once.
 
     Raises:
-        ConfigError: a set's interval does not fit the steps, the model has no set `paper`, or
-            cache-dit stands beside diffusers' caches.
+        ConfigError: a set's interval does not fit the steps, or the model has no set `paper`.
     """
     found = [UNCACHED]
     for name in names:
@@ -69,21 +67,7 @@ def expand(names: list[str], model: str, num_steps: int) -> list[str]:
             found += _SETS[word](_number(name, rest, int), num_steps)
         else:
             found.append(name)
-    _check_together(found)
     return list(dict.fromkeys(found))
-
-
-def _check_together(names: list[str]) -> None:
-    words = {name.partition(":")[0] for name in names}
-    theirs = sorted(
-        words & {"diffusers-taylorseer", "diffusers-taylorseer-lite", "first-block", "mag"}
-    )
-    others = sorted(words & {"cache-dit", "cache-dit-mask"})
-    if theirs and others:
-        raise ConfigError(
-            f"methods {theirs[0]!r} and {others[0]!r} disturb each other in one process: evaluate one library's "
-            "after the other's, into the same folder"
-        )
 
 
 def _number(name: str, text: str, kind: type) -> Any:

@@ -16,6 +16,7 @@ import torch
 
 from ...errors import UnsupportedPipelineError
 from ..extras import needed
+from .restoring import as_before
 
 # Every module whose output TaylorSeer caches per layer, and those that then need not run.
 _LAYERS = {
@@ -132,11 +133,12 @@ def _built_in(pipe: Any, config: Any) -> Iterator[None]:
             f"{type(transformer).__name__} takes none of diffusers' caches; "
             "leave this peer out for this model"
         )
-    transformer.enable_cache(config)
-    try:
-        yield
-    finally:
-        transformer.disable_cache()
+    with as_before(pipe):
+        transformer.enable_cache(config)
+        try:
+            yield
+        finally:
+            transformer.disable_cache()
 
 
 @contextmanager
@@ -163,28 +165,27 @@ def cache_dit_dynamic(pipe: Any, threshold: float, num_steps: int) -> Iterator[N
 
 @contextmanager
 def _cache_dit(pipe: Any, num_steps: int, settings: dict[str, Any], order: int) -> Iterator[None]:
-    os.environ.setdefault("CACHE_DIT_ENABLE_LOGGERS_SUPPRESS", "1")
+    os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # it logs to stdout, where our JSON goes
     try:
         import cache_dit
     except ImportError as error:
         raise needed("bench", "cache-dit") from error
-    try:
-        cache_dit.enable_cache(
-            pipe,
-            cache_config=cache_dit.DBCacheConfig(
-                Fn_compute_blocks=1,
-                Bn_compute_blocks=0,
-                max_warmup_steps=min(3, num_steps),
-                num_inference_steps=num_steps,
-                **settings,
-            ),
-            calibrator_config=cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=order),
-        )
-    except (ValueError, AssertionError, AttributeError) as error:
-        raise UnsupportedPipelineError(
-            f"cache-dit cannot cache {type(pipe).__name__} ({error}); leave this peer out"
-        ) from error
-    try:
-        yield
-    finally:
-        cache_dit.disable_cache(pipe)
+    config = cache_dit.DBCacheConfig(
+        Fn_compute_blocks=1,
+        Bn_compute_blocks=0,
+        max_warmup_steps=min(3, num_steps),
+        num_inference_steps=num_steps,
+        **settings,
+    )
+    calibrator = cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=order)
+    with as_before(pipe):
+        try:
+            cache_dit.enable_cache(pipe, cache_config=config, calibrator_config=calibrator)
+        except (ValueError, AssertionError, AttributeError) as error:
+            raise UnsupportedPipelineError(
+                f"cache-dit cannot cache {type(pipe).__name__} ({error}); leave this peer out"
+            ) from error
+        try:
+            yield
+        finally:
+            cache_dit.disable_cache(pipe)
