@@ -51,9 +51,9 @@ def test_who_wants_less_motion_gets_still_clips_and_a_button(browser, served):
     set_steps(page, 10, "video")
     run(page)
     clips = "[...document.querySelectorAll('.zc-clips video')]"
-    page.wait_for_function(f"{clips}.length === 3 && {clips}.every(v => v.paused && !v.loop)")
+    page.wait_for_function(f"{clips}.length === 3 && {clips}.every(v => v.paused)")
     page.get_by_role("button", name="Play", exact=True).click()
-    page.wait_for_function(f"{clips}.every(v => v.currentTime > 0.1)")
+    page.wait_for_function(f"{clips}.every(v => v.currentTime > 0.1 && !v.loop)")
     page.get_by_label("Moment of the clips").focus()
     page.keyboard.press("Home")
 

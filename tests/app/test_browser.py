@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from zcache.app import engine, result, sweeps
+from zcache.app import engine, first_sight, result, sweeps
 from zcache.method import weights
 from zcache.models.mini import world
 
@@ -75,7 +75,7 @@ def test_a_prompt_becomes_three_pictures_and_a_verdict(page):
     assert "two red circles left of a blue square" in name and "N = 5, seed 0" in name
     verdict = page.locator(".zc-verdict").inner_text()
     assert "the plain" in verdict and "Same prompt, same seed" in verdict
-    assert re.match(r"\d+\.\d\d×", page.locator(".zc-speedup").inner_text())
+    assert re.search(r"\d+\.\d\d.*×", page.locator(".zc-speedup").inner_text())
     assert "dB" in page.locator(".zc-likeness").inner_text()
     assert page.locator(".zc-strip .zc-step").count() == 10
 
@@ -104,7 +104,7 @@ def test_a_class_becomes_three_pictures(page):
 
 def expect_three_pictures(page) -> None:
     for name in result.ALT.values():
-        picture = page.get_by_alt_text(name, exact=True).locator("visible=true")
+        picture = page.locator(".zc-trio").get_by_alt_text(name).locator("visible=true")
         picture.wait_for(state="attached", timeout=PATIENCE)
         picture.evaluate("image => image.scrollIntoView()")  # it loads when it is near
         page.wait_for_function("image => image.naturalWidth === 64", arg=picture.element_handle())
@@ -297,6 +297,21 @@ def test_the_walk_can_be_followed_pass_by_pass(page):
 
 
 # First sight, and what is said before, during and after a run.
+
+
+def test_a_finished_example_is_seen_before_anything_was_run(page):
+    example = page.get_by_role("region", name="A finished example")
+    for name in result.ALT.values():
+        picture = example.get_by_alt_text(name).element_handle()
+        assert picture.evaluate("image => image.complete && image.naturalWidth >= 64")
+    captions = example.locator("figcaption").all_inner_texts()
+    assert all(re.search(r"\d\.\d\d s", caption) for caption in captions)
+    assert all("dB" in caption or "identical" in caption for caption in captions[1:])
+    assert "times fewer FLOPs" in example.inner_text()
+    assert page.get_by_text(first_sight.PAPER).is_visible()
+    assert page.locator(".empty:visible").count() == 0  # no empty boxes
+    example.get_by_role("link", name="Open its settings").click()
+    page.locator("#class-run").wait_for(timeout=PATIENCE)
 
 
 @at_one_width

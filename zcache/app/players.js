@@ -41,7 +41,6 @@
   // Who asked for less motion starts the clips, and they end.
   const hold = (video) => {
     if (!still.matches) return false;
-    video.loop = false;
     if (video.dataset.asked) return false;
     video.pause();
     return true;
@@ -55,7 +54,10 @@
   document.addEventListener("click", ({ target }) => {
     if (!target.closest?.(".zc-player button")) return;
     const all = clips(target);
-    for (const clip of all) clip.dataset.asked = "yes";
+    for (const clip of all) {
+      clip.dataset.asked = "yes";
+      if (still.matches) clip.loop = false;
+    }
     if (all.length) all[0].paused ? all[0].play() : all[0].pause();
   });
   document.addEventListener("input", ({ target }) => {
