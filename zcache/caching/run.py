@@ -23,6 +23,7 @@ from .features import leaves, version
 from .scheduler import noise_levels, position, previous_sample, snapshot
 from .stand_ins import Memo
 from .state import Branch, Key, Original, RunState, Visit
+from .times import flow_times
 
 MOST_CALLS = 16  # of the denoiser in one step
 
@@ -242,7 +243,7 @@ class Run(RunState):
         num_steps = len(self.scheduler.timesteps) - begin
         self.plan = self._fit(num_steps)
         self.log.num_steps = num_steps
-        levels = noise_levels(self.scheduler)
+        levels = (flow_times if self.config.relax == "time" else noise_levels)(self.scheduler)
         self.levels = levels[begin:] if levels is not None else None
         if isinstance(self.config.relax, str) and self.levels is None:
             self.log.fall_back(
