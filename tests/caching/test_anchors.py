@@ -22,13 +22,13 @@ def filled(base: str, order: int, steps: tuple[int, ...]) -> Anchors:
         ("taylorseer", 2, 4),
         ("fora", 3, 2),
         ("hicache", 2, 4),
-        ("foca", 1, 4),
+        ("foca", 1, 17),
         ("spectrum", 1, 11),
     ],
 )
 def test_one_anchor_more_than_a_forecast_uses_is_held(base: str, order: int, held: int) -> None:
     """A blend looks from the newest anchor and from the one before: order + 1 each, one apart."""
-    steps = tuple(range(0, 60, 4))
+    steps = tuple(range(0, 80, 4))
     anchors = filled(base, order, steps)
     assert anchors.steps == list(steps[-held:])
     assert [tensor.item() for tensor in anchors.tensors()] == list(map(float, steps[-held:]))

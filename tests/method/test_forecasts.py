@@ -95,38 +95,47 @@ def test_hicache_of_order_one_is_taylorseer() -> None:
 
 
 def published_foca(
-    curve: Callable[[int], float], anchors: tuple[int, int, int], step: int
-) -> float:
-    """Equations 6 to 8 with unit steps away from the newest anchor. The predictor needs the feature one
-    step before the anchor: that with which its own slope there is the parabola's."""
-    parabola = np.polynomial.Polynomial.fit(anchors, [curve(k) for k in anchors], 2)
-    newest, way = anchors[-1], 1 if step > anchors[-1] else -1
-    slope_of_full = way * (curve(newest) - curve(anchors[-2])) / (newest - anchors[-2])
-    now = curve(newest)
-    before = now - way * parabola.deriv()(newest)
-    for _ in range(abs(step - newest)):
-        slope = now - before  # of the step before
-        predicted = 4 / 3 * now - before / 3 + 2 / 3 * slope  # (7)
-        slope_there = (3 * predicted - 4 * now + before) / 2  # (6)
-        now, before = now + (slope_of_full + slope_there) / 2, now  # (8)
-    return now
+    curve: Callable[[int], float], anchors: Sequence[int], last: int
+) -> dict[int, float]:
+    """Equations 6 to 8 run over every step: a window of the two newest features, computed or forecast, and the
+    slope between the two newest computed ones; begun behind the second, as if the step before it had been on the
+    line through both."""
+    full, now = anchors[1], curve(anchors[1])
+    slope_of_full = (now - curve(anchors[0])) / (full - anchors[0])
+    before, features = now - slope_of_full, {}
+    for step in range(full + 1, last + 1):
+        if step in anchors:
+            slope_of_full = (curve(step) - curve(full)) / (step - full)
+            before, now, full = now, curve(step), step
+        else:
+            predicted = 4 / 3 * now - before / 3 + 2 / 3 * (now - before)  # (7)
+            slope_there = (3 * predicted - 4 * now + before) / 2  # (6)
+            now, before = now + (slope_of_full + slope_there) / 2, now  # (8)
+        features[step] = now
+    return features
 
 
-@pytest.mark.parametrize("anchors", [(0, 5, 10), (0, 1, 6), (3, 9, 12)])
-def test_foca_is_its_equations_run_step_by_step(anchors: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("anchors", [(0, 5), (0, 5, 10), (0, 1, 2, 8, 15, 22), (3, 4, 12, 13)])
+def test_foca_is_its_equations_run_step_by_step(anchors: tuple[int, ...]) -> None:
     def curve(k: int) -> float:
         return float((k * 37 + 11) % 17)
 
-    for step in range(anchors[-1] - 4, anchors[-1] + 6):
-        expected = published_foca(curve, anchors, step)
-        assert forecast("foca", curve, anchors, step) == pytest.approx(expected)
+    expected = published_foca(curve, anchors, anchors[-1] + 6)
+    for step in range(anchors[-1] + 1, anchors[-1] + 7):
+        assert forecast("foca", curve, anchors, step) == pytest.approx(expected[step])
 
 
 def test_foca_on_a_parabola_by_hand() -> None:
-    """y = k^2 at 0, 4, 8: s = (64 - 16) / 4 = 12, d = 2 * 8 = 16. One step on, 64 + 12 + 4 / 2 = 78, two
-    steps on 64 + 24 + 4 * 3/4 = 91; one step back 64 - 12 - 2 = 50."""
-    for step, expected in {9: 78.0, 10: 91.0, 7: 50.0, 8: 64.0}.items():
-        assert forecast("foca", lambda k: float(k * k), (0, 4, 8), step) == pytest.approx(expected)
+    """y = k^2 at 0, 2, 4. Behind 2 there is the line of slope 2, so step 3 has 6. At 4, d = 16 - 6 = 10 and s = 6:
+    step 5 has 16 + 6 + 4 / 2 = 24, step 6 has 16 + 12 + 4 * 3/4 = 31."""
+    square = {5: 24.0, 6: 31.0}
+    for step, expected in square.items():
+        assert forecast("foca", lambda k: float(k * k), (0, 2, 4), step) == pytest.approx(expected)
+
+
+def test_before_the_newest_anchor_foca_is_the_line() -> None:
+    for step in (5, 8, 10):
+        assert bases.foca((0, 5, 10), step, 2) == bases.taylorseer((0, 5, 10), step, 1)
 
 
 def test_the_order_plays_no_part_in_foca_and_spectrum() -> None:
@@ -179,6 +188,14 @@ def test_spectrum_is_half_the_fit_and_half_the_line() -> None:
     assert bases.spectrum(anchors[:4], 14, 1) == (-0.5, 1.5)
 
 
+@pytest.mark.parametrize("interval", range(2, 11))
+def test_the_ridge_shrinks_what_never_changes_by_four_percent_at_most(interval: int) -> None:
+    known = range(0, 50, interval)
+    for count in range(1, len(known) + 1):
+        for step in range(known[count - 1] + 1, min(known[count - 1] + interval, 50)):
+            assert 0.96 < sum(bases.spectrum(known[:count], step, 1)) < 1.01
+
+
 def test_spectrum_remembers_ten_anchors() -> None:
     anchors = tuple(range(0, 60, 4))
     assert bases.spectrum(anchors, 58, 1) == bases.spectrum(anchors[-10:], 58, 1)
@@ -190,7 +207,7 @@ def test_spectrum_remembers_ten_anchors() -> None:
 
 @pytest.mark.parametrize(
     ("base", "order", "used"),
-    [("taylorseer", 2, 3), ("fora", 2, 1), ("hicache", 2, 3), ("foca", 0, 3), ("spectrum", 1, 10)],
+    [("taylorseer", 2, 3), ("fora", 2, 1), ("hicache", 2, 3), ("foca", 0, 16), ("spectrum", 1, 10)],
 )
 def test_a_base_says_how_many_anchors_it_uses(base: str, order: int, used: int) -> None:
     assert bases.reach(bases.resolve(base), order) == used

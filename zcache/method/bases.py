@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from . import foca as predictor
 from . import spectrum as chebyshev
 from .registry import Registry
 
@@ -97,27 +98,14 @@ def hicache(anchors: Sequence[int], step: int, order: int) -> Factors:
 
 @register("foca")
 def foca(anchors: Sequence[int], step: int, order: int) -> Factors:
-    """FoCa (arXiv:2508.16211): a BDF2 predictor, calibrated by Heun's rule, step by step from the newest
-    anchor (its equations 6 to 8). The order plays no part.
+    """FoCa (arXiv:2508.16211): a BDF2 predictor calibrated by Heun's rule, step by step from the newest anchor
+    (see foca.py). The order plays no part.
 
-    With unit steps the predictor's own slope is that of the step before, so each step takes the mean of it
-    and of the slope s between the two newest anchors: x steps on, the feature is
-    F + s x + (d - s) (1 - 2^-|x|) sign x. The first slope d, which the paper leaves open, is equation 6 at
-    the newest anchor: that of the parabola through the three newest. Two anchors give a line.
-
-    Returns:
-        One factor for each of the newest three (or fewer) anchors, oldest first.
-    """
-    used = list(anchors[-3:])
-    x = step - used[-1]
-    faded = math.copysign(1 - 2.0 ** -abs(x), x)
-    line = _expanded(used, [1.0, float(x)])
-    if len(used) < 3:
-        return line
-    first, middle, newest = used
-    near, far, gap = newest - middle, newest - first, middle - first
-    bend = (near / (far * gap), -1 / gap, 1 / far)  # d - s
-    return tuple(a + b * faded for a, b in zip((0.0, *line), bend, strict=True))
+    At steps before the newest anchor, which only reflection asks for, it is the line through the newest two."""
+    used = anchors[-predictor.MEMORY :]
+    if step <= used[-1]:
+        return _expanded(used, [1.0, float(step - used[-1])])
+    return tuple(predictor.forecast(used, step))
 
 
 @register("spectrum")
@@ -126,7 +114,7 @@ def spectrum(anchors: Sequence[int], step: int, order: int) -> Factors:
     the newest two (see spectrum.py). The order plays no part.
 
     Its authors begin with five full steps; with fewer anchors the line stands alone. The ridge shrinks what
-    it fits, so that features which never change are forecast a little too small."""
+    it fits, so that features which never change are forecast up to a few percent too small."""
     used = anchors[-chebyshev.MEMORY :]
     line = _expanded(used, [1.0, float(step - used[-1])])
     if len(used) <= chebyshev.DEGREE:

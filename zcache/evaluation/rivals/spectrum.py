@@ -26,7 +26,7 @@ from ...method import spectrum as chebyshev
 from ...method.config import ZCacheConfig
 from .driven import driven
 
-WARMUP, WINDOW, FLEX = 5, 2.0, 0.75
+WARMUP, WINDOW, FLEX, RIDGE = 5, 2.0, 0.75, 0.1
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def spectrum(
     window: float = WINDOW,
     flex: float = FLEX,
     weight: float = chebyshev.WEIGHT,
-    ridge: float = chebyshev.RIDGE,
+    ridge: float = RIDGE,
 ) -> Iterator[ZCache]:
     """Spectrum without reflection, for runs of `num_steps` steps.
 
@@ -99,7 +99,7 @@ def forecast(
     anchors: Sequence[int],
     step: int,
     weight: float = chebyshev.WEIGHT,
-    ridge: float = chebyshev.RIDGE,
+    ridge: float = RIDGE,
 ) -> bases.Factors:
     """weight * Chebyshev fit + (1 - weight) * line, over all anchors that are held."""
     fit = chebyshev.fitted(anchors, step, ridge=ridge)
