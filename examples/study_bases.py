@@ -36,7 +36,6 @@ from zcache.models import loading
 INTERVALS = (4, 6, 8)
 BASES = (
     ("fora", 0),
-    ("teacache", 0),
     ("taylorseer", 1),
     ("taylorseer", 2),
     ("hicache", 2),
@@ -78,8 +77,6 @@ def peers(pipe: Any, calls: Calls) -> list[Method]:
     for interval in INTERVALS:
         count = len(config(pipe, interval, "taylorseer", 1, True).plan(STEPS).full_steps)
         names = {
-            "fewer steps": f"steps:{count}",
-            "UniPC, fewer steps": f"unipc:{count}",
             "DPM-Solver++, fewer steps": f"dpm:{count}",
             "DPCache": f"dpcache:{count}",
         }
@@ -148,7 +145,7 @@ def table(results: dict[str, Any]) -> str:
 def page(stored: dict[str, Any]) -> str:
     parts = [
         "# Reflection on every base\n\nPSNR in dB to the uncached output, of each base alone and with reflection on "
-        "the same full steps (TeaCache decides its own); the gain is the mean of the differences picture by "
+        "the same full steps; the gain is the mean of the differences picture by "
         "picture with its 95 % interval, bold where it lies above zero, in italics where below. Made by "
         "[study_bases.py](../study_bases.py); what follows from it is in [README.md](README.md)."
     ]
