@@ -117,16 +117,9 @@ def bench(options: argparse.Namespace) -> None:
         methods += lineup.fewer_steps(interval, options.steps)
     if not options.no_peers:
         methods += lineup.adaptive(options.steps, lambda pipe: pipe(**call))
-    # Once cache-dit has run in a process, diffusers' FirstBlockCache fails there: it comes last, beside
-    # an uncached run of its own.
-    last = [method for method in methods if method.name.startswith("cache-dit")]
-    groups = [[method for method in methods if method not in last], last]
-    result, *later = (
-        harness.bench(pipe, call, group, options.repeats, told=lambda s: print(s, file=sys.stderr))
-        for group in groups
-        if group
+    result = harness.bench(
+        pipe, call, methods, options.repeats, told=lambda line: print(line, file=sys.stderr)
     )
-    result["methods"] += [row for other in later for row in other["methods"][1:]]
     result["model"] = options.model
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")

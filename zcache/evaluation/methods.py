@@ -7,14 +7,13 @@
     zcache:5                             Z-Cache; settings follow: zcache:5,base=fora,weight=linear
     row:flux-dev/z-cache/9               a row of the paper's tables, with the paper's full steps
     diffusers-taylorseer:5  diffusers-taylorseer-lite:5  first-block:0.1  mag:0.12
-    cache-dit-mask:5  cache-dit:0.16     caches of other libraries
+    cache-dit-mask:5  cache-dit-foca:5  cache-dit-dmd:5  cache-dit:0.16     caches of other libraries
     toca:6  duca:5                       ToCa and DuCa; settings follow: toca:6,ratio=0.9,warmup=4
     spectrum:2  seacache:0.3             Spectrum, windows growing from 2 (flex=0.75,weight=0.5,ridge=0.1); SeaCache
     dpcache:10                           10 full steps placed by DPCache, calibrated on one uncached run (order=2)
 
 and sets of them: paper (what the paper compares), equal:5 (everyone at the cost of interval 5),
-bases:5, weights:5, diffusers:5, cachedit:5. cache-dit leaves something behind on which diffusers' own
-caches fail, so the two are evaluated one after the other, into the same folder."""
+bases:5, weights:5, diffusers:5, cachedit:5. All of them can stand in one command."""
 
 from __future__ import annotations
 
@@ -61,8 +60,7 @@ def expand(names: list[str], model: str, num_steps: int) -> list[str]:
     """Return the names with sets written out, `uncached` first, each once.
 
     Raises:
-        ConfigError: a set's interval does not fit the steps, the model has no set `paper`, or
-            cache-dit stands beside diffusers' caches.
+        ConfigError: a set's interval does not fit the steps, or the model has no set `paper`.
     """
     found = [UNCACHED]
     for name in names:
@@ -73,21 +71,7 @@ def expand(names: list[str], model: str, num_steps: int) -> list[str]:
             found += _SETS[word](_number(name, rest, int), num_steps)
         else:
             found.append(name)
-    _check_together(found)
     return list(dict.fromkeys(found))
-
-
-def _check_together(names: list[str]) -> None:
-    words = {name.partition(":")[0] for name in names}
-    theirs = sorted(
-        words & {"diffusers-taylorseer", "diffusers-taylorseer-lite", "first-block", "mag"}
-    )
-    others = sorted(words & {"cache-dit", "cache-dit-mask"})
-    if theirs and others:
-        raise ConfigError(
-            f"methods {theirs[0]!r} and {others[0]!r} disturb each other in one process: evaluate one library's "
-            "after the other's, into the same folder"
-        )
 
 
 def _fewer(scheduler: Callable[[Any], Any] | None, rest: str, num_steps: int, _: Draw) -> Method:
@@ -125,10 +109,10 @@ def _row(rest: str, num_steps: int, _: Draw) -> Method:
     return Method.zcache("", row.config)
 
 
-def _mask(rest: str, num_steps: int, _: Draw) -> Method:
+def _mask(calibrator: str, rest: str, num_steps: int, _: Draw) -> Method:
     interval = _number(f"cache-dit-mask:{rest}", rest, int)
     full = ZCacheConfig.paper(interval).plan(num_steps).full_steps
-    return Method("", lambda pipe: libraries.cache_dit_mask(pipe, full, num_steps))
+    return Method("", lambda pipe: libraries.cache_dit_mask(pipe, full, num_steps, calibrator))
 
 
 def _dynamic(rest: str, num_steps: int, _: Draw) -> Method:
@@ -207,7 +191,9 @@ _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     "diffusers-taylorseer-lite": partial(_taylorseer_of_diffusers, True),
     "first-block": _first_block,
     "mag": _mag,
-    "cache-dit-mask": _mask,
+    "cache-dit-mask": partial(_mask, "taylorseer"),
+    "cache-dit-foca": partial(_mask, "foca"),
+    "cache-dit-dmd": partial(_mask, "dmd"),
     "cache-dit": _dynamic,
     "spectrum": _spectrum,
     "seacache": _seacache,
@@ -258,7 +244,7 @@ def _diffusers(interval: int, _: int) -> list[str]:
 
 def _cachedit(interval: int, _: int) -> list[str]:
     return [
-        f"cache-dit-mask:{interval}",
+        *(f"cache-dit-{forecast}:{interval}" for forecast in ("mask", "foca", "dmd")),
         *(f"cache-dit:{threshold}" for threshold in (0.08, 0.16, 0.32)),
     ]
 

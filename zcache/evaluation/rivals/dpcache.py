@@ -27,6 +27,7 @@ from ...method.knots import Gram, add, squared
 
 FIRST = 3  # steps that are always full
 ORDER = 2
+FEATURE = "stack"
 
 
 def dpcache(
@@ -43,9 +44,9 @@ def calibrated(pipe: Any, draw: Callable[[], Any]) -> Gram:
     Raises:
         UnsupportedPipelineError: the transformer is not described.
     """
-    with recording(pipe) as rows:
+    with recording(pipe, FEATURE) as rows:
         draw()
-        return rows.gram().tolist()
+        return rows[FEATURE].gram().tolist()
 
 
 def place(gram: Gram, count: int, order: int = ORDER) -> tuple[int, ...]:
