@@ -4,8 +4,9 @@
     python examples/study_bases.py --model mini-dit --guidance 1.5
     python examples/study_bases.py --model FOLDER --name emoji-dit --guidance 1.5
 
-All run with what `zcache.recommended` says for the sampler, the order being the base's own. Every run draws the same subjects from the same seeds; a gain is the mean of the
-differences subject by subject, with its 95 % interval.
+All run with what `zcache.recommended` says for the sampler, the order being the base's own. Every run draws
+the same subjects from the same seeds; a gain is the mean of the differences subject by subject, with its 95 %
+interval.
 
 Writes <out>/bases.json after every run (a stopped run goes on where it was) and <out>/bases.md."""
 
