@@ -147,9 +147,10 @@ def page(stored: dict[str, Any]) -> str:
         "# Reflection on every base\n\nPSNR in dB to the uncached output, of each base alone and with reflection on "
         "the same full steps; the gain is the mean of the differences picture by "
         "picture with its 95 % interval, bold where it lies above zero, in italics where below. Made by "
-        "[study_bases.py](../study_bases.py); what follows from it is in [README.md](README.md)."
+        "[study_bases.py](../study_bases.py); what follows from it is in [README.md](README.md). emoji-dit is a "
+        "harder DiT of eight classes, still in training, that does not ship yet."
     ]
-    for name, part in stored.items():
+    for name, part in sorted(stored.items()):
         guidance = "" if part["guidance"] is None else f", guidance {part['guidance']:g}"
         parts.append(
             f"## {name}\n\n{part['subjects']} subjects, {part['steps']} steps{guidance}, {part['scheduler']}, "
