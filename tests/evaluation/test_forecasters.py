@@ -145,6 +145,7 @@ def test_the_scales_of_flow_and_diffusion() -> None:
     assert seacache.scales(flow, torch.tensor([0.3])) == pytest.approx((0.7, 0.3))
     assert seacache.scales(flow, torch.tensor([300.0])) == pytest.approx((0.7, 0.3))
     assert seacache.scales(flow, torch.tensor([1.0])) == pytest.approx((1e-6, 1 - 1e-6))
+    assert seacache.scales(flow, torch.tensor([0.0])) == pytest.approx((1 - 1e-6, 1e-6))
     a, b = seacache.scales(ddim, torch.tensor(400))
     assert a * a + b * b == pytest.approx(1.0)
     assert a * a == pytest.approx(float(ddim.alphas_cumprod[400]))
