@@ -24,8 +24,17 @@ OF_DIFFUSERS = (
     "first-block:0.2",
     "mag:0.24",
 )
-OF_CACHE_DIT = ("cache-dit-mask:4", "cache-dit:0.5")
-OURS = ("zcache:4", "zcache:4,granularity=module", "fora:4", "toca:4", "duca:4")
+OF_CACHE_DIT = ("cache-dit-mask:4", "cache-dit-foca:4", "cache-dit-dmd:4", "cache-dit:0.5")
+OURS = (
+    "zcache:4",
+    "zcache:4,granularity=module",
+    "fora:4",
+    "toca:4",
+    "duca:4",
+    "spectrum:3",
+    "seacache:1e9",
+    "dpcache:5",
+)
 
 
 def names(case: Case) -> tuple[str, ...]:

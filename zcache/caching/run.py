@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..method.schedule import Kind, Pass
-from ..method.teacache import COEFFICIENTS, IDENTITY, Accumulator
+from ..method.teacache import IDENTITY, Accumulator
 from . import noise, reflection, self_check
 from .anchors import Anchors
 from .arguments import copied, locate, put
@@ -135,13 +135,12 @@ class Run(RunState):
         now = signal(lambda: original(*copied(args), **copied(kwargs)), kwargs)
         before, self.last_signal = self.last_signal, now
         if self.accumulator is None:
-            coefficients = COEFFICIENTS.get(signal.model, IDENTITY)
-            if coefficients is IDENTITY:
+            if signal.coefficients is None:
                 self.log.fall_back(
                     f"no TeaCache coefficients are published for {signal.model}; identity is used"
                 )
             self.accumulator = Accumulator(
-                coefficients, self.config.threshold, self.config.interval
+                signal.coefficients or IDENTITY, self.config.threshold, self.config.interval
             )
         if self.plan is None or before is None or before.shape != now.shape:
             self.accumulator.restart()

@@ -25,7 +25,7 @@ class ZCacheConfig:
             full ones. 1 computes everything and is bit-identical to no cache. Larger is faster and
             less exact.
         base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
-            or one you registered in `zcache.bases`.
+            `hicache`, `foca`, `spectrum`, or one you registered in `zcache.bases`.
         weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
             `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
             or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps. `automatic`
@@ -33,8 +33,8 @@ class ZCacheConfig:
             through both, and else `linear`.
         reflect: go back over each window once its newer anchor is computed (the paper's
             reflection). Off leaves the bare base strategy.
-        order: O, the highest derivative of `taylorseer`; 0 is reuse. 1 is what its authors
-            recommend.
+        order: O, the highest derivative of `taylorseer` and `hicache`; 0 is reuse. 1 is what the
+            authors of the former recommend, 2 those of the latter; below 2 they are the same.
         placement: where full steps stand: `even` (from step 0 to a full last step), `tapered` (the
             first and the last window half as long as the others), `warmup` (the paper's and
             TaylorSeer's), or one you registered in `zcache.schedule`.

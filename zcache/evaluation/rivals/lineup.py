@@ -61,6 +61,37 @@ def unipc(pipe: Any) -> Any:
     return UniPCMultistepScheduler.from_config(pipe.scheduler.config)
 
 
+def dpm(pipe: Any) -> Any:
+    """DPM-Solver++ of order 2, on the pipeline's own shift of the noise levels."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    class FlowDPM(DPMSolverMultistepScheduler):
+        """Takes a pipeline's even noise levels for their number; its own are even, and shifted alike."""
+
+        def set_timesteps(
+            self,
+            num_inference_steps: int | None = None,
+            device: Any = None,
+            sigmas: Any = None,
+            **kwargs: Any,
+        ) -> None:
+            steps = num_inference_steps if sigmas is None else len(sigmas)
+            super().set_timesteps(steps, device, **kwargs)  # type: ignore[misc]  # untyped there
+
+    if not is_flow(pipe):
+        return DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    shared = unipc_flow(pipe).config
+    kept = (
+        "prediction_type",
+        "use_flow_sigmas",
+        "flow_shift",
+        "use_dynamic_shifting",
+        "time_shift_type",
+        "num_train_timesteps",
+    )
+    return FlowDPM(**{name: shared[name] for name in kept})
+
+
 def is_flow(pipe: Any) -> bool:
     """Whether the pipeline samples by flow matching."""
     return type(pipe.scheduler).__name__.startswith("FlowMatch")
@@ -147,15 +178,23 @@ def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
     return methods
 
 
+def _solved(way: Callable[[Any], Any], pipe: Any) -> AbstractContextManager[None]:
+    return scheduler_of(pipe, way(pipe))
+
+
 def fewer_steps(interval: int, num_steps: int) -> list[Method]:
-    """As many steps as Z-Cache has full ones: with the pipeline's own sampler, and with UniPC."""
+    """As many steps as Z-Cache has full ones: with the pipeline's own sampler, with UniPC, and with DPM-Solver++."""
     steps = {"num_inference_steps": len(ZCacheConfig(interval=interval).plan(num_steps).full_steps)}
+    ways = {"UniPC": unipc, "DPM-Solver++": dpm}
     return [
         Method(f"fewer steps N={interval}", call=steps, family="fewer steps"),
-        Method(
-            f"UniPC, fewer steps N={interval}",
-            lambda pipe: scheduler_of(pipe, unipc(pipe)),
-            call=steps,
-            family="UniPC, fewer steps",
+        *(
+            Method(
+                f"{solver}, fewer steps N={interval}",
+                partial(_solved, way),
+                call=steps,
+                family=f"{solver}, fewer steps",
+            )
+            for solver, way in ways.items()
         ),
     ]
