@@ -9,6 +9,7 @@
     diffusers-taylorseer:5  diffusers-taylorseer-lite:5  first-block:0.1  mag:0.12
     cache-dit-mask:5  cache-dit:0.16     caches of other libraries
     toca:6  duca:5                       ToCa and DuCa; settings follow: toca:6,ratio=0.9,warmup=4
+    smoothcache:0.22  l2c:30             SmoothCache by its alpha, L2C by its number of steps
 
 and sets of them: paper (what the paper compares), equal:5 (everyone at the cost of interval 5),
 bases:5, weights:5, diffusers:5, cachedit:5. All of them can stand in one command."""
@@ -27,18 +28,20 @@ from ..method.config import ZCacheConfig
 from . import printed, rows
 from .method import Method
 from .rivals import libraries, lineup
+from .rivals.layerwise.calibration import calibrated
+from .rivals.layerwise.on_pipeline import l2c
 from .rivals.toca import on_pipeline, rules
 
 UNCACHED = "uncached"
-Draw = Callable[[Any], Any]
+Draw = Callable[..., Any]  # (pipe, index of the sample = 0)
 
 
-def parse(name: str, num_steps: int, draw: Draw = lambda pipe: None) -> Method:
+def parse(name: str, num_steps: int, draw: Draw = lambda pipe, index=0: None) -> Method:
     """Return the method of a name.
 
     Args:
         num_steps: sampling steps of the uncached run.
-        draw: one uncached run of a pipeline, on which MagCache is calibrated.
+        draw: an uncached run of a pipeline, on which MagCache and SmoothCache are calibrated.
 
     Raises:
         ConfigError: an unknown name, or a setting outside its limits.
@@ -211,6 +214,15 @@ def _tokenwise(way: Callable[..., Any], rest: str, num_steps: int, _: Draw) -> M
     return Method("", lambda pipe: way(pipe, **values))
 
 
+def _smoothcache(rest: str, num_steps: int, draw: Draw) -> Method:
+    return Method("", calibrated(_number(f"smoothcache:{rest}", rest, float), num_steps, draw))
+
+
+def _l2c(rest: str, num_steps: int, draw: Draw) -> Method:
+    fewer = _fewer(None, rest, num_steps, draw).call
+    return Method("", lambda pipe: l2c(pipe, fewer["num_inference_steps"]), fewer)
+
+
 _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     UNCACHED: lambda rest, num_steps, _: Method(""),
     "steps": partial(_fewer, None),
@@ -229,6 +241,8 @@ _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     "cache-dit": _dynamic,
     "toca": partial(_tokenwise, on_pipeline.toca),
     "duca": partial(_tokenwise, on_pipeline.duca),
+    "smoothcache": _smoothcache,
+    "l2c": _l2c,
 }
 
 

@@ -55,7 +55,11 @@ class StepCache(ABC, Generic[Step]):
     def is_full(self, step: Step) -> bool:
         """Whether such a step computes everything."""
 
-    def forget(self) -> None:  # noqa: B027  not all keep something
+    def check(self, num_steps: int) -> None:
+        """Refuse, before the denoiser is called, a number of steps that does not fit (of which image-to-image
+        may leave the first ones out)."""
+
+    def forget(self) -> None:
         """Let go of what was kept; a run begins or is over."""
 
     def report(self) -> Report:
@@ -90,11 +94,8 @@ class StepCache(ABC, Generic[Step]):
         self._restart()
         self.steps = ()
         result = original(*args, **kwargs)
-        self._planned(0)  # a plan that does not fit is refused before the denoiser is called
+        self.check(len(self._scheduler.timesteps))
         return result
-
-    def _planned(self, begin: int) -> tuple[Step, ...]:
-        return self.plan(begin, len(self._scheduler.timesteps) - begin)
 
     def _on_step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
@@ -119,7 +120,8 @@ class StepCache(ABC, Generic[Step]):
                 f"the pipeline's scheduler was replaced while {self.title} was on; put it on again after that"
             )
         if not self.steps:
-            self.steps = self._planned(getattr(self._scheduler, "begin_index", None) or 0)
+            begin = getattr(self._scheduler, "begin_index", None) or 0
+            self.steps = self.plan(begin, len(self._scheduler.timesteps) - begin)
 
 
 def described(denoiser: nn.Module, title: str) -> adapters.Adapter:

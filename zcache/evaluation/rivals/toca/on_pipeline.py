@@ -74,6 +74,9 @@ class TokenCache(StepCache[Kind]):
     def is_full(self, step: Kind) -> bool:
         return step is Kind.FULL
 
+    def check(self, num_steps: int) -> None:
+        rules.check(self._settings, num_steps)
+
     def plan(self, begin: int, num_steps: int) -> tuple[Kind, ...]:
         settings = self._settings
         if begin:  # image-to-image asks for steps of which it takes the last
