@@ -14,13 +14,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from zcache import AlreadyEnabledError, ConfigError, UnsupportedPipelineError, ZCacheConfig, enabled
 from zcache.caching import adapters, intercept
+from zcache.caching.adapters import Adapter, Blocks
 from zcache.evaluation import methods
 from zcache.evaluation.rivals.layerwise import plans
 from zcache.evaluation.rivals.layerwise.calibration import HELD_OUT, calibrate, relative_l1
-from zcache.evaluation.rivals.layerwise.layers import Layer, layers
+from zcache.evaluation.rivals.layerwise.layers import Layer, Store, layers
 from zcache.evaluation.rivals.layerwise.on_pipeline import l2c, smoothcache
 from zcache.evaluation.rivals.layerwise.plans import FARTHEST, RUNS, plan
 from zcache.evaluation.rivals.layerwise.router import FOLDER, Router, find, marks
@@ -163,6 +165,45 @@ def test_at_every_step_the_computed_layers_run_and_no_others(
         assert {part for part in found if part in feeders} == {
             part for part, block in feeders.items() if block in busy
         }
+
+
+class Block(nn.Module):
+    """Doubles, then adds three times what is fed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention, self.feed, self.down = Times(2), Times(1), Times(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.attention(x) + self.down(self.feed(x))
+
+
+class Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor, self.ran = factor, 0
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        self.ran += 1
+        return self.factor * hidden_states
+
+
+@pytest.mark.parametrize(
+    ("computed", "found", "fed"),
+    [((True, True), 50, 2), ((False, True), 32, 2), ((True, False), 23, 2), ((False, False), 5, 1)],
+)
+def test_what_feeds_a_computed_layer_runs(
+    computed: tuple[bool, bool], found: int, fed: int
+) -> None:
+    """At 1 both layers give 2 and 3; at 10 those that compute give 20 and 30."""
+    stack = nn.Module()
+    stack.blocks = nn.ModuleList([Block()])
+    adapter = Adapter((Blocks("blocks", ("attention", "down"), bypass=("feed",)),))
+    store = Store(layers(stack, adapter))
+    one, ten = torch.ones(1, 4), torch.full((1, 4), 10.0)
+    assert torch.equal(store.run(lambda: stack.blocks[0](one), (False, False)), 5 * one)
+    assert torch.equal(store.run(lambda: stack.blocks[0](ten), computed), found * one)
+    assert stack.blocks[0].feed.ran == fed
 
 
 def cost(layer: Layer, pipe: Any, tokens: dict[str, int]) -> int:
