@@ -147,7 +147,9 @@ def _row(record: Record, plain: Record, scored: bool) -> dict[str, Any]:
     if report:
         row |= {
             "full_passes": report["full_passes"],
-            "cache_bytes": report["cache_bytes"],
+            "cache_bytes": report["cache_bytes"]
+            if report["seconds"]
+            else None,  # peers' unmeasured
             "fallbacks": report["fallbacks"],
             "milliseconds_per_pass": {
                 kind: 1000 * report["seconds"][kind] / report[f"{kind}_passes"]
