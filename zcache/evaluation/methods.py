@@ -11,6 +11,7 @@
     toca:6  duca:5                       ToCa and DuCa; settings follow: toca:6,ratio=0.9,warmup=4
     spectrum:2  seacache:0.3             Spectrum, windows growing from 2 (flex=0.75,weight=0.5,ridge=0.1); SeaCache
     dpcache:10                           10 full steps placed by DPCache, calibrated on one uncached run (order=2)
+    smoothcache:0.22  l2c:30             SmoothCache by its alpha, L2C by its number of steps
 
 and sets of them: paper (what the paper compares), equal:5 (everyone at the cost of interval 5),
 bases:5, weights:5, diffusers:5, cachedit:5. All of them can stand in one command."""
@@ -29,20 +30,22 @@ from ..method.config import ZCacheConfig
 from . import printed, rows
 from .method import Method
 from .rivals import dpcache, libraries, lineup, seacache, spectrum
+from .rivals.layerwise.calibration import calibrated
+from .rivals.layerwise.on_pipeline import l2c
 from .rivals.toca import on_pipeline, rules
 from .written import number as _number
 from .written import settings as _settings
 
 UNCACHED = "uncached"
-Draw = Callable[[Any], Any]
+Draw = Callable[..., Any]  # (pipe, index of the sample = 0)
 
 
-def parse(name: str, num_steps: int, draw: Draw = lambda pipe: None) -> Method:
+def parse(name: str, num_steps: int, draw: Draw = lambda pipe, index=0: None) -> Method:
     """Return the method of a name.
 
     Args:
         num_steps: sampling steps of the uncached run.
-        draw: one uncached run of a pipeline, on which MagCache is calibrated.
+        draw: an uncached run of a pipeline, on which MagCache and SmoothCache are calibrated.
 
     Raises:
         ConfigError: an unknown name, or a setting outside its limits.
@@ -177,6 +180,15 @@ def _tokenwise(way: Callable[..., Any], rest: str, num_steps: int, _: Draw) -> M
     return Method("", lambda pipe: way(pipe, **values))
 
 
+def _smoothcache(rest: str, num_steps: int, draw: Draw) -> Method:
+    return Method("", calibrated(_number(f"smoothcache:{rest}", rest, float), num_steps, draw))
+
+
+def _l2c(rest: str, num_steps: int, draw: Draw) -> Method:
+    fewer = _fewer(None, rest, num_steps, draw).call
+    return Method("", lambda pipe: l2c(pipe, fewer["num_inference_steps"]), fewer)
+
+
 _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     UNCACHED: lambda rest, num_steps, _: Method(""),
     "steps": partial(_fewer, None),
@@ -200,6 +212,8 @@ _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     "dpcache": _dpcache,
     "toca": partial(_tokenwise, on_pipeline.toca),
     "duca": partial(_tokenwise, on_pipeline.duca),
+    "smoothcache": _smoothcache,
+    "l2c": _l2c,
 }
 
 

@@ -13,6 +13,7 @@ from ...caching.handle import ZCache
 from ...method.config import ZCacheConfig
 from ...method.recommended import recommended
 from ..method import Method
+from .layerwise.calibration import calibrated
 from .libraries import (
     cache_dit_dynamic,
     cache_dit_mask,
@@ -21,6 +22,7 @@ from .libraries import (
     diffusers_taylorseer,
     mag_ratios,
 )
+from .toca.on_pipeline import duca, toca
 
 
 @contextmanager
@@ -126,21 +128,24 @@ def _recommended(
 
 
 def others(interval: int, num_steps: int) -> list[Method]:
-    """Caches of other libraries; one that cannot run on a pipeline is reported so."""
+    """Peers' caches by the interval; one that cannot run on a pipeline is reported so."""
     full = ZCacheConfig.paper(interval).plan(num_steps).full_steps
     ways = {
         "diffusers TaylorSeer per layer": lambda pipe: diffusers_taylorseer(pipe, interval),
         "diffusers TaylorSeer lite": lambda pipe: diffusers_taylorseer(pipe, interval, lite=True),
         "cache-dit TaylorSeer mask": lambda pipe: cache_dit_mask(pipe, full, num_steps),
+        "ToCa": lambda pipe: toca(pipe, interval),
+        "DuCa": lambda pipe: duca(pipe, interval),
     }
     return [Method(f"{family} N={interval}", way, family=family) for family, way in ways.items()]
 
 
-def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
-    """Caches of others that decide for themselves when to compute, from careful to bold.
+def adaptive(num_steps: int, draw: Callable[..., Any]) -> list[Method]:
+    """Peers' caches that decide for themselves when to compute, from careful to bold.
 
     Args:
-        draw: one uncached run of a pipeline; MagCache is calibrated on it when it is first used.
+        draw: an uncached run of a pipeline, of the sample of an index (0 if none is given); MagCache
+            and SmoothCache are calibrated so when they are first used.
     """
     known: dict[int, list[float]] = {}
 
@@ -174,6 +179,10 @@ def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
             family="cache-dit dynamic",
         )
         for threshold in (0.08, 0.16, 0.32)
+    ]
+    methods += [
+        Method(f"SmoothCache {alpha}", calibrated(alpha, num_steps, draw), family="SmoothCache")
+        for alpha in (0.08, 0.18, 0.22)
     ]
     return methods
 
