@@ -11,7 +11,6 @@ from zcache.commands import main
 from zcache.evaluation import printed, rows
 from zcache.measure.flop_estimate import estimate
 from zcache.measure.flop_meter import FlopMeter
-from zcache.method.recommended import DIFFUSION
 
 
 def test_flops_prints_the_estimate_in_one_sentence(capsys):
@@ -49,8 +48,7 @@ def test_flops_of_a_model_that_is_here_are_those_of_its_passes(
     with FlopMeter(tiny_pipes[kind]) as meter:
         tiny_pipes[kind](**call)
     assert told["plain_tflops"] == pytest.approx(meter.total / 1e12, rel=0.02)
-    own = DIFFUSION if kind == "class" else {}
-    assert told["full_passes"] == len(ZCacheConfig(interval=4, **own).plan(10).full_steps)
+    assert told["full_passes"] == len(ZCacheConfig(interval=4).plan(10).full_steps)
     assert 1 < told["speedup"] < 10 / told["full_passes"]
 
 
