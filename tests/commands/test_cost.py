@@ -106,7 +106,8 @@ def test_bench_times_every_method_and_writes_result_table_and_plot(tinies, tmp_p
     assert result == json.loads(captured.out)
     assert (result["model"], result["repeats"]) == (tinies[kind], 1)
     names = [row["name"] for row in result["methods"]]
-    assert names[0] == "uncached" and names[-1] == "UniPC, fewer steps N=3"
+    assert names[0] == "uncached"
+    assert {"UniPC, fewer steps N=3", "DPM-Solver++, fewer steps N=3"} <= set(names)
     assert not [row["error"] for row in result["methods"] if "error" in row]
     assert all(row["psnr_mean"] > 0 for row in result["methods"][1:])
     assert out.with_suffix(".md").read_text().count("\n") == len(names) + 2
