@@ -81,7 +81,8 @@ class Search:
         for form in self._forms:
             race.enter([self._config(steps, form) for steps in lists[:2]], few, spare + limit // 3)
         leaders = race.leaders(len(lists))
-        forms = list(dict.fromkeys(self._form_of(config) for config in leaders))[:3]
+        ranked = dict.fromkeys(self._form_of(config) for config in leaders if config != untuned)
+        forms = list(ranked)[:3]
         for steps in lists[2:]:
             race.enter([self._config(steps, self._forms[form]) for form in forms], few, spare)
         return race.won(untuned)
