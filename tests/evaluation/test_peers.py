@@ -15,7 +15,7 @@ from zcache.evaluation import methods
 from zcache.evaluation.rivals import libraries
 from zcache.evaluation.rivals.restoring import as_before
 
-from ..pipelines import CASES, STEPS, Case, dit, flux
+from ..pipelines import CASES, STEPS, Case, dit, flux, seeded
 
 BY_NAME = {case.name: case for case in CASES}
 OF_DIFFUSERS = (
@@ -24,8 +24,18 @@ OF_DIFFUSERS = (
     "first-block:0.2",
     "mag:0.24",
 )
-OF_CACHE_DIT = ("cache-dit-mask:4", "cache-dit:0.5")
-OURS = ("zcache:4", "zcache:4,granularity=module", "fora:4", "toca:4", "duca:4")
+OF_CACHE_DIT = ("cache-dit-mask:4", "cache-dit-foca:4", "cache-dit-dmd:4", "cache-dit:0.5")
+OURS = (
+    "zcache:4",
+    "zcache:4,granularity=module",
+    "fora:4",
+    "toca:4",
+    "duca:4",
+    "spectrum:3",
+    "seacache:1e9",
+    "dpcache:5",
+    "smoothcache:0.2",
+)
 
 
 def names(case: Case) -> tuple[str, ...]:
@@ -34,7 +44,10 @@ def names(case: Case) -> tuple[str, ...]:
 
 
 def drawn(case: Case, pipe: Any, name: str) -> torch.Tensor:
-    method = methods.parse(name, STEPS, case.run)
+    def draw(same: Any, index: int = 0) -> None:
+        case.run(same, generator=seeded(index))
+
+    method = methods.parse(name, STEPS, draw)
     with method.apply(pipe):
         return case.run(pipe)
 
@@ -123,14 +136,16 @@ def test_a_peer_that_fails_when_it_is_put_on_leaves_nothing(monkeypatch) -> None
 def test_one_bench_times_every_peer(tinies, tmp_path, capsys) -> None:
     out = tmp_path / "bench.json"
     arguments = ["bench", "--model", tinies["image"], "--steps", "6", "--intervals", "3"]
-    assert main([*arguments, "--repeats", "1", "--out", str(out), "--json"]) == 0
+    named = ["--methods", "smoothcache:0.1", "zcache:3,weight=linear"]
+    assert main([*arguments, *named, "--repeats", "1", "--out", str(out), "--json"]) == 0
 
     rows = json.loads(capsys.readouterr().out)["methods"]
     assert not [row for row in rows if "error" in row]
     assert all(row["restores_bit_exactly"] for row in rows)
     found = [row["name"] for row in rows]
     assert len(set(found)) == len(found)
-    for lead in ("Z-Cache", "diffusers Taylor", "diffusers First", "diffusers Mag", "cache-dit"):
+    leads = ("Z-Cache", "diffusers Taylor", "diffusers First", "diffusers Mag", "cache-dit")
+    for lead in (*leads, "ToCa", "DuCa", "SmoothCache", *named[1:]):
         assert any(name.startswith(lead) for name in found)
 
 

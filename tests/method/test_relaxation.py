@@ -20,10 +20,8 @@ def test_all_is_kept_while_the_noise_level_stands_still(relax) -> None:
 
 
 def test_golden_numbers() -> None:
-    """sigma: 2 stop / (start + stop); ratio: twice that, at most all: all of it down to a third."""
-    assert share("sigma", 1.0, 0.5) == pytest.approx(2 / 3)
-    assert share("sigma", 0.5, 0.0) == share("ratio", 0.5, 0.0) == 0.0
-    assert share("ratio", 3.0, 1.0) == 1.0
-    assert share("ratio", 0.9, 0.1) == pytest.approx(0.4)
+    """2 stop / (start + stop)."""
+    assert share("sigma", 1.0, 0.5) == share("time", 1.0, 0.5) == pytest.approx(2 / 3)
+    assert share("sigma", 0.5, 0.0) == share("time", 0.5, 0.0) == 0.0
     assert share(0.8, 1.0, 0.1) == 0.8
     assert share(None, 1.0, 0.0) == 1.0

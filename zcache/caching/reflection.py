@@ -173,8 +173,7 @@ def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
 
 def relaxed(run: RunState, sample: Tensor, stop: Visit) -> Tensor:
     """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`."""
-    known = run.levels is not None
-    levels = (run.levels[run.start], run.levels[stop.step]) if known else (1.0, 1.0)
+    levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
     gamma = run.log.relaxation[stop.step] = share(run.config.relax, *levels)
     if gamma == 1.0:
         return sample

@@ -62,7 +62,10 @@ def add_commands(commands: Any) -> None:
         help="one step in N is full (default 4 5 8)",
     )
     sub.add_argument("--repeats", type=int, default=5, help="runs of each method (default 5)")
-    sub.add_argument("--no-peers", action="store_true", help="leave other libraries' caches out")
+    sub.add_argument("--no-peers", action="store_true", help="leave the peers' caches out")
+    sub.add_argument(
+        "--methods", nargs="+", default=[], help="more of them, by the names of `evaluate`: l2c:30"
+    )
     sub.add_argument(
         "--out", type=Path, default=Path("out/bench.json"), help="file (default out/bench.json)"
     )
@@ -153,7 +156,10 @@ def paper_table() -> str:
 
 def bench(options: argparse.Namespace) -> None:
     """Time every method on one model, side by side, with FLOPs, bytes and quality."""
+    import torch
+
     from ..evaluation import bench as harness
+    from ..evaluation import methods as named
     from ..evaluation.figures import speed_quality
     from ..evaluation.rivals import lineup
     from ..models import loading
@@ -167,13 +173,17 @@ def bench(options: argparse.Namespace) -> None:
     pipe.set_progress_bar_config(disable=True)
     call = {**loading.call_arguments(model, request), "output_type": "np"}
 
+    def draw(same: Any, index: int = 0) -> None:
+        same(**call, generator=torch.Generator("cpu").manual_seed(index))
+
     methods = []
     for interval in options.intervals:
         methods += lineup.ours(interval)
         methods += [] if options.no_peers else lineup.others(interval, options.steps)
         methods += lineup.fewer_steps(interval, options.steps)
     if not options.no_peers:
-        methods += lineup.adaptive(options.steps, lambda pipe: pipe(**call))
+        methods += lineup.adaptive(options.steps, draw)
+    methods += [named.parse(name, options.steps, draw) for name in options.methods]
     result = harness.bench(pipe, call, methods, options.repeats, told=_tell)
     result["model"] = options.model
     options.out.parent.mkdir(parents=True, exist_ok=True)

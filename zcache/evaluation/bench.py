@@ -147,12 +147,14 @@ def _row(record: Record, plain: Record, scored: bool) -> dict[str, Any]:
     if report:
         row |= {
             "full_passes": report["full_passes"],
-            "cache_bytes": report["cache_bytes"],
+            "cache_bytes": report["cache_bytes"]
+            if report["seconds"]
+            else None,  # peers' unmeasured
             "fallbacks": report["fallbacks"],
             "milliseconds_per_pass": {
                 kind: 1000 * report["seconds"][kind] / report[f"{kind}_passes"]
                 for kind in ("full", "forecast", "reflect")
-                if report[f"{kind}_passes"]
+                if report[f"{kind}_passes"] and report["seconds"]
             },
         }
     if scored and plain.output is not None and record is not plain and record.output is not None:

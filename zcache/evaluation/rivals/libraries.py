@@ -142,8 +142,14 @@ def _built_in(pipe: Any, config: Any) -> Iterator[None]:
 
 
 @contextmanager
-def cache_dit_mask(pipe: Any, full_steps: tuple[int, ...], num_steps: int) -> Iterator[None]:
-    """cache-dit, TaylorSeer at order 1, given full steps; always computes the first block.
+def cache_dit_mask(
+    pipe: Any, full_steps: tuple[int, ...], num_steps: int, calibrator: str = "taylorseer"
+) -> Iterator[None]:
+    """cache-dit, given full steps; always computes the first block.
+
+    Args:
+        calibrator: what forecasts: `taylorseer` at order 1; `foca`, a rule of cache-dit's own after that paper;
+            `dmd`, dynamic mode decomposition.
 
     Raises:
         ConfigError: cache-dit is not installed.
@@ -151,7 +157,7 @@ def cache_dit_mask(pipe: Any, full_steps: tuple[int, ...], num_steps: int) -> It
     """
     mask = [int(step in full_steps) for step in range(num_steps)]
     settings = {"steps_computation_mask": mask, "steps_computation_policy": "static"}
-    with _cache_dit(pipe, num_steps, settings, order=1):
+    with _cache_dit(pipe, num_steps, settings, calibrator):
         yield
 
 
@@ -159,12 +165,14 @@ def cache_dit_mask(pipe: Any, full_steps: tuple[int, ...], num_steps: int) -> It
 def cache_dit_dynamic(pipe: Any, threshold: float, num_steps: int) -> Iterator[None]:
     """cache-dit deciding by the first block's residual, TaylorSeer at order 1; raises as
     `cache_dit_mask`."""
-    with _cache_dit(pipe, num_steps, {"residual_diff_threshold": threshold}, order=1):
+    with _cache_dit(pipe, num_steps, {"residual_diff_threshold": threshold}):
         yield
 
 
 @contextmanager
-def _cache_dit(pipe: Any, num_steps: int, settings: dict[str, Any], order: int) -> Iterator[None]:
+def _cache_dit(
+    pipe: Any, num_steps: int, settings: dict[str, Any], forecast: str = "taylorseer"
+) -> Iterator[None]:
     os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # it logs to stdout, where our JSON goes
     try:
         import cache_dit
@@ -177,7 +185,11 @@ def _cache_dit(pipe: Any, num_steps: int, settings: dict[str, Any], order: int) 
         num_inference_steps=num_steps,
         **settings,
     )
-    calibrator = cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=order)
+    calibrator = {
+        "taylorseer": lambda: cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=1),
+        "foca": lambda: cache_dit.FoCaCalibratorConfig(),
+        "dmd": lambda: cache_dit.DMDCalibratorConfig(),
+    }[forecast]()
     with as_before(pipe):
         try:
             cache_dit.enable_cache(pipe, cache_config=config, calibrator_config=calibrator)
