@@ -8,7 +8,7 @@ the factors, before any tensor is touched."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from . import foca as predictor
 from . import spectrum as chebyshev
@@ -16,6 +16,7 @@ from .registry import Registry
 
 Factors = tuple[float, ...]
 Base = Callable[[Sequence[int], int, int], Factors]
+UNEVEN = (0, 3, 5, 9, 11, 12, 16, 20, 23, 24, 28, 31)  # anchors that a base is tried on
 LONGEST = 64  # anchors that are offered to a base to see how many it uses
 
 _bases: Registry[Base] = Registry("base")
@@ -28,17 +29,21 @@ def resolve(name: str) -> Base:
 
 
 def interpolates(base: Base, order: int) -> bool:
-    """Return whether a base's forecast from two anchors passes through both of them."""
+    """Return whether a base's forecast passes through its two newest anchors, however many came before."""
     return all(
-        abs(got - wanted) < 1e-9
-        for at, row in ((0, (1.0, 0.0)), (2, (0.0, 1.0)))
-        for got, wanted in zip(_two(base, at, order), row, strict=True)
+        abs(factor - (anchor == step)) < 1e-9
+        for count in range(2, len(UNEVEN) + 1)
+        for step in UNEVEN[count - 2 : count]
+        for anchor, factor in _by_anchor(base, UNEVEN[:count], step, order)
     )
 
 
-def _two(base: Base, step: int, order: int) -> Factors:
-    used = base((0, 2), step, order)
-    return (0.0,) * (2 - len(used)) + used
+def _by_anchor(
+    base: Base, anchors: Sequence[int], step: int, order: int
+) -> Iterator[tuple[int, float]]:
+    factors = base(anchors, step, order)
+    unused = (0.0,) * (len(anchors) - len(factors))
+    return zip(anchors, (*unused, *factors), strict=True)
 
 
 @register("taylorseer")
