@@ -54,11 +54,10 @@ def test_a_callable_is_a_weight() -> None:
     assert [p.weight for p in walk if p.weight] == [0.25, 0.25]
 
 
-def test_a_base_that_leaves_its_older_anchor_is_blended_linearly() -> None:
-    """TaylorSeer's recursion of order 2 misses the older of even anchors by (f0 - 2 f1 + f2) / 2."""
-    for base, order in (("taylorseer", 1), ("hicache", 1), ("foca", 1)):
+def test_the_automatic_weight_is_linear_only_for_a_base_without_slope() -> None:
+    for base, order in (("taylorseer", 1), ("taylorseer", 2), ("foca", 1), ("spectrum", 1)):
         assert ZCacheConfig(base=base, order=order).weight_function is weights.future
-    for base, order in (("taylorseer", 2), ("hicache", 2), ("fora", 1), ("spectrum", 1)):
+    for base, order in (("taylorseer", 0), ("fora", 1), ("teacache", 1)):
         assert ZCacheConfig(base=base, order=order).weight_function is weights.linear
 
 
