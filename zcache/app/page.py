@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from . import comparing, engine, explained, forecast, guard, links, tab, views
+from . import comparing, engine, explained, forecast, guard, links, tab, views, visitors
 from .endpoints import add_endpoints
 from .tab import QUICK
 
@@ -45,6 +45,7 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
         add_endpoints()
     demo.queue(max_size=20, api_open=False)
     guard.keep_alive(demo)
+    visitors.share_queue(demo)
     return demo
 
 

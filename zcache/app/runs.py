@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from ..measure.generation import Comparison, Generation
 from ..measure.summary import with_flops
 from ..models import loading
 from ..models.request import APP, Request
-from . import device, engine, pace, plain_runs
+from . import device, engine, leftovers, pace, plain_runs
 from .errors import told
 from .plain_runs import Store
 from .sharing import shared, turn
@@ -125,12 +124,5 @@ def _new_folder() -> Path:
     return Path(tempfile.mkdtemp(dir=_root()))
 
 
-_made: list[Path] = []
-
-
 def _root() -> Path:
-    if not _made or not _made[0].is_dir():
-        root = Path(tempfile.mkdtemp(prefix="zcache-app-"))
-        atexit.register(shutil.rmtree, root, ignore_errors=True)
-        _made[:] = [root]
-    return _made[0]
+    return leftovers.place("runs")
