@@ -244,7 +244,7 @@ class Run(RunState):
         self.log.num_steps = num_steps
         levels = noise_levels(self.scheduler)
         self.levels = levels[begin:] if levels is not None else None
-        if self.config.relax == "sigma" and self.levels is None:
+        if isinstance(self.config.relax, str) and self.levels is None:
             self.log.fall_back(
                 f"{type(self.scheduler).__name__} has no noise levels, so reflection is not relaxed"
             )

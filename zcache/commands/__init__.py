@@ -174,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_cache_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--interval", type=_number, help="one step in N is full (default 5)")
     sub.add_argument("--base", help=f"forecast: {', '.join(bases.names())}")
-    sub.add_argument("--weight", help=f"blend of the reflection: {', '.join(weights.names())}")
+    sub.add_argument("--weight", help=f"blend of the reflection: {', '.join(weights.choices())}")
     sub.add_argument(
         "--no-reflect",
         dest="reflect",
@@ -185,7 +185,7 @@ def _add_cache_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--order",
         type=_number,
-        help="highest derivative of taylorseer (default 1, of class models 2)",
+        help="highest derivative of taylorseer (default 1)",
     )
     sub.add_argument("--granularity", help=f"what is cached: {', '.join(GRANULARITIES)}")
     sub.add_argument("--steps", type=_number, help="sampling steps (default 50)")

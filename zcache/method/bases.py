@@ -23,6 +23,20 @@ def resolve(name: str) -> Base:
     return _bases[name]
 
 
+def interpolates(base: Base, order: int) -> bool:
+    """Return whether a base's forecast from two anchors passes through both of them."""
+    return all(
+        abs(got - wanted) < 1e-9
+        for at, row in ((0, (1.0, 0.0)), (2, (0.0, 1.0)))
+        for got, wanted in zip(_two(base, at, order), row, strict=True)
+    )
+
+
+def _two(base: Base, step: int, order: int) -> Factors:
+    used = base((0, 2), step, order)
+    return (0.0,) * (2 - len(used)) + used
+
+
 @register("taylorseer")
 def taylorseer(anchors: Sequence[int], step: int, order: int) -> Factors:
     """TaylorSeer (arXiv:2503.06923): sum_i D_i x^i / i!, x = step - newest anchor.

@@ -6,8 +6,8 @@ from typing import Any
 
 from .config import ZCacheConfig
 
-# Besides the defaults of ZCacheConfig, which are for flow matching; examples/study has the figures.
-DIFFUSION: dict[str, Any] = {"order": 2, "last_full": False, "relax": None}
+# Besides the defaults of ZCacheConfig; examples/study has the figures.
+DIFFUSION: dict[str, Any] = {}
 
 
 def recommended(pipe: Any, interval: int = 5, **changes: Any) -> ZCacheConfig:
