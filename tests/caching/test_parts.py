@@ -177,4 +177,3 @@ def test_outputs_keep_their_containers() -> None:
         assert [leaf.item() for leaf in leaves(again)] == [
             leaf.item() * 2 for leaf in leaves(output)
         ]
-
