@@ -124,8 +124,12 @@ def test_a_refusal_is_an_escaped_sentence_before_anything_runs(engines, kind, ch
     ("error", "shown"),
     [
         (RuntimeError("/secret/path"), "server's log"),
-        (torch.OutOfMemoryError("CUDA"), "ran out of memory"),
-        (MemoryError(), "ran out of memory"),
+        (torch.OutOfMemoryError("CUDA"), "The GPU ran out of memory"),
+        (MemoryError(), "The server ran out of memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            "The server ran out of memory",
+        ),
         (OSError(28, "/secret/path"), "disk is full"),
         (CheckpointError("the folder /home/secret/mini-flux is missing"), "folder mini-flux is"),
         (CheckpointError("see https://huggingface.co/a/b now"), "https://huggingface.co/a/b now"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -21,7 +20,7 @@ from ..measure.files import write_whole
 from ..method.schedule import Kind
 from ..models import loading
 from ..models.request import Request
-from . import engine, pace
+from . import engine, leftovers, pace
 from .errors import StoppedError, told
 
 OVERHEAD_SECONDS = 15  # a cold worker fetches the weights from the disk
@@ -50,8 +49,8 @@ def announce(run: str) -> None:
 
 def flag(run: str) -> Path:
     """Return the file whose presence stops the run of this name, in whatever process it is."""
-    place = Path(tempfile.gettempdir())
-    return _stops.setdefault(run, place / f"zcache-stop-{secrets.token_hex(16)}")
+    place = leftovers.place("stops")
+    return _stops.setdefault(run, place / secrets.token_hex(16))
 
 
 def stop(run: str) -> None:

@@ -21,6 +21,7 @@ from . import (
     outputs,
     tab,
     views,
+    visitors,
 )
 from .endpoints import add_endpoints
 from .tab import QUICK
@@ -52,6 +53,7 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
         add_endpoints()
     demo.queue(max_size=20, api_open=False)
     guard.keep_alive(demo)
+    visitors.share_queue(demo)
     return demo
 
 

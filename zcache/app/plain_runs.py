@@ -112,17 +112,25 @@ class Store:
 
     def _trim(self) -> None:
         """Drop the entries used longest ago until the rest fit, and what a dead process left."""
-        for path in self._folder.glob(f"*{UNFINISHED}"):
-            if time.time() - path.lstat().st_mtime > ABANDONED:
+        for stat, path in self._files(UNFINISHED):
+            if time.time() - stat.st_mtime > ABANDONED:
                 _remove(path)
         now = time.time_ns()
-        entries = [(path.lstat(), path) for path in self._folder.glob(f"*{SUFFIX}")]
+        entries = self._files(SUFFIX)
         held = sum(stat.st_size for stat, _ in entries)
         for stat, path in sorted(entries, key=lambda entry: _age(entry[0], now)):
             if held <= self._limit:
                 return
             _remove(path)
             held -= stat.st_size
+
+    def _files(self, ending: str) -> list[tuple[os.stat_result, Path]]:
+        """Return the files of an ending; those that another process just took away are none."""
+        found = []
+        for path in self._folder.glob(f"*{ending}"):
+            with suppress(FileNotFoundError):
+                found.append((path.lstat(), path))
+        return found
 
 
 def _age(stat: os.stat_result, now: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import tempfile
@@ -21,7 +20,7 @@ from ..measure.summary import with_flops
 from ..models import loading
 from ..models.catalogue import Model
 from ..models.request import APP, Request
-from . import device, engine, finished, pace, plain_runs
+from . import device, engine, finished, leftovers, pace, plain_runs
 from .errors import told
 from .finished import Finished
 from .outcome import Outcome
@@ -155,12 +154,5 @@ def _new_folder() -> Path:
     return Path(tempfile.mkdtemp(dir=_root()))
 
 
-_made: list[Path] = []
-
-
 def _root() -> Path:
-    if not _made or not _made[0].is_dir():
-        root = Path(tempfile.mkdtemp(prefix="zcache-app-"))
-        atexit.register(shutil.rmtree, root, ignore_errors=True)
-        _made[:] = [root]
-    return _made[0]
+    return leftovers.place("runs")
