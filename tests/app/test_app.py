@@ -16,7 +16,7 @@ from gradio_client import Client
 from PIL import Image
 
 from zcache import CheckpointError
-from zcache.app import build_demo, device, engine, runs, sharing, theme, views
+from zcache.app import build_demo, device, engine, leftovers, runs, sharing, theme, views
 from zcache.app.errors import told
 from zcache.app.plain_runs import Store
 from zcache.measure.generation import Generation
@@ -99,7 +99,7 @@ def test_old_runs_are_dropped():
     for _ in range(runs.KEPT_RUNS + 3):
         runs._new_folder()
 
-    assert len(list(runs._root().iterdir())) == runs.KEPT_RUNS
+    assert len(list(leftovers.place(runs.RUNS).iterdir())) == runs.KEPT_RUNS
 
 
 @pytest.mark.parametrize(

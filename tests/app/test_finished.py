@@ -1,5 +1,6 @@
 """Finished comparisons on disk: what is put is what is got, whole or not at all, never beyond the limit."""
 
+import errno
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from zcache.models import loading
 from zcache.models.request import checked
 
 from .test_app import asked, decoded, engines  # noqa: F401  a fixture
+
+SIDES = ("baseline.png", "accelerated.png", "difference.png")
 
 
 @pytest.fixture
@@ -60,7 +63,8 @@ def test_the_oldest_go_when_the_folder_is_full(tmp_path, outcome):
 
 
 @pytest.mark.parametrize(
-    "damage", ["empty", "no zip", "no report", "not a comparison", "a climber", "a bomb"]
+    "damage",
+    ["empty", "no zip", "no report", "not a comparison", "a climber", "a stranger", "a bomb"],
 )
 def test_a_damaged_entry_is_dropped_and_writes_nothing_elsewhere(tmp_path, damage, monkeypatch):
     path = tmp_path / "store" / "one.zip"
@@ -69,6 +73,11 @@ def test_a_damaged_entry_is_dropped_and_writes_nothing_elsewhere(tmp_path, damag
         "no report": {"baseline.png": b""},
         "not a comparison": {"report.json": b"{}", "baseline.png": b""},
         "a climber": {"../../report.json": b"[]"},
+        "a stranger": {
+            "report.json": b'{"verdict": 1}',
+            "passwd": b"",
+            **dict.fromkeys(SIDES, b""),
+        },
         "a bomb": {"report.json": b" " * 2000},
     }
     if damage in members:
@@ -90,6 +99,28 @@ def test_a_disk_that_fails_costs_nothing_but_the_entry(tmp_path, outcome):
     store.put("one", outcome)
 
     assert store.get("one", emptied(tmp_path)) is None
+
+
+def test_an_entry_that_cannot_be_read_just_now_is_kept(tmp_path, outcome, monkeypatch):
+    store = Finished(tmp_path / "store", 10**6)
+    store.put("one", outcome)
+
+    def refused(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refused)
+        assert store.get("one", emptied(tmp_path, "never")) is None
+    assert store.get("one", emptied(tmp_path)).report == outcome.report
+
+
+def test_opening_links_drops_no_run_in_progress(engines, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(runs, "results", lambda: Finished(tmp_path / "finished", 10**8))
+    made = runs.last("class", **asked("class"))
+    for _ in range(runs.KEPT_RUNS + 2):
+        assert runs.earlier("class", **asked("class")).report == made.report
+
+    assert all(Path(path).is_file() for path in made.paths.values())
 
 
 def test_every_setting_and_the_device_shape_the_name(tinies):
@@ -126,6 +157,7 @@ def test_a_link_finds_the_run_it_was_made_of(engines, kind, tmp_path, monkeypatc
 def test_a_class_is_restored_by_its_number_too(engines):  # noqa: F811
     ids = loading.labels(engine.of("class").model)
 
-    for name, number in ids.items():
-        assert links.restored({"tab": "class", "label": str(number)})[1]["label"] == name
+    for number in set(ids.values()):
+        restored = links.restored({"tab": "class", "label": str(number)})[1]["label"]
+        assert ids[restored] == number
     assert links.restored({"tab": "class", "label": "99"})[1] == {}

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -31,6 +32,7 @@ from .visitors import admitted
 FOLDER_VARIABLE, STORE_BYTES = "ZCACHE_STORE", 2_000_000_000
 RESULT_BYTES = 200_000_000
 KEPT_RUNS = 16  # Gradio copies what it serves; these are only the originals
+RUNS, OPENED = "runs", "opened"  # folders of what is made here, and of what the store had
 
 
 def outcomes(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Iterator[Outcome]:
@@ -107,7 +109,7 @@ def earlier(kind: str, **raw: Any) -> Outcome | None:
     """Return the last stage of an earlier run of these inputs, if the store has it; nothing is run."""
     host = engine.of(kind)
     request = loading.asked(host.model, APP, **raw)
-    return results().get(_result_key(host.model, request), _new_folder)
+    return results().get(_result_key(host.model, request), lambda: _new_folder(OPENED))
 
 
 def _result_key(model: Model, request: Request) -> str:
@@ -146,13 +148,13 @@ def _written(stage: Generation | Comparison, folder: Path, fps: int | None) -> O
     return Outcome({"accelerated": str(path)}, {"accelerated_seconds": stage.denoise_seconds})
 
 
-def _new_folder() -> Path:
-    """Return an empty folder of a random name, and drop the oldest ones."""
-    old = sorted(_root().iterdir(), key=lambda folder: folder.stat().st_mtime)
-    for folder in old[: max(0, len(old) - KEPT_RUNS + 1)]:
+def _new_folder(place: str = RUNS) -> Path:
+    """Return an empty folder of a random name, and drop the oldest ones of its place."""
+    root = leftovers.place(place)
+    old = []
+    for folder in root.iterdir():
+        with suppress(FileNotFoundError):  # another call dropped it
+            old.append((folder.stat().st_mtime, folder))
+    for _, folder in sorted(old)[: max(0, len(old) - KEPT_RUNS + 1)]:
         shutil.rmtree(folder, ignore_errors=True)
-    return Path(tempfile.mkdtemp(dir=_root()))
-
-
-def _root() -> Path:
-    return leftovers.place("runs")
+    return Path(tempfile.mkdtemp(dir=root))
