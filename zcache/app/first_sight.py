@@ -11,6 +11,7 @@ import os
 from importlib import metadata, resources
 from typing import Any
 
+from ..models.request import SUBJECTS
 from . import links, result
 from .templating import html
 
@@ -49,14 +50,19 @@ def code() -> str:
 
 
 def _told(report: dict[str, Any]) -> dict[str, str]:
-    settings = {"label": report["subject"], "seed": report["seed"], "steps": report["num_steps"]}
+    kind = report["example_kind"]
+    settings = {
+        SUBJECTS[kind][0]: report["subject"],
+        "seed": report["seed"],
+        "steps": report["num_steps"],
+    }
     chosen = {name: report["config"][name] for name in SETTINGS}
     return {
         "name": result.name(report),
         "saved": result.saved(report),
         "verdict": report["verdict"]["sentence"],
         "made": f"by {report['example_model']} on {report['baseline_device']}",
-        "link": links.address("class", settings | chosen),
+        "link": links.address(kind, settings | chosen),
     }
 
 

@@ -146,6 +146,7 @@ def _wire_runs(
         **PRIVATE,
         **ON_DEVICE,
     )
+    running.success(None, js=REVEAL, **QUICK)
     for ended in (running.success, running.failure):
         ended(idle, None, [go, halt, timer], **QUICK)
     timer.tick(look, None, shown["preview"], **QUICK)

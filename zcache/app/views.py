@@ -37,7 +37,7 @@ def note(text: str) -> str:
 def preview(pictures: dict[str, bytes]) -> str:
     """Return small PNG pictures of the sides of a run in progress; "" without any."""
     shown = [
-        (name, base64.b64encode(pictures[side]).decode("ascii"))
+        (side, name, base64.b64encode(pictures[side]).decode("ascii"))
         for side, name in PREVIEWED.items()
         if side in pictures
     ]
@@ -100,7 +100,7 @@ def cards(report: dict[str, Any]) -> str:
         f"computed; {report['forecast_passes']} predicted, {report['reflect_passes']} redone",
     )
     figures = [
-        (times_faster(report), f"{_faster(report)}, {report['speedup_is']}", "speedup"),
+        (_times(report), f"{_faster(report)}, {report['speedup_is']}{_spread(report)}", "speedup"),
         (_both_seconds(report, ""), "denoising: plain → Z-Cache", "times"),
         (
             f"{_about(report)}{report['speedup_end_to_end']:.2f}×",
@@ -137,8 +137,15 @@ def origin(report: dict[str, Any]) -> str:
 
 def times_faster(figures: dict[str, Any]) -> str:
     """Return a speedup with its spread, an estimate marked."""
-    spread = f" ± {figures['speedup_spread']:.2f}" if figures["speedup_spread"] else ""
-    return f"{_about(figures)}{figures['speedup']:.2f}{spread}×"
+    return _times(figures) + _spread(figures)
+
+
+def _times(figures: dict[str, Any]) -> str:
+    return f"{_about(figures)}{figures['speedup']:.2f}×"
+
+
+def _spread(figures: dict[str, Any]) -> str:
+    return f" ± {figures['speedup_spread']:.2f}" if figures["speedup_spread"] else ""
 
 
 def _about(figures: dict[str, Any]) -> str:
