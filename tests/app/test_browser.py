@@ -83,12 +83,12 @@ def test_a_prompt_becomes_three_pictures_and_a_verdict(page):
 
 
 @pytest.mark.parametrize("page", ["phone"], indirect=True)
-def test_on_a_phone_the_figures_come_into_view_and_the_buttons_stay(page):
+def test_on_a_phone_the_verdict_comes_into_view_and_the_buttons_stay(page):
     set_steps(page, 10)
     run(page)
 
     page.wait_for_function(
-        "document.querySelector('.zc-speedup').getBoundingClientRect().top < 450"
+        "document.querySelector('.zc-verdict').getBoundingClientRect().top < 450"
     )
     assert 0 <= page.locator("#image-run").bounding_box()["y"] < 20
     assert page.locator("#image-stop").bounding_box()["y"] >= 0
@@ -177,7 +177,8 @@ def test_an_empty_prompt_is_refused_in_one_sentence_and_the_page_goes_on(page):
     set_steps(page, 10)
     prompt(page).fill("   ")
     page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_text("Prompt is empty; it needs 1 to 500 characters").wait_for(timeout=PATIENCE)
+    said = "Prompt is empty; it needs 1 to 500 characters"
+    page.locator(".zc-waiting").filter(has_text=said).wait_for(timeout=PATIENCE)
 
     prompt(page).fill("a red circle")
     run(page)
