@@ -82,11 +82,8 @@ def build() -> None:
                 table = views.table(rows)
                 yield table if path else views.running(named) + table, path or None
         except gr.Error as error:
-            if was_stopped(error):
-                yield views.stopped(named) + table, None
-                return
-            yield views.failed(sentence_of(error)), None
-            raise
+            ended = views.stopped(named) if was_stopped(error) else views.failed(sentence_of(error))
+            yield ended + table, None
 
     def idle() -> tuple[Any, ...]:
         return gr.Button(interactive=True), gr.Button(interactive=False)

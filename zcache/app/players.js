@@ -1,5 +1,5 @@
 // The clips of a comparison play in step: what one does, the others do, and one button and one slider
-// rule them all. The slider over two pictures moves the edge between them.
+// rule them all. The slider over two pictures moves the edge between them. Links to files say their names.
 (() => {
   const DRIFT = 0.06; // seconds; below a frame of any clip
   const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -65,4 +65,15 @@
     if (first) first.currentTime = target.value * first.duration;
     target.closest?.(".zc-overlay")?.style.setProperty("--cut", `${target.value}%`);
   });
+
+  // Gradio's links say the size of a file only, and hold a button of their own.
+  const named = (link) => {
+    const name = `Download ${link.download}`;
+    if (link.getAttribute("aria-label") === name) return;
+    link.setAttribute("aria-label", name);
+    link.querySelector("button")?.setAttribute("tabindex", "-1");
+  };
+  new MutationObserver(() => {
+    for (const link of document.querySelectorAll("a.download-link[download]")) named(link);
+  }).observe(document, { childList: true, subtree: true, attributeFilter: ["download"] });
 })();

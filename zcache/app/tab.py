@@ -113,11 +113,8 @@ def _wire_runs(
                 link = links.address(kind, asked) if outcome.done else ""
                 yield outputs.of_outcome(shown, outcome, link)
         except gr.Error as error:
-            if was_stopped(error):
-                yield outputs.unfinished(shown, views.stopped(named))
-                return
-            yield outputs.unfinished(shown, views.failed(sentence_of(error)))
-            raise
+            ended = views.stopped(named) if was_stopped(error) else views.failed(sentence_of(error))
+            yield outputs.unfinished(shown, ended)
 
     def stop(request: gr.Request) -> None:
         device.stop(_name(kind, request))

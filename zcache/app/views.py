@@ -29,9 +29,9 @@ def chip(status: dict[str, str]) -> str:
     return html("chip", head=head, note=note)
 
 
-def note(text: str) -> str:
+def note(text: str, failed: bool = False) -> str:
     """Return a line that stands where the figures will be."""
-    return html("note", text=text)
+    return html("note", text=text, failed=failed)
 
 
 def preview(pictures: dict[str, bytes]) -> str:
@@ -80,17 +80,17 @@ def waiting(kind: str) -> str:
 
 def running(name: str) -> str:
     """Return what stands where the figures will be while a run of this name goes on."""
-    return html("note", text=f"Running {name}", calm=True)
+    return note(f"Running {name}")
 
 
 def stopped(name: str) -> str:
     """Return what is said of a run that its visitor stopped."""
-    return html("note", text=f"Stopped: {name}. Press Run to start again.", calm=True)
+    return note(f"Stopped: {name}. Press Run to start again.")
 
 
 def failed(sentence: str) -> str:
     """Return why a run did not finish."""
-    return html("note", text=f"Nothing was run. {sentence}", calm=False)
+    return note(f"No result. {sentence.rstrip('.')}.", failed=True)
 
 
 def cards(report: dict[str, Any]) -> str:

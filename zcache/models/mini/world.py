@@ -8,6 +8,21 @@ from . import motion, scenes
 
 SMALL = ["a", "an", "one", "two", "three", "left", "right", "of", "above", "below", "up", "down",
          "on", "while", "and"]  # fmt: skip
+GRAMMATICAL = {
+    "the",
+    "in",
+    "at",
+    "with",
+    "to",
+    "from",
+    "by",
+    "for",
+    "is",
+    "are",
+    "its",
+    "into",
+    "over",
+}
 SHAPES = {
     "mini-flux": {form for kind in scenes.KINDS for form in (kind, f"{kind}s")},
     "mini-hunyuan": set(motion.KINDS),
@@ -22,14 +37,15 @@ TAUGHT = {
 
 
 def outside(name: str, prompt: str) -> list[str]:
-    """Return the words of a prompt that the embedded model `name` was never taught, in their order;
-    of a prompt that names no shape, all its words.
+    """Return the words of a prompt that the embedded model `name` was never taught, in their order, without
+    "the" and its like where there are others; of a prompt that names no shape but is all taught, all.
 
     Of a model that is not embedded, or draws classes, nothing is known: none.
     """
     if name not in TAUGHT:
         return []
     words = list(dict.fromkeys(re.findall(r"[^\W_]+", prompt.lower())))
-    if not SHAPES[name] & set(words):
+    foreign = [word for word in words if word not in {*SMALL, *SHAPES[name], *TAUGHT[name]}]
+    if not foreign and not SHAPES[name] & set(words):
         return words
-    return [word for word in words if word not in {*SMALL, *SHAPES[name], *TAUGHT[name]}]
+    return [word for word in foreign if word not in GRAMMATICAL] or foreign
