@@ -26,7 +26,7 @@ from zcache.measure.summary import with_flops
 from zcache.models import loading
 from zcache.models.request import APP, EXAMPLES, SUBJECTS
 
-MODEL, INTERVALS, SEEDS = "mini-dit", (5, 6, 8, 10), range(3)
+MODEL, INTERVALS, SEEDS = "mini-dit", (5, 6, 8, 10), range(5)
 REPEATS = 3  # of the chosen comparison: the one of median speedup is kept
 SUBJECTS_TRIED = 24  # at most, evenly spread
 KEPT = (verdict.IDENTICAL, verdict.SAME)
