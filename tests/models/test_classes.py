@@ -15,7 +15,9 @@ from ..embedded import DIT
 @pytest.fixture(scope="module")
 def painted() -> list[Image.Image]:
     """A picture of every class, uncached, at the model's own guidance."""
-    pictures = DIT.draw(DIT.pipe(), 50, len(classes.LABELS), class_labels=range(len(classes.LABELS)))
+    pictures = DIT.draw(
+        DIT.pipe(), 50, len(classes.LABELS), class_labels=range(len(classes.LABELS))
+    )
     return [Image.fromarray((255 * one).round().astype(np.uint8)) for one in pictures]
 
 
