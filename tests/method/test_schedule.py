@@ -45,7 +45,9 @@ def test_timed_has_as_many_full_steps_as_even_from_the_first_to_the_last(shift) 
     for steps, interval in EVERY:
         for warmup, last in itertools.product((1, 3), (True, False)):
             even = full_steps(steps, interval, "even", warmup, last)
-            timed = full_steps(steps, interval, "timed", warmup, last, flow(steps, shift))
+            timed = full_steps(
+                steps, interval, "timed", warmup, last, schedule.shifted(steps, shift)
+            )
             assert len(timed) == len(even)
             assert timed[:warmup] == even[:warmup] and timed[-1] == even[-1]
 
@@ -58,7 +60,7 @@ def test_timed_without_times_is_even() -> None:
 
 def test_timed_is_drawn_to_where_the_time_falls_fast() -> None:
     """The larger the shift, the later a flow's time falls, and the later stand the full steps."""
-    sums = [sum(full_steps(50, 7, times=flow(50, shift))) for shift in (1.0, 3.0, 7.0)]
+    sums = [sum(full_steps(50, 7, times=schedule.shifted(50, shift))) for shift in (1.0, 3.0, 7.0)]
     assert sums == sorted(sums) and sums[0] < sums[-1]
 
 
@@ -66,14 +68,14 @@ def test_timed_golden() -> None:
     """Time that falls evenly: seven windows, the first half as long, 49 / 6.5 = 7.54 each: ends at 3.77,
     11.3, 18.8, 26.4, 33.9, 41.5. Time that falls at the end alone: the middle of
     3/4 i/4 + 1/4 (1 - t) = 0, 0.19, 0.38, 0.56, 1 is nearest to step 3."""
-    assert full_steps(50, 7, times=flow(50, 1.0)) == (0, 4, 11, 19, 26, 34, 41, 49)
+    assert full_steps(50, 7, times=schedule.shifted(50, 1.0)) == (0, 4, 11, 19, 26, 34, 41, 49)
     assert full_steps(5, 2, times=[1, 1, 1, 1, 0]) == (0, 3, 4)
 
 
-def flow(steps: int, shift: float) -> list[float]:
-    """The times of a flow's steps: shift t / (1 + (shift - 1) t)."""
-    even = [1 - i / steps for i in range(steps)]
-    return [shift * t / (1 + (shift - 1) * t) for t in even]
+@pytest.mark.parametrize("shift", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_shift_that_is_none_is_refused(shift) -> None:
+    with pytest.raises(ConfigError, match="give a number above 0, such as 3"):
+        schedule.shifted(10, shift)
 
 
 def test_even_needs_no_more_full_steps_than_windows_of_n_do() -> None:

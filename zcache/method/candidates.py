@@ -69,9 +69,7 @@ def placements(
     return {count: list(dict.fromkeys(lists)) for count, lists in found.items()}
 
 
-def untuned(
-    num_steps: int, count: int, flow_times: Sequence[float] = ()
-) -> list[tuple[int, ...]]:
+def untuned(num_steps: int, count: int, flow_times: Sequence[float] = ()) -> list[tuple[int, ...]]:
     """The default's, even, even with an open end, and the paper's rule where an interval gives this number."""
     last = num_steps - 1
     even = tuple(round(i * last / (count - 1)) for i in range(count))

@@ -5,6 +5,7 @@ Python."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -72,6 +73,20 @@ def timed(
     usual = tuple(even(num_steps, interval, warmup, last))
     yield from usual[: warmup - 1]
     yield from spread(usual[warmup - 1 :], times)
+
+
+def shifted(num_steps: int, shift: float | None) -> list[float]:
+    """Return a flow's time at every step, shift t / (1 + (shift - 1) t) of an even t; none without a shift.
+
+    Raises:
+        ConfigError: the shift is not above 0.
+    """
+    if shift is None:
+        return []
+    if not 0 < shift < math.inf:
+        raise ConfigError(f"shift is {shift:g}; give a number above 0, such as 3")
+    even_times = (1 - step / num_steps for step in range(num_steps))
+    return [shift * t / (1 + (shift - 1) * t) for t in even_times]
 
 
 def spread(steps: Sequence[int], times: Sequence[float]) -> Sequence[int]:
