@@ -1,0 +1,267 @@
+"""What a cached pass costs beside what its arithmetic costs, and what that leaves of the FLOPs ratio.
+
+    python examples/benchmarks/overhead.py --out examples/benchmarks/overhead.json
+
+The floor is the arithmetic of a cached pass in a loop of its own: embedder, blend, head, guidance and the
+scheduler's step, called bare. A pass is timed from its announcement to the next one, inside the unmodified
+pipeline, so the parts of a run add up to the run. Everything is interleaved in one process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from zcache import ZCacheConfig, enabled
+from zcache.measure import environment
+from zcache.measure.clock import LoopClock
+from zcache.measure.flop_meter import FlopMeter
+from zcache.models import loading
+
+MODELS = ("mini-flux", "mini-dit")
+GRANULARITIES = ("stack", "output")
+ANCHORS = {
+    "forecast": 2,
+    "reflect": 3,
+}  # that enter a blend at order 1, and a class model's at order 2
+
+Captured = dict[str, Any]
+
+
+def blend(anchors: list[torch.Tensor]) -> torch.Tensor:
+    total = anchors[0] * 0.3
+    for anchor in anchors[1:]:
+        total.add_(anchor, alpha=0.3)
+    return total
+
+
+def flux(t: Any, call: Captured, kind: str, anchors: list[torch.Tensor], known: dict) -> Any:
+    """Embedder, blend and head of FLUX; a reflect pass has the timestep's embedding already."""
+    hidden = t.x_embedder(call["hidden_states"])
+    if kind == "forecast":
+        scales = (1000 * call["timestep"], 1000 * call["guidance"], call["pooled_projections"])
+        known["temb"] = t.time_text_embed(*scales)
+    return t.proj_out(t.norm_out(hidden + blend(anchors), known["temb"]))
+
+
+def dit(t: Any, call: Captured, kind: str, anchors: list[torch.Tensor], known: dict) -> Any:
+    """Embedder, blend and head of DiT, which embeds the timestep in its head, and its guidance."""
+    latent = call["hidden_states"]
+    half = latent[: len(latent) // 2]
+    hidden = t.pos_embed(torch.cat([half, half]))
+    embed = t.transformer_blocks[0].norm1.emb
+    temb = embed(call["timestep"], call["class_labels"], hidden_dtype=hidden.dtype)
+    shift, scale = t.proj_out_1(F.silu(temb)).chunk(2, dim=1)
+    hidden = t.norm_out(hidden + blend(anchors)) * (1 + scale[:, None]) + shift[:, None]
+    patch, channels = t.patch_size, t.out_channels
+    side = int(hidden.shape[1] ** 0.5)
+    patches = t.proj_out_2(hidden).reshape(-1, side, side, patch, patch, channels)
+    noise = torch.einsum("nhwpqc->nchpwq", patches)
+    return guided(noise.reshape(-1, channels, side * patch, side * patch), latent.shape[1])
+
+
+def guided(noise: torch.Tensor, channels: int) -> torch.Tensor:
+    eps, rest = noise[:, :channels], noise[:, channels:]
+    cond, uncond = torch.split(eps, len(eps) // 2)
+    half = uncond + 4.0 * (cond - uncond)
+    return torch.split(torch.cat([torch.cat([half, half]), rest], dim=1), channels, dim=1)[0]
+
+
+class Floor:
+    """The bare loop over a schedule's cached steps, of one pipeline call's own tensors."""
+
+    def __init__(self, pipe: Any, call: dict[str, Any], granularity: str) -> None:
+        self._scheduler, self._transformer = pipe.scheduler, pipe.transformer
+        self._is_dit = type(pipe.transformer).__name__.startswith("DiT")
+        self._granularity = granularity
+        self._call: Captured = {}
+        hook = pipe.transformer.register_forward_pre_hook(self._capture, with_kwargs=True)
+        try:
+            pipe(**{**call, "num_inference_steps": 2})
+        finally:
+            hook.remove()
+        pipe(**call)  # the scheduler's tables are those of the whole schedule again
+        with torch.no_grad():
+            self._output = pipe.transformer(**self._call, return_dict=False)[0]
+            embedder = pipe.transformer.pos_embed if self._is_dit else pipe.transformer.x_embedder
+            hidden = embedder(self._call["hidden_states"])
+        like = hidden if granularity == "stack" else self._output
+        orders = 1 if self._is_dit else 0
+        self._anchors = {
+            kind: [torch.randn_like(like) for _ in range(count + orders)]
+            for kind, count in ANCHORS.items()
+        }
+
+    def _capture(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        names = ("hidden_states",)
+        self._call = {**dict(zip(names, args, strict=False)), **kwargs}
+        self._call.pop("return_dict", None)
+
+    @torch.no_grad()
+    def seconds(self, kind: str, passes: int = 40) -> float:
+        """Mean seconds of a pass."""
+        scheduler, call, latent = self._scheduler, dict(self._call), self._call["hidden_states"]
+        timesteps = list(scheduler.timesteps[:passes])
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(0)
+            scheduler._step_index = 0
+        known: dict[str, Any] = {}
+        self._model_output("forecast", call, known)
+        began = time.perf_counter()
+        for timestep in timesteps:
+            call["hidden_states"] = latent
+            output = self._model_output(kind, call, known)
+            latent = scheduler.step(output, timestep, latent, return_dict=False)[0]
+        return (time.perf_counter() - began) / len(timesteps)
+
+    def _model_output(self, kind: str, call: Captured, known: dict[str, Any]) -> torch.Tensor:
+        anchors = self._anchors[kind]
+        if self._granularity == "stack":
+            return (dit if self._is_dit else flux)(self._transformer, call, kind, anchors, known)
+        output = blend(anchors)
+        return guided(output, call["hidden_states"].shape[1]) if self._is_dit else output
+
+
+class Stamps:
+    """When each pass was announced; afterwards, what each took."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[str, float]] = []
+
+    def mark(self, step: int, kind: str, num_steps: int) -> None:
+        self._marks.append((kind, time.perf_counter()))
+
+    def passes(self) -> dict[str, list[float]]:
+        """Seconds of forecast and of reflect passes that another cached pass follows."""
+        found = defaultdict(list)
+        for (kind, begin), (following, end) in zip(self._marks, self._marks[1:], strict=False):
+            if kind == following != "full":
+                found[kind].append(end - begin)
+        return found
+
+
+def run(pipe: Any, call: dict[str, Any], config: ZCacheConfig | None, meter: Any = None) -> Any:
+    """Seconds of the loop, of its passes, and the report; FLOPs go into the meter."""
+    generator, stamps = torch.Generator().manual_seed(0), Stamps()
+    with ExitStack() as stack:
+        handle = stack.enter_context(enabled(pipe, config)) if config is not None else None
+        if handle is not None:
+            handle.on_pass = stamps.mark
+        if meter is not None:
+            stack.enter_context(meter)
+        with LoopClock(pipe) as clock:
+            pipe(**call, generator=generator)
+        return clock.denoising, stamps.passes(), handle.report() if handle is not None else None
+
+
+def flops(pipe: Any, call: dict[str, Any], config: ZCacheConfig | None) -> int:
+    meter = FlopMeter(pipe)
+    run(pipe, call, config, meter)
+    return int(meter.total)
+
+
+def measure(name: str, interval: int, repeats: int) -> tuple[Any, list[dict[str, Any]]]:
+    """The environment, and a row per granularity."""
+    model = loading.find(name)
+    pipe = loading.load(model, "cpu")
+    pipe.set_progress_bar_config(disable=True)
+    subject = {"label": next(iter(loading.labels(model)))} if model.kind == "class" else {}
+    if model.kind != "class":
+        subject["prompt"] = "two red circles left of a blue square on a light background"
+    request = loading.asked(model, steps=50, interval=interval, **subject)
+    call = loading.call_arguments(model, request)
+    base = request.config()
+    configs = {g: base.replace(granularity=g) for g in GRANULARITIES}
+    floors = {g: Floor(pipe, call, g) for g in GRANULARITIES}
+    limits = {g: flops(pipe, call, None) / flops(pipe, call, configs[g]) for g in GRANULARITIES}
+    seconds: dict[str, list[float]] = defaultdict(list)
+    passes: dict[tuple[str, str], list[float]] = defaultdict(list)
+    bare: dict[tuple[str, str], list[float]] = defaultdict(list)
+    reports = {}
+    for _ in range(repeats):
+        seconds["uncached"].append(run(pipe, call, None)[0])
+        for g, config in configs.items():
+            took, found, reports[g] = run(pipe, call, config)
+            seconds[g].append(took)
+            for kind in ANCHORS:
+                passes[g, kind] += found[kind]
+                bare[g, kind].append(floors[g].seconds(kind))
+    plain = quiet(seconds["uncached"])
+    rows = []
+    for g in GRANULARITIES:
+        speedup = plain / quiet(seconds[g])
+        row = {
+            "model": name,
+            "granularity": g,
+            "interval": interval,
+            "uncached_step_ms": 1000 * plain / request.steps,
+            "speedup": speedup,
+            "flops_speedup": limits[g],
+            "efficiency": speedup / limits[g],
+            "passes": {kind: getattr(reports[g], f"{kind}_passes") for kind in ("full", *ANCHORS)},
+            "cache_bytes": reports[g].cache_bytes,
+            "fallbacks": reports[g].fallbacks,
+            "seconds": seconds[g],
+        }
+        for kind in ANCHORS:
+            row[f"{kind}_ms"] = 1000 * quiet(passes[g, kind])
+            row[f"{kind}_floor_ms"] = 1000 * quiet(bare[g, kind])
+        rows.append(row)
+    return environment.describe(pipe), rows
+
+
+def quiet(seconds: Sequence[float]) -> float:
+    """The tenth part from below: what other work on the machine does only adds."""
+    return sorted(seconds)[len(seconds) // 10]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| model | granularity | N | step ms | forecast ms (floor) | reflect ms (floor) | speedup | by FLOPs | efficiency |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [
+            row["model"],
+            row["granularity"],
+            row["interval"],
+            f"{row['uncached_step_ms']:.1f}",
+        ]
+        for kind in ANCHORS:
+            cells.append(f"{row[f'{kind}_ms']:.3f} ({row[f'{kind}_floor_ms']:.3f})")
+        cells += [f"{row[key]:.2f}" for key in ("speedup", "flops_speedup", "efficiency")]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    parser.add_argument("--interval", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, help="JSON, and a table beside it")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = []
+    for name in options.models:
+        where, found = measure(name, options.interval, options.repeats)
+        rows += found
+    if options.out is not None:
+        facts = {"environment": where, "repeats": options.repeats, "rows": rows}
+        options.out.write_text(json.dumps(facts, indent=1) + "\n")
+        options.out.with_suffix(".md").write_text(table(rows) + "\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
