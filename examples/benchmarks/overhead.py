@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from zcache import ZCacheConfig, enabled
 from zcache.measure import environment
@@ -59,7 +59,7 @@ def dit(t: Any, call: Captured, kind: str, anchors: list[torch.Tensor], known: d
     hidden = t.pos_embed(torch.cat([half, half]))
     embed = t.transformer_blocks[0].norm1.emb
     temb = embed(call["timestep"], call["class_labels"], hidden_dtype=hidden.dtype)
-    shift, scale = t.proj_out_1(F.silu(temb)).chunk(2, dim=1)
+    shift, scale = t.proj_out_1(functional.silu(temb)).chunk(2, dim=1)
     hidden = t.norm_out(hidden + blend(anchors)) * (1 + scale[:, None]) + shift[:, None]
     patch, channels = t.patch_size, t.out_channels
     side = int(hidden.shape[1] ** 0.5)
@@ -225,10 +225,9 @@ def quiet(seconds: Sequence[float]) -> float:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
-    lines = [
-        "| model | granularity | N | step ms | forecast ms (floor) | reflect ms (floor) | speedup | by FLOPs | efficiency |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ("model", "granularity", "N", "step ms", "forecast ms (floor)", "reflect ms (floor)")
+    heads += ("speedup", "by FLOPs", "efficiency")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         cells = [
             row["model"],
