@@ -154,12 +154,15 @@ def evaluate(
 
 def _again(run: RunState, visit: Visit, branch: Branch, sample: Tensor, weight: float) -> Any:
     anchors = run.anchors[branch.key]
+
+    def call(latent: Tensor) -> Any:
+        args, kwargs = put(copied(branch.arguments), run.places.get(branch.key, ()), latent)
+        return branch.original(*args, **kwargs)
+
     feature = anchors.reflect(visit.step, weight)
-    arguments = put(copied(branch.arguments), run.places.get(branch.key, ()), sample)
-    args, kwargs = arguments
     with intercept.lock(branch.denoiser.module, "__call__"):
-        return branch.denoiser.binding.cached(
-            lambda: branch.original(*args, **kwargs), feature, anchors.output, branch.memo
+        return run.passes[branch.key].again(
+            call, branch.flat, sample, feature, anchors.output, branch.memo
         )
 
 

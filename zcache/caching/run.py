@@ -17,8 +17,9 @@ from ..method.schedule import Kind, Pass
 from ..method.teacache import COEFFICIENTS, IDENTITY, Accumulator
 from . import noise, reflection, self_check
 from .anchors import Anchors
-from .arguments import copied, locate, put
+from .arguments import copied, flattened, locate, put
 from .bindings import Denoiser, Signal
+from .cached_pass import CachedPass
 from .features import leaves, version
 from .scheduler import noise_levels, position, previous_sample, snapshot
 from .stand_ins import Memo
@@ -27,9 +28,9 @@ from .state import Branch, Key, Original, RunState, Visit
 MOST_CALLS = 16  # of the denoiser in one step
 
 
-def shapes(arguments: Any) -> tuple[Any, ...]:
+def shapes(flat: list[Any]) -> tuple[Any, ...]:
     """The shapes of all tensors of a call's arguments."""
-    return tuple(tensor.shape for tensor in leaves(arguments))
+    return tuple(leaf.shape for leaf in flat if isinstance(leaf, Tensor))
 
 
 class Run(RunState):
@@ -46,13 +47,13 @@ class Run(RunState):
             )
             self.close()
             return original(*args, **kwargs)
-        arguments = (copied(args), copied(kwargs))
+        arguments, flat = (copied(args), copied(kwargs)), flattened((args, kwargs))
         key = (id(denoiser.module), len(self.branches))
-        fits = key in self.anchors and self.shapes[key] == shapes(arguments)
+        fits = key in self.anchors and self.shapes[key] == shapes(flat)
         if not self.branches:
             self._begin_step(denoiser.signal, original, arguments, fits)
         cached = self.kind is Kind.FORECAST and fits
-        device = next((tensor.device for tensor in leaves(arguments)), torch.device("cpu"))
+        device = next((x.device for x in flat if isinstance(x, Tensor)), torch.device("cpu"))
         memo: Memo = {}
 
         def run_original() -> Any:
@@ -62,11 +63,14 @@ class Run(RunState):
             if cached:
                 anchors = self.anchors[key]
                 feature = anchors.forecast(self.step)
-                output = denoiser.binding.cached(run_original, feature, anchors.output, memo)
+                places = self.places.get(key, ())
+                output = self.passes[key].forecast(
+                    run_original, arguments, flat, places, feature, anchors.output, memo
+                )
             else:
-                output = self._compute(key, denoiser, run_original, memo, arguments)
+                output = self._compute(key, denoiser, run_original, memo, flat)
         self.branches.append(
-            Branch(key, denoiser, original, arguments, list(leaves(output)), cached, memo)
+            Branch(key, denoiser, original, arguments, flat, list(leaves(output)), cached, memo)
         )
         return output
 
@@ -76,7 +80,7 @@ class Run(RunState):
         denoiser: Denoiser,
         run_original: Callable[[], Any],
         memo: Memo,
-        arguments: Any,
+        flat: list[Any],
     ) -> Any:
         output, feature = denoiser.binding.full(run_original, memo)
         self.log.full_computations += 1
@@ -92,12 +96,14 @@ class Run(RunState):
             if fault:
                 self._give_up(fault)
                 return output
-        if self.shapes.get(key) != (seen := shapes(arguments)):
+        if self.shapes.get(key) != (seen := shapes(flat)):
             self.anchors.pop(key, None)
             self.places.pop(key, None)
             self.shapes[key] = seen
         if key not in self.anchors:
             self.anchors[key] = Anchors(self.base, self.config.order)
+            self.passes[key] = CachedPass(denoiser)
+        self.passes[key].see(flat)
         self.anchors[key].add(self.step, feature, output)
         return output
 
@@ -174,6 +180,7 @@ class Run(RunState):
         for branch in visit.branches:
             places = self.places.get(branch.key, ())
             branch.arguments = put(branch.arguments, places, visit.sample)
+            branch.flat = flattened(branch.arguments)
         outputs = (leaf for branch in visit.branches for leaf in branch.leaves)
         visit.versions = tuple(version(tensor) for tensor in (visit.model_output, *outputs))
 

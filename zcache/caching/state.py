@@ -15,6 +15,7 @@ from ..method.schedule import Kind, Pass
 from ..method.teacache import Accumulator
 from .anchors import Anchors
 from .bindings import Denoiser
+from .cached_pass import CachedPass
 from .guidance import Combination
 from .noise import States
 from .nonlinear import Normalised, Rescaled
@@ -37,6 +38,7 @@ class Branch:
     denoiser: Denoiser
     original: Original
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    flat: list[Any]  # the leaves of the arguments, as they came
     leaves: list[Tensor]
     from_cache: bool
     memo: Memo
@@ -77,6 +79,7 @@ class RunState:
     step: int = 0
     kind: Kind | None = None
     anchors: dict[Key, Anchors] = field(default_factory=dict)
+    passes: dict[Key, CachedPass] = field(default_factory=dict)
     shapes: dict[Key, Shapes] = field(default_factory=dict)  # of the arguments at the newest anchor
     branches: list[Branch] = field(default_factory=list)
     window: list[Visit] = field(default_factory=list)
@@ -152,7 +155,7 @@ class RunState:
         """Let go of every tensor; the log stays."""
         self.done = True
         self.anchors, self.shapes, self.window, self.branches = {}, {}, [], []
-        self.scheduler_state, self.places, self.combinations = {}, {}, {}
+        self.scheduler_state, self.places, self.combinations, self.passes = {}, {}, {}, {}
         self.last_signal = self.last_latent = None
 
     def held(self) -> list[Tensor]:

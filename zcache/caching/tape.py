@@ -10,7 +10,7 @@ value that is read in Python, a tensor that is written into, a tensor of unknown
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,45 @@ from torch.overrides import TorchFunctionMode
 
 from .features import version
 
-CONSTANT, STEP, LIVE = range(3)  # what a tensor depends on: nothing that changes, the step, the latent
+CONSTANT, STEP, LIVE = range(
+    3
+)  # what a tensor depends on: nothing that changes, the step, the latent
 
-_ATTRIBUTES = ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_meta", "is_mps", "is_cpu")
-_ATTRIBUTES += ("is_sparse", "is_quantized", "requires_grad", "is_leaf", "grad_fn", "itemsize")
-_METHODS = ("size", "dim", "ndimension", "numel", "nelement", "stride", "element_size", "get_device")
-_METHODS += ("is_floating_point", "is_complex", "is_contiguous", "is_inference", "__len__")
-METADATA = {getattr(Tensor, name).__get__ for name in _ATTRIBUTES}
-METADATA |= {getattr(Tensor, name) for name in _METHODS}
-METADATA |= {torch.is_floating_point, torch.is_complex, torch.numel}
+# What tells nothing of a tensor's values.
+_ATTRIBUTES = (
+    *(
+        "shape",
+        "dtype",
+        "device",
+        "ndim",
+        "layout",
+        "itemsize",
+        "is_cuda",
+        "is_cpu",
+        "is_meta",
+        "is_mps",
+    ),
+    *("is_sparse", "is_quantized", "requires_grad", "is_leaf", "grad_fn"),
+)
+_METHODS = (
+    *(
+        "size",
+        "dim",
+        "ndimension",
+        "numel",
+        "nelement",
+        "stride",
+        "element_size",
+        "get_device",
+        "__len__",
+    ),
+    *("is_floating_point", "is_complex", "is_contiguous", "is_inference"),
+)
+METADATA = {
+    *(getattr(Tensor, name).__get__ for name in _ATTRIBUTES),
+    *(getattr(Tensor, name) for name in _METHODS),
+    *(torch.is_floating_point, torch.is_complex, torch.numel),
+}
 
 
 @dataclass(frozen=True)
@@ -74,13 +104,16 @@ class Recorder(TorchFunctionMode):
     """Lists the torch calls made while it is entered, by what they depend on.
 
     Args:
-        known: tensors with what they depend on: inputs, weights. Any other that is not made in here is a
-            fault.
+        known: tensors with what they depend on: inputs, weights.
+        is_weight: whether another tensor, not made in here, is a weight; if it is not, it is a fault.
     """
 
-    def __init__(self, known: Iterable[tuple[Tensor, int]]) -> None:
+    def __init__(
+        self, known: Iterable[tuple[Tensor, int]], is_weight: Callable[[Tensor], bool]
+    ) -> None:
         super().__init__()
         self.fault = ""
+        self._is_weight = is_weight
         self.ops: list[Op] = []
         self.values: list[Tensor] = []
         self.kinds: list[int] = []
@@ -98,6 +131,11 @@ class Recorder(TorchFunctionMode):
             self.kinds.append(kind)
         return self._slots[id(tensor)]
 
+    def are_live(self, outputs: Iterable[Tensor]) -> bool:
+        """Whether all of these were made in here, of the latent or the feature."""
+        slots = [self._slots.get(id(tensor)) for tensor in outputs]
+        return all(slot is not None and self.kinds[slot] == LIVE for slot in slots)
+
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
@@ -105,8 +143,11 @@ class Recorder(TorchFunctionMode):
         if self.fault:
             return function(*args, **kwargs)
         given = list(_tensors((args, kwargs)))
-        if any(id(tensor) not in self._slots for tensor in given):
-            self.fault = f"{function} takes a tensor of unknown origin"
+        for tensor in given:
+            if id(tensor) not in self._slots:
+                if not self._is_weight(tensor):
+                    self.fault = f"{function} takes a tensor of unknown origin"
+                self.slot(tensor, CONSTANT)
         before = [version(tensor) for tensor in given]
         result = function(*args, **kwargs)
         if before != [version(tensor) for tensor in given]:
@@ -137,7 +178,9 @@ class Recorder(TorchFunctionMode):
             return
         flat = tuple((i, a.index) for i, a in enumerate(filled) if isinstance(a, Slot))
         nested = len(flat) != len(list(_slots((filled, named))))
-        self.ops.append(Op(function, filled, named, frozenset(reads), writes, several, flat, nested))
+        self.ops.append(
+            Op(function, filled, named, frozenset(reads), writes, several, flat, nested)
+        )
 
     def _slotted(self, tree: Any) -> Any:
         if isinstance(tree, Tensor):
@@ -153,49 +196,58 @@ class Tape:
     """The calls of a recording that its outputs need.
 
     Args:
-        inputs: slots of what is given anew at every play.
-        outputs: slots of the outputs, all of them LIVE.
+        steps: the slots of what is given once a step.
+        lives: the slots of what is given at every play: latents and features.
+        outputs: the slots of the outputs.
     """
 
-    def __init__(self, recorder: Recorder, inputs: Sequence[int], outputs: Sequence[int]) -> None:
-        self._inputs, self._outputs = tuple(inputs), tuple(outputs)
-        needed, ops = set(outputs), []
-        for op in reversed(recorder.ops):
+    def __init__(
+        self,
+        recorder: Recorder,
+        steps: Sequence[int],
+        lives: Sequence[int],
+        outputs: Sequence[int],
+    ) -> None:
+        kinds, needed = recorder.kinds, set(outputs)
+        per_step = [op for op in recorder.ops if kinds[op.writes[0]] == STEP]
+        live = [op for op in recorder.ops if kinds[op.writes[0]] == LIVE]
+        played = []
+        for op in reversed([*per_step, *live]):
             if needed & set(op.writes):
-                ops.append(op)
-                op.last_reads = tuple(
-                    i for i in op.reads - needed if recorder.kinds[i] == LIVE and i not in op.writes
-                )
+                op.last_reads = tuple(i for i in op.reads - needed if kinds[i] != CONSTANT)
                 needed |= op.reads
-        ops.reverse()
-        kinds = recorder.kinds
-        self._per_step = [op for op in ops if kinds[op.writes[0]] == STEP]
-        self._live = [op for op in ops if kinds[op.writes[0]] == LIVE]
-        constant = {i for i in needed if kinds[i] == CONSTANT}
-        self._constants = [v if i in constant else None for i, v in enumerate(recorder.values)]
+                played.append(op)
+        self._live = [op for op in reversed(played) if kinds[op.writes[0]] == LIVE]
+        self._per_step = [op for op in reversed(played) if kinds[op.writes[0]] == STEP]
+        self._steps = [(n, slot) for n, slot in enumerate(steps) if slot in needed]
+        self._lives, self._outputs = tuple(lives), tuple(outputs)
+        self._constants = [
+            value if slot in needed and kinds[slot] == CONSTANT else None
+            for slot, value in enumerate(recorder.values)
+        ]
         self._versions = [(v, v._version) for v in self._constants if v is not None]
 
     def is_stale(self) -> bool:
         """Whether somebody has written into a constant."""
         return any(tensor._version != version for tensor, version in self._versions)
 
-    def begin(self, inputs: Sequence[Tensor]) -> list[Any]:
-        """The values of a step, which any latent and feature can then be played on."""
+    def begin(self, steps: Sequence[Tensor]) -> list[Any]:
+        """The values of a step, for any latent and feature."""
         values = self._constants.copy()
-        for index, tensor in zip(self._inputs, inputs, strict=True):
-            values[index] = tensor
+        for number, slot in self._steps:
+            values[slot] = steps[number]
         for op in self._per_step:
             op.play(values)
         return values
 
-    def play(self, values: list[Any], changed: Iterable[tuple[int, Tensor]] = ()) -> list[Tensor]:
-        """The outputs from a step's values. `changed`: inputs, by number, to take another tensor of."""
+    def play(self, values: list[Any], lives: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs, from a step's values."""
         values = values.copy()
-        for number, tensor in changed:
-            values[self._inputs[number]] = tensor
+        for slot, tensor in zip(self._lives, lives, strict=True):
+            values[slot] = tensor
         for op in self._live:
             op.play(values)
-        return [values[index] for index in self._outputs]
+        return [values[slot] for slot in self._outputs]
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:
