@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..method.schedule import Kind, Pass
 from ..method.teacache import COEFFICIENTS, IDENTITY, Accumulator
-from . import noise, reflection, self_check
+from . import affine, noise, reflection, self_check
 from .anchors import Anchors
 from .arguments import copied, flattened, locate, put
 from .bindings import Denoiser, Signal
@@ -196,7 +196,7 @@ class Run(RunState):
         """The scheduler's own step, watched: what it drew, and a copy of what it returned."""
         remembers = self.config.reflect and not self.never_back
         before = None
-        if remembers and self.kind is Kind.FORECAST:
+        if remembers and self.kind is Kind.FORECAST and not self.steps_are_closed:
             before = noise.states(noise.generators(visit.kwargs, visit.sample.device))
         result = step(visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs)
         if remembers:
@@ -251,6 +251,8 @@ class Run(RunState):
         self.log.num_steps = num_steps
         levels = noise_levels(self.scheduler)
         self.levels = levels[begin:] if levels is not None else None
+        if self.config.reflect and self.caches:
+            self.affine = affine.find(self.scheduler, begin)
         if self.config.relax == "sigma" and self.levels is None:
             self.log.fall_back(
                 f"{type(self.scheduler).__name__} has no noise levels, so reflection is not relaxed"

@@ -13,6 +13,7 @@ from ..method.config import Plan, ZCacheConfig
 from ..method.mapping import mapped
 from ..method.schedule import Kind, Pass
 from ..method.teacache import Accumulator
+from .affine import Affine
 from .anchors import Anchors
 from .bindings import Denoiser
 from .cached_pass import CachedPass
@@ -94,6 +95,7 @@ class RunState:
     last_latent: tuple[Tensor, int | None, Tensor] | None = None  # returned, its version, its copy
     in_full: bool = False  # nothing can be cached
     never_back: str = ""  # why no window can be gone back over
+    affine: Affine | None = None  # the scheduler's step in closed form
     step_repeats: bool = False  # the scheduler was seen to take a step again, alike
     trying: bool = False  # the step that is being taken is that trial
 
@@ -130,6 +132,11 @@ class RunState:
         if full_steps is not None:
             return len(full_steps) < len(self.scheduler.timesteps)
         return self.config.interval > 1
+
+    @property
+    def steps_are_closed(self) -> bool:
+        """Whether the scheduler's step was seen to be its closed form."""
+        return self.step_repeats and self.affine is not None
 
     @property
     def num_steps(self) -> int:
