@@ -41,23 +41,24 @@ def find(scheduler: Any, begin: int) -> Affine | None:
         sigmas = scheduler.sigmas[begin:]
         return Affine(tuple((1.0, b) for b in sigmas.diff().tolist()), casts=True)
     if cls.__name__ == "DDIMScheduler" and not (config.thresholding or config.clip_sample):
-        return Affine(
-            tuple(_ddim(scheduler, config, t) for t in scheduler.timesteps[begin:].tolist())
-        )
+        kept = [*scheduler.alphas_cumprod.tolist(), float(scheduler.final_alpha_cumprod)]
+        stride = config.num_train_timesteps // scheduler.num_inference_steps
+        times = scheduler.timesteps[begin:].tolist()
+        if not all(0 < kept[t] < 1 for t in times):  # a terminal SNR of zero has no closed form
+            return None
+        pairs = [(kept[t], kept[max(t - stride, -1)]) for t in times]
+        return Affine(tuple(_ddim(config.prediction_type, *pair) for pair in pairs))
     return None
 
 
-def _ddim(scheduler: Any, config: Any, timestep: int) -> tuple[float, float]:
-    """Equation 12 of DDIM (arXiv:2010.02502) without noise."""
-    before = timestep - config.num_train_timesteps // scheduler.num_inference_steps
-    kept = scheduler.alphas_cumprod
-    now, to = kept[timestep], kept[before] if before >= 0 else scheduler.final_alpha_cumprod
-    s, n, s_to, n_to = (math.sqrt(float(x)) for x in (now, 1 - now, to, 1 - to))
-    if config.prediction_type == "epsilon":
-        return s_to / s, n_to - s_to * n / s
-    if config.prediction_type == "sample":
-        return n_to / n, s_to - n_to * s / n
-    return s_to * s + n_to * n, n_to * s - s_to * n
+def _ddim(prediction: str, alpha: float, following: float) -> tuple[float, float]:
+    """Equation 12 of DDIM (arXiv:2010.02502) without noise. alpha: kept of the signal's variance."""
+    s, n, s_next, n_next = map(math.sqrt, (alpha, 1 - alpha, following, 1 - following))
+    if prediction == "epsilon":
+        return s_next / s, n_next - s_next * n / s
+    if prediction == "sample":
+        return n_next / n, s_next - n_next * s / n
+    return s_next * s + n_next * n, n_next * s - s_next * n
 
 
 def is_plain(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:

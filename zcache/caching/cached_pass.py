@@ -69,7 +69,7 @@ class CachedPass:
             self._forget()
         if self._tape is None:
             return self._recorded(call, arguments, flat, places, feature, like, memo)
-        memo[Tape] = values = self._tape.begin([flat[i] for i in self._steps])
+        values = self._begin(flat, memo)
         lives = [*(flat[i] for i, _ in self._lives), *tensors(feature)]
         if self._proved:
             return rebuild(like, tuple(self._tape.play(values, lives)))
@@ -92,25 +92,39 @@ class CachedPass:
     ) -> Any:
         """The output at another latent, `sample`, from another feature. `call` runs the denoiser there;
         `flat` are the leaves of the call as it was."""
-        if not self._proved or self._tape is None or not self._holds(flat):
+        values = memo.get(self._tape)
+        if self._tape is None or not self._proved or not (values or self._holds(flat)):
             return self._binding.cached(lambda: call(sample), feature, like, memo)
-        values = memo.get(Tape)
-        if values is None:
-            memo[Tape] = values = self._tape.begin([flat[i] for i in self._steps])
+        values = values or self._begin(flat, memo)
         lives = [
             flat[i] if place is None else inserted(flat[i], place, sample)
             for i, place in self._lives
         ]
         return rebuild(like, tuple(self._tape.play(values, [*lives, *tensors(feature)])))
 
+    def check(self) -> None:
+        """Look once, before steps are taken again, whether weights or modules have changed since."""
+        if self._tape is not None and not self._stands():
+            self._forget()
+
+    def _begin(self, flat: list[Any], memo: Memo) -> list[Any]:
+        assert self._tape is not None
+        memo[self._tape] = values = self._tape.begin([flat[i] for i in self._steps])
+        return values
+
     def _holds(self, flat: list[Any]) -> bool:
         """Whether everything that the tape takes for constant is as it was."""
         return (
             len(flat) == len(self._expected)
             and all(map(_is_as_expected, flat, self._expected))
-            and all(owner.get(name) is part for owner, name, part in self._parts)
-            and self._tape is not None
+            and self._stands()
+        )
+
+    def _stands(self) -> bool:
+        return (
+            self._tape is not None
             and not self._tape.is_stale()
+            and all(owner.get(name) is part for owner, name, part in self._parts)
         )
 
     def _recorded(

@@ -62,19 +62,30 @@ class Combination:
                 total = total.add(part(), alpha=factor)
         return total.to(model_output.dtype)
 
-    def distance(self, outputs: Outputs, model_output: Tensor, latent: Tensor) -> Tensor:
-        """The relative distance of the sum to model_output, as a tensor that nobody has waited for."""
+    def distances(
+        self,
+        outputs: Sequence[Outputs],
+        model_outputs: Sequence[Tensor],
+        latents: Sequence[Tensor],
+    ) -> Tensor:
+        """The relative distance of the sum to model_output, of several steps of the same shapes at once
+        (they stand along a further, last dimension); a tensor that nobody has waited for."""
         if self.takes_latent:
-            outputs = [*outputs, [latent]]
-        found = list(parts(outputs, model_output))
+            outputs = [[*old, [latent]] for old, latent in zip(outputs, latents, strict=True)]
+        target = torch.stack(list(model_outputs), dim=-1).float()
+        together = [
+            [torch.stack(leaf, dim=-1) for leaf in zip(*call, strict=True)]
+            for call in zip(*outputs, strict=True)
+        ]
+        found = list(parts(together, target))
         if len(found) != len(self.factors):
-            return model_output.new_tensor(math.inf, dtype=torch.float32)
-        target = _picked(model_output).float()
+            return target.new_full((len(model_outputs),), math.inf)
         rest = target
         for part, factor in zip(found, self.factors, strict=True):
             if factor != 0.0:
-                rest = rest.sub(_picked(part()), alpha=factor)
-        return rest.norm() / target.norm().clamp_min(1e-30)
+                rest = rest.sub(part(), alpha=factor)
+        size = target.flatten(0, -2).norm(dim=0)
+        return rest.flatten(0, -2).norm(dim=0) / size.clamp_min(1e-30)
 
 
 def rounding(dtype: torch.dtype) -> float:
@@ -91,22 +102,28 @@ def explain(
     """Whether each known combination gives its model_output as well as where it was found. Waits for
     the device once, and only where outputs were added up."""
     fits = [False] * len(known)
-    tried: dict[int, Tensor] = {}
-    limits: dict[int, float] = {}
+    together: dict[Any, list[int]] = {}  # steps by combination and shapes
     for index, (combination, old, model_output) in enumerate(
         zip(known, outputs, model_outputs, strict=True)
     ):
         if combination is None:
             continue
-        if getattr(combination, "leaf", None) is not None:
+        if isinstance(combination, Combination) and combination.leaf is not None:
             call, leaf = combination.leaf
             fits[index] = old[call][leaf] is model_output
         else:
-            tried[index] = combination.distance(old, model_output, latents[index])
-            limits[index] = 2 * combination.misfit + rounding(model_output.dtype)
-    if tried:
-        for index, misfit in zip(tried, torch.stack(list(tried.values())).tolist(), strict=True):
-            fits[index] = misfit <= limits[index]
+            shapes = (model_output.shape, *(leaf.shape for call in old for leaf in call))
+            together.setdefault((id(combination), shapes), []).append(index)
+    tried = [index for steps in together.values() for index in steps]
+    misfits = [
+        known[steps[0]].distances(
+            *([each[i] for i in steps] for each in (outputs, model_outputs, latents))
+        )
+        for steps in together.values()
+    ]
+    for index, misfit in zip(tried, torch.cat(misfits).tolist() if misfits else (), strict=True):
+        limit = 2 * known[index].misfit + rounding(model_outputs[index].dtype)
+        fits[index] = misfit <= limit
     return fits
 
 

@@ -61,6 +61,9 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
 def check_window(run: RunState, visits: Sequence[Visit]) -> None:
     """Raise CannotReflectError unless every step of the window can be evaluated at another latent."""
     stop = visits[-1]
+    for branch in stop.branches:
+        if branch.key in run.passes:
+            run.passes[branch.key].check()
     for visit in visits:
         for branch in visit.branches:
             anchors = run.anchors.get(branch.key)
