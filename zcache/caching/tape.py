@@ -120,6 +120,8 @@ class Recorder(TorchFunctionMode):
         self._slots: dict[int, int] = {}
         for tensor, kind in known:
             self.slot(tensor, kind)
+        self.read: set[int] = set()
+        self.made: set[int] = set()
 
     def slot(self, tensor: Tensor, kind: int) -> int:
         """The slot of a tensor, a new one of this kind if it has none."""
@@ -161,6 +163,7 @@ class Recorder(TorchFunctionMode):
     ) -> None:
         kind = max((self.kinds[index] for index in reads), default=CONSTANT)
         made = list(_tensors(result))
+        self.read.update(reads)
         if not made:
             if kind != CONSTANT and function not in METADATA:
                 self.fault = f"{function} reads a tensor's value"
@@ -170,6 +173,7 @@ class Recorder(TorchFunctionMode):
             self.fault = f"{function} returns more than tensors"
             return
         writes = tuple(self.slot(tensor, kind) for tensor in made)
+        self.made.update(set(writes) - set(reads))
         if kind == CONSTANT or set(writes) <= set(reads):  # such as `to` of what is there already
             return
         filled, named = self._slotted(list(args)), self._slotted(kwargs)
@@ -225,10 +229,14 @@ class Tape:
             value if slot in needed and kinds[slot] == CONSTANT else None
             for slot, value in enumerate(recorder.values)
         ]
-        self._versions = [(v, v._version) for v in self._constants if v is not None]
+        held = {
+            i for i in recorder.read - recorder.made if kinds[i] == CONSTANT
+        }  # what went into them
+        held |= {i for i in needed if kinds[i] == CONSTANT}
+        self._versions = [(recorder.values[i], recorder.values[i]._version) for i in held]
 
     def is_stale(self) -> bool:
-        """Whether somebody has written into a constant."""
+        """Whether somebody has written into a constant, or into what it was made of."""
         return any(tensor._version != version for tensor, version in self._versions)
 
     def begin(self, steps: Sequence[Tensor]) -> list[Any]:
