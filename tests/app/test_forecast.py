@@ -139,7 +139,7 @@ def test_too_much_work_is_refused_before_it_begins(hosts):
 def test_the_gpu_is_asked_for_as_long_as_the_run_will_take(hosts):
     request = forecast.asked("image", steps=10, interval=5)
     pace.learn(
-        hosts["image"].model, request, REPORT | {"seconds": REPORT["seconds"] | {"full": 90}}
+        hosts["image"].model, request, REPORT | {"seconds": REPORT["seconds"] | {"full": 40}}
     )
 
     both = device.seconds_of(request, "run", None, False)

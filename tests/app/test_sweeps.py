@@ -6,6 +6,7 @@ from PIL import Image
 
 from zcache.app import device, engine, runs, sweeps
 from zcache.app.plain_runs import Store
+from zcache.method import bases
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def app(tinies, tmp_path, monkeypatch):
     ("kind", "subject", "over", "names"),
     [
         ("image", "a red circle", "interval", ["N = 3", "N = 4", "N = 5", "N = 6", "N = 8", "N = 10"]),
-        ("video", "a red circle", "base", ["taylorseer", "fora", "teacache"]),
+        ("video", "a red circle", "base", list(bases.names())),
         ("class", "red square", "weight",
          ["logarithmic", "linear", "cosine", "sqrt", "quadratic", "half", "future"]),
     ],

@@ -10,7 +10,6 @@ import torch
 from zcache.caching import guidance, intercept
 from zcache.caching.arguments import Place, locate, put
 from zcache.caching.features import leaves, rebuild
-from zcache.caching.scheduler import relaxation
 from zcache.caching.stand_ins import NoBlocks, PassThrough, swapped
 
 
@@ -178,10 +177,3 @@ def test_outputs_keep_their_containers() -> None:
         assert [leaf.item() for leaf in leaves(again)] == [
             leaf.item() * 2 for leaf in leaves(output)
         ]
-
-
-def test_relaxation_is_one_where_sigma_stands_still_and_nothing_at_the_end() -> None:
-    assert relaxation(0.5, 0.5) == 1.0
-    assert relaxation(1.0, 0.5) == pytest.approx(2 / 3)
-    assert relaxation(0.5, 0.0) == 0.0
-    assert relaxation(0.0, 0.0) == 1.0

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -8,8 +9,8 @@ import imageio.v2 as imageio
 import pytest
 from PIL import Image
 
-from zcache import ZCacheConfig
-from zcache.commands import main
+from zcache import ZCacheConfig, __version__
+from zcache.commands import main, output
 from zcache.method.recommended import DIFFUSION
 from zcache.models import loading
 
@@ -56,7 +57,8 @@ def test_compare_says_the_speedup_in_one_sentence(tiny, tmp_path, capsys):
 
     assert code == 0
     assert "times faster" in (said := capsys.readouterr().out)
-    assert "identical" in said
+    for part in ("identical", "end to end", "1.00 times fewer FLOPs", " ± "):
+        assert part in said
 
 
 def test_generate_writes_a_picture_in_a_folder_or_at_a_path(tiny, tmp_path, capsys):
@@ -88,13 +90,23 @@ def test_plan_prints_the_walk(capsys):
 
     assert capsys.readouterr().out == (
         "full steps: 0, 3, 6\n0F 1f 2f 3F 1r 2r 3r 4f 5f 6F 4r 5r 6r\n"
+        "3 of 7 steps in full, 4 forecast and 6 reflect passes: at most 2.33 times fewer FLOPs\n"
     )
 
 
 def test_plan_as_json(capsys):
     main(["plan", "--steps", "4", "--interval", "3", "--no-reflect", "--json"])
 
-    assert json.loads(capsys.readouterr().out) == {"full_steps": [0, 3], "walk": "0F 1f 2f 3F"}
+    said = capsys.readouterr().out
+    assert json.loads(said) == {
+        "full_steps": [0, 3],
+        "walk": "0F 1f 2f 3F",
+        "full_passes": 2,
+        "forecast_passes": 2,
+        "reflect_passes": 0,
+        "most_speedup": 2.0,
+    }
+    assert '"full_steps": [0, 3],' in said  # in one line
 
 
 @pytest.mark.parametrize(
@@ -110,7 +122,11 @@ def test_plan_as_json(capsys):
         (["plan", "--granularity", "x"], "granularity is 'x'"),
         (["plan", "--unknown"], "unrecognized arguments"),
         (["fly"], "invalid choice"),
-        ([], "required: command"),
+        (["compare", "--prompt", "x", "--out", "x.gif"], "give a folder"),
+        (
+            ["compare", "--prompt", "x", "--profile", "/no.json"],
+            "/no.json cannot be read as a profile",
+        ),
         (["compare"], "prompt is missing"),
         (["compare", "--prompt", " "], "prompt is empty"),
         (["compare", "--prompt", "x", "--height", "130"], "divisible by 16"),
@@ -132,6 +148,11 @@ def test_a_refusal_is_one_line_and_code_2(capsys, arguments, message):
         ),
         ("image", ["--frames", "5"], "frames is 5, but a model of the kind 'image' has none"),
         ("image", ["--out", "clip.mp4"], "out is clip.mp4, but this model makes a picture"),
+        (
+            "image",
+            ["--out", "x.GIF"],
+            "out is x.GIF, but this model makes a picture: end the name in .png",
+        ),
         ("video", ["--frames", "6"], "frames is 6; it must be 4k + 1, such as 17: choose 5 or 9"),
         ("video", ["--fps", "0"], "fps is 0; it must be a whole number from 1 to 60"),
         (
@@ -272,12 +293,59 @@ def test_an_unwritable_place_is_one_line(capsys, tiny, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     common = ["--model", tiny, "--prompt", "x", "--steps", "2", "--interval", "1"]
 
-    assert "file" in refused(capsys, "compare", *common, "--out", str(tmp_path / "file" / "out"))
+    said = refused(capsys, "compare", *common, "--out", str(tmp_path / "file" / "out"))
+    assert "leads through a file as if it were a folder: choose another place" in said
+    said = refused(capsys, "compare", *common, "--out", str(tmp_path / "file"))
+    assert "file is a file where a folder is needed" in said
+
+
+def test_without_a_command_it_prints_its_help(capsys):
+    assert main([]) == 0
+
+    captured = capsys.readouterr()
+    assert captured.out.startswith("usage: python -m zcache") and captured.err == ""
+    assert "examples:\n  python -m zcache compare" in captured.out
+
+
+def test_it_tells_its_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+
+    assert (stop.value.code, capsys.readouterr().out) == (0, f"zcache {__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["compare", "generate", "plan", "flops"])
+def test_every_setting_has_help_and_the_command_an_example(capsys, command):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"example: python -m zcache {command} --" in said
+    assert re.search(r"--no-reflect [a-z]", said)
+
+
+def test_a_terminal_is_told_how_far_it_is(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(output, "SECONDS_APART", 0.0)
+    common = ["--model", tiny, "--prompt", "x", "--steps", "4", "--interval", "2"]
+
+    assert main(["compare", *common, "--out", str(tmp_path)]) == 0
+
+    shown = [line.strip() for line in capsys.readouterr().err.split("\r")]
+    assert shown[1] == f"loading {tiny}" and "warming up" in shown
+    assert "Z-Cache: step 1 of 4, full" in shown and "plain: step 4 of 4" in shown
+    assert shown[-1] == ""  # nothing is left of it
+
+
+def test_json_keeps_lists_of_words_in_one_line_and_lists_of_lists_apart():
+    value = {"a": [1, 2], "b": {"c": []}, "d": [{"e": "f"}, [1]], "g": {}}
+
+    assert json.loads(output.compact(value)) == value
+    assert output.compact(value).splitlines()[1] == '  "a": [1, 2],'
 
 
 def test_it_runs_as_a_module():
     command = [sys.executable, "-m", "zcache", "plan", "--steps", "3", "--interval", "2"]
 
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.endswith(
-        "0F 1f 2F 1r 2r\n"
-    )
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "0F 1f 2F 1r 2r\n" in said

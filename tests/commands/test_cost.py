@@ -4,11 +4,14 @@ import json
 import re
 
 import pytest
+import torch
 
 from zcache import ZCacheConfig
 from zcache.commands import main
 from zcache.evaluation import printed, rows
 from zcache.measure.flop_estimate import estimate
+from zcache.measure.flop_meter import FlopMeter
+from zcache.method.recommended import DIFFUSION
 
 
 def test_flops_prints_the_estimate_in_one_sentence(capsys):
@@ -30,6 +33,25 @@ def test_flops_takes_every_setting(capsys):
     assert (told["num_steps"], told["full_passes"], told["reflect_passes"]) == (12, 5, 0)
     assert told["cached_tflops"] == 0
     assert told["cache_bytes"] == 3 * (512 // 16) * (256 // 16) * 64 * 2  # three anchors, bfloat16
+
+
+@pytest.mark.parametrize("kind", ["image", "video", "class"])
+def test_flops_of_a_model_that_is_here_are_those_of_its_passes(
+    tinies, tiny_pipes, tiny_calls, capsys, kind
+):
+    """As a meter counts them in a run."""
+    assert (
+        main(["flops", "--model", tinies[kind], "--steps", "10", "--interval", "4", "--json"]) == 0
+    )
+
+    told = json.loads(capsys.readouterr().out)
+    call = {**tiny_calls[kind], "generator": torch.Generator().manual_seed(0)}
+    with FlopMeter(tiny_pipes[kind]) as meter:
+        tiny_pipes[kind](**call)
+    assert told["plain_tflops"] == pytest.approx(meter.total / 1e12, rel=0.02)
+    own = DIFFUSION if kind == "class" else {}
+    assert told["full_passes"] == len(ZCacheConfig(interval=4, **own).plan(10).full_steps)
+    assert 1 < told["speedup"] < 10 / told["full_passes"]
 
 
 def test_flops_of_a_row_of_the_paper(capsys):
@@ -63,7 +85,7 @@ def test_a_rows_tflops_are_the_printed_ones():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--model", "flux"], "architecture 'flux' is unknown"),
+        (["--model", "flux"], "model 'flux' is neither known"),
         (["--preset", "flux-dev/z-cache/3"], "preset 'flux-dev/z-cache/3' is unknown"),
         (["--steps", "4", "--interval", "5"], "interval 5 is above the 4 sampling steps"),
         (["--height", "100"], "height is 100"),
@@ -91,4 +113,6 @@ def test_bench_times_every_method_and_writes_result_table_and_plot(tinies, tmp_p
     assert all(row["psnr_mean"] > 0 for row in result["methods"][1:])
     assert out.with_suffix(".md").read_text().count("\n") == len(names) + 2
     assert "<svg" in out.with_suffix(".svg").read_text()
-    assert "repeat 1 of 1" in captured.err
+    told = captured.err.splitlines()
+    assert told[0] == f"loading {tinies[kind]}" and "warming up" in told
+    assert "repeat 1 of 1: uncached" in told

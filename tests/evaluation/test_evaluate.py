@@ -248,13 +248,6 @@ def test_a_bad_method_is_one_sentence(name, said):
         methods.parse(name, 50)
 
 
-def test_cache_dit_and_diffusers_caches_are_kept_apart():
-    assert len(methods.expand(["diffusers:5"], "mini-flux", 50)) == 9
-    assert len(methods.expand(["cachedit:5"], "mini-flux", 50)) == 5
-    with pytest.raises(ConfigError, match="disturb each other"):
-        methods.expand(["diffusers:5", "cachedit:5"], "mini-flux", 50)
-
-
 def test_sets_are_written_out_once_each_with_the_reference_first():
     names = methods.expand(["equal:5", "zcache:5", "weights:5"], "mini-flux", 50)
 

@@ -54,8 +54,8 @@ def test_it_changes_the_picture_and_leaves_no_trace(case: Case, way: Callable[..
 
     assert torch.equal(first, second) and not torch.equal(first, plain)
     assert (first - plain).norm() < 0.1 * plain.norm()
-    assert set(cache.kinds) == ({F, T} if way is toca else {F, T, S})
-    assert cache.report().full_passes == cache.kinds.count(F)
+    assert set(cache.steps) == ({F, T} if way is toca else {F, T, S})
+    assert cache.report().full_passes == cache.steps.count(F)
     assert torch.equal(case.run(pipe), plain) and modules(pipe) == before
     assert not intercept.is_armed(pipe.transformer, "__call__")
     assert not intercept.is_armed(pipe.scheduler, "step")
@@ -84,7 +84,7 @@ def test_an_exception_in_a_tokens_step_leaves_no_trace_and_the_next_run_is_clean
         with pytest.raises(StoppedError):
             case.run(pipe)
         hook.remove()
-        assert cache.kinds[3] is T
+        assert cache.steps[3] is T
         assert modules(pipe) == before
         assert torch.equal(case.run(pipe), wanted)
 
@@ -103,7 +103,7 @@ def test_what_caches_nothing_is_bit_identical(
     with way(pipe, **settings) as cache:
         cached = case.run(pipe)
 
-    assert set(cache.kinds) == {F}
+    assert set(cache.steps) == {F}
     assert torch.equal(cached, case.run(pipe))
 
 
@@ -511,4 +511,4 @@ def test_names_carry_their_settings() -> None:
         DIT.run(pipe)
     with duca(pipe, 3, ratio=0.5, coded=True) as same:
         DIT.run(pipe)
-    assert cache.kinds == same.kinds and cache._settings == same._settings
+    assert cache.steps == same.steps and cache._settings == same._settings

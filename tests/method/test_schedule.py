@@ -98,7 +98,7 @@ def test_reflection_never_adds_a_full_pass() -> None:
 
 def test_weights_of_a_walk_rise_to_one_at_the_anchor() -> None:
     weights = {}
-    for p in ZCacheConfig(interval=5).plan(50).walk:
+    for p in ZCacheConfig.paper(5).plan(50).walk:
         if p.kind is Kind.FULL:
             weights = {"stop": p.step, "last": 0.0}
         elif p.kind is Kind.REFLECT:

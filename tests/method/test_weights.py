@@ -3,7 +3,7 @@ import math
 import pytest
 
 from zcache import ConfigError, ZCacheConfig
-from zcache.method import weights
+from zcache.method import bases, weights
 
 EVERY = pytest.mark.parametrize("name", weights.names())
 
@@ -52,3 +52,16 @@ def test_a_user_can_register_a_weight_and_use_it_by_name() -> None:
 def test_a_callable_is_a_weight() -> None:
     walk = ZCacheConfig(interval=2, weight=lambda j, n: 0.25).plan(3).walk
     assert [p.weight for p in walk if p.weight] == [0.25, 0.25]
+
+
+def test_the_automatic_weight_interpolates_whatever_the_base() -> None:
+    """At order 1 and between two anchors: a straight line through both."""
+    for base in ("taylorseer", "fora", "teacache"):
+        config = ZCacheConfig(base=base)
+        strategy, weight = bases.resolve(base), config.weight_function
+        for step in range(1, 4):
+            factors = bases.blend(strategy, (0, 4), step, 1, weights.weight_at(weight, step, 0, 4))
+            assert factors == pytest.approx((1 - step / 4, step / 4))
+    assert ZCacheConfig().weight == weights.AUTOMATIC
+    assert weights.AUTOMATIC in weights.choices()
+    assert weights.AUTOMATIC not in weights.names()

@@ -10,7 +10,7 @@ import torch
 
 import zcache
 from zcache import ConfigError, ZCacheConfig
-from zcache.method.zigzag import kept, zigzag
+from zcache.method.zigzag import zigzag
 
 from .. import oracle
 from ..pipelines import STEPS, dit, dit_arguments, flux, flux_arguments, seeded
@@ -22,6 +22,9 @@ SETTINGS = {
     "order 2": {"relax": None, "order": 2},
     "fora": {"base": "fora", "weight": "linear", "relax": None},
     "teacache": {"base": "teacache", "relax": 0.8, "full_steps": [0, 4, 9, 11]},
+    "hicache": {"base": "hicache", "order": 2, "relax": None},
+    "foca": {"base": "foca", "relax": 0.8},
+    "spectrum": {"base": "spectrum", "interval": 2, "relax": None},
     "no reflection": {"reflect": False},
     "warm-up": {"placement": "warmup", "relax": None},
     "tail": {"last_full": False, "relax": 0.8},
@@ -147,14 +150,6 @@ def test_every_visit_of_the_walk_is_one_call_and_full_ones_are_the_anchors() -> 
     walk = config.plan(12).walk
     assert [step for step, _ in calls] == [visit.step for visit in walk]
     assert tuple(step for step, full in calls if full) == config.plan(12).full_steps
-
-
-def test_the_share_that_is_kept() -> None:
-    assert kept(None, 0, 1, ()) == 1.0
-    assert kept(0.8, 0, 1, ()) == 0.8
-    assert kept("sigma", 0, 1, (1.0, 0.5)) == pytest.approx(2 / 3)
-    assert kept("sigma", 0, 1, (0.5, 0.0)) == 0.0
-    assert kept("sigma", 0, 1, (0.0, 0.0)) == 1.0
 
 
 def test_a_schedule_that_does_not_fit_is_refused() -> None:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..method import weights
+from ..method import bases, weights
+from ..method.config import ZCacheConfig
 from ..method.schedule import Kind, Pass
 from ..method.weights import weight_at
 from .templating import html
@@ -48,11 +49,11 @@ def error_chart(report: dict[str, Any]) -> str:
     )
 
 
-def weight_curve(name: str, interval: int) -> str:
+def weight_curve(name: str, interval: int, base: str = "taylorseer") -> str:
     """Return the weight of the newer full step along one window, as a curve; "" for no such name."""
-    if name not in weights.names():
+    if name not in weights.choices() or base not in bases.names():
         return ""
-    function, last = weights.resolve(name), max(2, interval)
+    function, last = ZCacheConfig(weight=name, base=base).weight_function, max(2, interval)
     values = [weight_at(function, j, 0, last) for j in range(1, last + 1)]
     marks = [(f"{_x(j, last):.1f}", f"{_y(value, 1.0):.1f}") for j, value in enumerate(values, 1)]
     return html(

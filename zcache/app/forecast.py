@@ -76,7 +76,7 @@ def info() -> dict[str, Any]:
             "seed": (0, SEED_MAX),
             "prompt_characters": (1, PROMPT_LENGTH),
             "base": bases.names(),
-            "weight": weights.names(),
+            "weight": weights.choices(),
             "granularity": GRANULARITIES,
             "seconds_of_work": pace.WORK_LIMIT,
         },

@@ -71,7 +71,9 @@ def _label() -> dict[str, Any]:
 def _advanced(kind: str) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "base": gr.Dropdown(list(bases.names()), value=Request.base, label="Base strategy"),
-        "weight": gr.Dropdown(list(weights.names()), value=Request.weight, label="Weight function"),
+        "weight": gr.Dropdown(
+            list(weights.choices()), value=Request.weight, label="Weight function"
+        ),
         "curve": gr.HTML(
             drawings.weight_curve(Request.weight, Request.interval),
             elem_classes="zc-steps",

@@ -33,7 +33,8 @@ from ..models.catalogue import Model
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+KEPT = ("seconds", "denoise_seconds", "device", "taken", "passes")
 SUFFIX, UNFINISHED = ".npz", ".tmp"
 FUTURE = 60 * 10**9  # nanoseconds that the clocks of two machines may differ by
 ABANDONED = 3600  # seconds after which an unfinished file is nobody's
@@ -85,9 +86,7 @@ class Store:
         """Keep a traced run under this key; a full or broken disk is logged, nothing else."""
         if run.latents is None:
             return
-        facts = {
-            name: getattr(run, name) for name in ("seconds", "denoise_seconds", "device", "taken")
-        }
+        facts = {name: getattr(run, name) for name in KEPT}
         unfinished: Path | None = None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -135,6 +134,7 @@ def _read(file: IO[bytes]) -> Generation:
     """Return the run in a file; raises ValueError unless it can be a plain run."""
     with np.load(file, allow_pickle=False) as entry:
         facts = json.loads(str(entry["facts"]))
+        facts["passes"] = tuple((kind, seconds) for kind, seconds in facts["passes"])
         run = Generation(entry["frames"], latents=entry["latents"], **facts)
     frames, latents = run.frames, run.latents
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
@@ -143,10 +143,13 @@ def _read(file: IO[bytes]) -> Generation:
         raise ValueError("no float16 latents of each step")
     if not np.isfinite(latents).all():
         raise ValueError("latents that are not finite")
-    for name in ("seconds", "denoise_seconds"):
-        value = getattr(run, name)
+    times = {"seconds": run.seconds, "denoise_seconds": run.denoise_seconds}
+    times |= {f"{kind} pass {number}": value for number, (kind, value) in enumerate(run.passes)}
+    for name, value in times.items():
         if type(value) not in (int, float) or not 0 < value < float("inf"):
-            raise ValueError(f"{name} {value!r:.40}")
+            raise ValueError(f"{name:.40} {value!r:.40}")
+    if [kind for kind, _ in run.passes] != ["plain"] * len(latents):
+        raise ValueError("the passes are not the steps of a plain run")
     if not isinstance(run.device, str) or run.report is not None:
         raise ValueError("the facts are not those of a plain run")
     datetime.fromisoformat(run.taken)

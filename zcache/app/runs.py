@@ -14,10 +14,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..measure import files, flop_table
+from ..measure import files
 from ..measure.generation import Comparison, Generation
+from ..measure.summary import with_flops
 from ..models import loading
-from ..models.catalogue import Model
 from ..models.request import APP, Request
 from . import device, engine, pace, plain_runs
 from .errors import told
@@ -88,20 +88,8 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
                 if not stage.baseline.stored:
                     store().put(key, stage.baseline)
                 pace.learn(host.model, request, stage.report)
-                stage = replace(stage, report=_with_cost(stage.report, host.model, request))
+                stage = replace(stage, report=with_flops(stage.report, host.model, request))
             yield _written(stage, folder, fps)
-
-
-def _with_cost(report: dict[str, Any], model: Model, request: Request) -> dict[str, Any]:
-    """Return a report with the FLOPs of the passes that were made; None where nobody counted them."""
-    cost = flop_table.passes(model, request)
-    if cost is None:
-        return report | {"flops": None, "flops_speedup": None}
-    cached = report["forecast_passes"] + report["reflect_passes"]
-    plain = cost.full * report["num_steps"]
-    total = cost.full * report["full_passes"] + cost.cached * cached
-    flops = {"full_step": cost.full, "cached_step": cost.cached, "total": total, "plain": plain}
-    return report | {"flops": flops, "flops_speedup": plain / total}
 
 
 def last(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Outcome:

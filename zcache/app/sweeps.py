@@ -21,7 +21,27 @@ OVER: dict[str, Callable[[], Sequence[Any]]] = {
 }
 MOST = 8  # variants of one sweep
 Row = dict[str, Any]
-PLAIN: Row = {"name": "plain", "speedup": 1.0, "flops_speedup": 1.0, "psnr": None, "ssim": 1.0}
+PLAIN: Row = {
+    "name": "plain",
+    "speedup": 1.0,
+    "speedup_is": "measured",
+    "speedup_spread": 0.0,
+    "speedup_end_to_end": 1.0,
+    "seconds_are": "measured",
+    "flops_speedup": 1.0,
+    "psnr": None,
+    "ssim": 1.0,
+}
+OWN = (
+    "speedup",
+    "speedup_is",
+    "speedup_how",
+    "speedup_spread",
+    "speedup_end_to_end",
+    "flops_speedup",
+    "psnr",
+    "ssim",
+)
 
 
 def sweep(
@@ -29,6 +49,7 @@ def sweep(
 ) -> Iterator[tuple[list[Row], str]]:
     """Yield the figures so far after each variant, and at the end the path of the contact sheet too.
 
+    The seconds of all rows are at one pace, that of the plain run as the first variant met it.
     The plain run is made once, and it is the first row. `run` is the name to stop it by.
 
     Raises:
@@ -71,11 +92,13 @@ def _rows(
         report = outcome.report
         if not rows:
             seconds, steps = report["baseline_seconds"], report["num_steps"]
-            rows.append(PLAIN | {"seconds": seconds, "full_steps": steps})
+            is_ = report["speedup_is"]
+            rows.append(PLAIN | {"seconds": seconds, "seconds_are": is_, "full_steps": steps})
             cells.append((f"plain\n{seconds:.2f} s", files.still(Path(outcome.paths["baseline"]))))
-        rows.append(_row(variant, report))
+        rows.append(_row(variant, report, seconds))
         likeness = "identical" if report["psnr"] is None else f"{report['psnr']:.1f} dB"
-        caption = f"{variant}\n{report['speedup']:.2f}x, {likeness}"
+        about = "~" if report["speedup_is"] == "estimated" else ""
+        caption = f"{variant}\n{about}{report['speedup']:.2f}x, {likeness}"
         cells.append((caption, files.still(Path(outcome.paths["accelerated"]))))
         yield rows, ""
     folder = Path(outcome.paths["accelerated"]).parent
@@ -83,7 +106,13 @@ def _rows(
     yield rows, str(sheet)
 
 
-def _row(name: str, report: dict[str, Any]) -> Row:
-    own = {key: report[key] for key in ("speedup", "flops_speedup", "psnr", "ssim")}
-    seconds, full = report["accelerated_seconds"], report["full_passes"]
-    return {"name": name, "seconds": seconds, "full_steps": full, **own}
+def _row(name: str, report: dict[str, Any], plain_seconds: float) -> Row:
+    """Return the figures of a variant; its seconds are at the pace of the plain row, so that rows can be
+    set against each other."""
+    return {
+        "name": name,
+        "seconds": plain_seconds / report["speedup"],
+        "seconds_are": report["speedup_is"],
+        "full_steps": report["full_passes"],
+        **{key: report[key] for key in OWN},
+    }

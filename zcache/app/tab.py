@@ -53,7 +53,7 @@ def _wire_plan(
 
     def tell(*values: Any) -> tuple[str, str]:
         chosen = dict(zip(planned, values, strict=True))
-        curve = drawings.weight_curve(chosen["weight"], chosen["interval"])
+        curve = drawings.weight_curve(chosen["weight"], chosen["interval"], chosen["base"])
         return views.plan(forecast.line(kind, chosen)), curve
 
     gr.on(

@@ -64,18 +64,20 @@ def cards(report: dict[str, Any]) -> str:
         f"{report['full_passes']} of {report['num_steps']}",
         f"computed; {report['forecast_passes']} predicted, {report['reflect_passes']} redone",
     )
-    times = " → ".join(_seconds(report[k]) for k in ("baseline_seconds", "accelerated_seconds"))
-    ends = (report["baseline_seconds_end_to_end"], report["accelerated_seconds_end_to_end"])
-    whole = f"end to end: {' → '.join(map(_seconds, ends))}, {report['speedup_end_to_end']:.2f}×"
     figures = [
-        (f"{report['speedup']:.2f}×", f"faster, {report['speedup_is']}", "speedup"),
-        (times, f"denoising: plain → Z-Cache; {whole}", "times"),
+        (times_faster(report), f"faster, {report['speedup_is']}", "speedup"),
+        (_both_seconds(report, ""), "denoising: plain → Z-Cache", "times"),
+        (
+            f"{_about(report)}{report['speedup_end_to_end']:.2f}×",
+            f"end to end: {_both_seconds(report, '_end_to_end')}",
+            "whole",
+        ),
         (*_likeness(report), "likeness"),
         (*counts, "steps"),
     ]
     if report.get("flops_speedup"):
         flops = f"{report['flops_speedup']:.2f}× fewer"
-        figures.insert(2, (flops, "FLOPs, the most a clock could show", "flops"))
+        figures.insert(3, (flops, "FLOPs, the most a clock could show", "flops"))
     return html("cards", figures=figures, origin=origin(report), fallbacks=report["fallbacks"])
 
 
@@ -86,9 +88,28 @@ def origin(report: dict[str, Any]) -> str:
         said = f"The plain run is from the store: timed {when} on {report['baseline_device']}."
     else:
         said = f"The plain run was timed now, on {report['baseline_device']}."
-    if report["speedup_is"] == "estimated":
-        said += f" The speedup is estimated: {report['speedup_how']}."
+    if report["speedup_how"]:
+        is_ = "is estimated" if report["speedup_is"] == "estimated" else "was measured"
+        said += f" The speedup {is_}: {report['speedup_how']}."
     return said
+
+
+def times_faster(figures: dict[str, Any]) -> str:
+    """Return a speedup with its spread, an estimate marked."""
+    spread = f" ± {figures['speedup_spread']:.2f}" if figures["speedup_spread"] else ""
+    return f"{_about(figures)}{figures['speedup']:.2f}{spread}×"
+
+
+def _about(figures: dict[str, Any]) -> str:
+    return "≈ " if figures["speedup_is"] == "estimated" else ""
+
+
+def _both_seconds(report: dict[str, Any], which: str) -> str:
+    """Return the seconds of both sides; those of the plain one are as sure as the speedup."""
+    plain, ours = (
+        _seconds(report[f"{side}_seconds{which}"]) for side in ("baseline", "accelerated")
+    )
+    return f"{_about(report)}{plain} → {ours}"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -103,8 +124,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["name"],
         str(row["full_steps"]),
-        _seconds(row["seconds"]),
-        f"{row['speedup']:.2f}×",
+        ("≈ " if row["seconds_are"] == "estimated" else "") + _seconds(row["seconds"]),
+        times_faster(row),
         flops,
         psnr,
         f"{row['ssim']:.3f}",

@@ -19,16 +19,17 @@ HARMLESS = {"return_dict", "generator"}  # arguments of a step without noise
 
 @dataclass(frozen=True)
 class Affine:
-    """a and b of every step; `casts`: whether the result has the model output's precision."""
+    """a and b of every step; `casts`: whether the result has the model output's precision. A tensor b rounds
+    in half precision as the scheduler's own does."""
 
-    rows: tuple[tuple[float, float], ...]
+    rows: tuple[tuple[float, float | Tensor], ...]
     casts: bool = False
 
     def advance(self, step: int, model_output: Tensor, sample: Tensor) -> Tensor:
         """The latent after a step."""
         a, b = self.rows[step]
         wide = sample.to(torch.float32) if sample.itemsize < 4 else sample
-        moved = (wide if a == 1.0 else wide * a) + model_output * b
+        moved = (wide if a == 1.0 else wide * a) + b * model_output
         return (moved.to(model_output.dtype) if self.casts else moved).to(sample.dtype)
 
 
@@ -39,7 +40,7 @@ def find(scheduler: Any, begin: int) -> Affine | None:
         return None
     if cls.__name__ == "FlowMatchEulerDiscreteScheduler" and not config.stochastic_sampling:
         sigmas = scheduler.sigmas[begin:]
-        return Affine(tuple((1.0, b) for b in sigmas.diff().tolist()), casts=True)
+        return Affine(tuple((1.0, b) for b in sigmas.diff().unbind()), casts=True)
     if cls.__name__ == "DDIMScheduler" and not (config.thresholding or config.clip_sample):
         kept = [*scheduler.alphas_cumprod.tolist(), float(scheduler.final_alpha_cumprod)]
         stride = config.num_train_timesteps // scheduler.num_inference_steps
@@ -63,7 +64,8 @@ def _ddim(prediction: str, alpha: float, following: float) -> tuple[float, float
 
 def is_plain(args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
     """Whether a step's further arguments change nothing: `eta` 0, no noise given."""
-    return not args and not any(value for name, value in kwargs.items() if name not in HARMLESS)
+    others = [value for name, value in kwargs.items() if name not in HARMLESS]
+    return not args and all(x is None or (isinstance(x, int | float) and x == 0) for x in others)
 
 
 def beyond_rounding(closed: Tensor, returned: Tensor) -> Tensor:

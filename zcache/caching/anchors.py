@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..method.bases import Base, blend
+from ..method.bases import Base, blend, reach
 from .features import Feature, combine, tensors
 
 
@@ -23,8 +23,7 @@ class Anchors:
         self.features: list[Feature] = []
         self.output: Any = None
         self._base, self._order = base, order
-        used = base(tuple(range(order + 1)), order + 1, order)
-        self._held = len(used) + 1
+        self._held = reach(base, order) + 1
 
     @property
     def newest(self) -> int:

@@ -7,13 +7,14 @@ call it at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from ..errors import UnsupportedPipelineError
+from ..method.teacache import COEFFICIENTS
 from . import adapters, parallel
 from .features import Feature, leaves, rebuild
 from .layers import Module
@@ -91,7 +92,8 @@ class Output:
 
 
 class Signal:
-    """TeaCache's signal of a denoiser: an embedding and a first adaptive norm, no block."""
+    """TeaCache's signal of a denoiser: an embedding and a first adaptive norm, no block. `coefficients`
+    rescale its change; None where nobody has fitted any."""
 
     def __init__(self, denoiser: nn.Module) -> None:
         transformer = inner(denoiser)
@@ -103,6 +105,7 @@ class Signal:
         # Coefficients are fitted to a size and a task, too: text-to-video's are not image-to-video's.
         variant = adapter.variant(transformer.config) if adapter.variant is not None else ""
         self.model = type(transformer).__name__ + (f" ({variant})" if variant else "")
+        self.coefficients: Sequence[float] | None = COEFFICIENTS.get(self.model)
         self._transformer, self._signal = transformer, adapter.signal
         self._block = first_block(transformer, adapter)[2]
         self._head = Head(transformer, adapter.head)

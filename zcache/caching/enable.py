@@ -3,7 +3,7 @@ a trace."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +41,11 @@ def enable(pipe: Any, config: ZCacheConfig | Profile | None = None) -> ZCache:
         raise UnsupportedPipelineError(
             f"config is {type(config).__name__}; give a ZCacheConfig or a Profile"
         )
+    return put_on(pipe, lambda: ZCache(pipe, settings(pipe, config)))
+
+
+def put_on(pipe: Any, build: Callable[[], ZCache]) -> ZCache:
+    """Build a handle and put it on its pipeline; raises as `enable` does."""
     if pipe in handles:
         raise AlreadyEnabledError(
             f"{type(pipe).__name__} has zcache enabled already; call zcache.disable(pipe) first"
@@ -48,7 +53,7 @@ def enable(pipe: Any, config: ZCacheConfig | Profile | None = None) -> ZCache:
     denoisers = find_denoisers(pipe)
     check(getattr(pipe, "scheduler", None))
     refuse_other_caches(pipe, denoisers, sharing=True)
-    handle = ZCache(pipe, settings(pipe, config))
+    handle = build()
     handle.attach()
     handles[pipe] = handle
     return handle

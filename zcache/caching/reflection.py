@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..method.relaxation import share
 from ..method.schedule import Kind, Pass
 from ..method.weights import weight_at
 from . import affine, guidance, intercept, nonlinear, scheduler
@@ -208,12 +209,8 @@ def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
 
 def relaxed(run: RunState, sample: Tensor, stop: Visit) -> Tensor:
     """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`."""
-    gamma = run.config.relax
-    if gamma == "sigma":
-        gamma = None
-        if run.levels is not None:
-            gamma = scheduler.relaxation(run.levels[run.start], run.levels[stop.step])
-    run.log.relaxation[stop.step] = 1.0 if gamma is None else float(gamma)
-    if gamma is None or gamma == 1.0:
+    levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
+    gamma = run.log.relaxation[stop.step] = share(run.config.relax, *levels)
+    if gamma == 1.0:
         return sample
-    return torch.lerp(stop.sample.float(), sample.float(), float(gamma)).to(sample.dtype)
+    return torch.lerp(stop.sample.float(), sample.float(), gamma).to(sample.dtype)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..method.schedule import Kind, Pass
-from ..method.teacache import COEFFICIENTS, IDENTITY, Accumulator
+from ..method.teacache import IDENTITY, Accumulator
 from . import affine, noise, reflection, self_check
 from .anchors import Anchors
 from .arguments import copied, flattened, locate, put
@@ -24,6 +24,7 @@ from .features import leaves, version
 from .scheduler import noise_levels, position, previous_sample, snapshot
 from .stand_ins import Memo
 from .state import Branch, Key, Original, RunState, Visit
+from .times import flow_times
 
 MOST_CALLS = 16  # of the denoiser in one step
 
@@ -140,13 +141,12 @@ class Run(RunState):
         now = signal(lambda: original(*copied(args), **copied(kwargs)), kwargs)
         before, self.last_signal = self.last_signal, now
         if self.accumulator is None:
-            coefficients = COEFFICIENTS.get(signal.model, IDENTITY)
-            if coefficients is IDENTITY:
+            if signal.coefficients is None:
                 self.log.fall_back(
                     f"no TeaCache coefficients are published for {signal.model}; identity is used"
                 )
             self.accumulator = Accumulator(
-                coefficients, self.config.threshold, self.config.interval
+                signal.coefficients or IDENTITY, self.config.threshold, self.config.interval
             )
         if self.plan is None or before is None or before.shape != now.shape:
             self.accumulator.restart()
@@ -249,11 +249,11 @@ class Run(RunState):
         num_steps = len(self.scheduler.timesteps) - begin
         self.plan = self._fit(num_steps)
         self.log.num_steps = num_steps
-        levels = noise_levels(self.scheduler)
+        levels = (flow_times if self.config.relax == "time" else noise_levels)(self.scheduler)
         self.levels = levels[begin:] if levels is not None else None
         if self.config.reflect and self.caches:
             self.affine = affine.find(self.scheduler, begin)
-        if self.config.relax == "sigma" and self.levels is None:
+        if isinstance(self.config.relax, str) and self.levels is None:
             self.log.fall_back(
                 f"{type(self.scheduler).__name__} has no noise levels, so reflection is not relaxed"
             )

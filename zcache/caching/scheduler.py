@@ -88,13 +88,3 @@ def noise_levels(scheduler: Any) -> list[float] | None:
         levels = ((1 - kept) / kept).sqrt().tolist()
         return [levels[int(t)] for t in timesteps.tolist()]
     return None
-
-
-def relaxation(sigma_start: float, sigma_stop: float) -> float:
-    """gamma = 2 sigma_stop / (sigma_start + sigma_stop): the share of a correction to keep.
-
-    The features at `stop` were computed on a latent that is off by e. The denoised prediction
-    hardly moves with e, so the velocity already answers it by e / sigma_stop, and replaying the
-    window with it overshoots by (sigma_start - sigma_stop) / 2 * e / sigma_stop."""
-    total = sigma_start + sigma_stop
-    return 2 * sigma_stop / total if total > 0 else 1.0

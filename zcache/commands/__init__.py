@@ -1,4 +1,4 @@
-"""The command line: `python -m zcache generate | compare | plan`.
+"""The command line: `python -m zcache generate | compare | plan`; without a command, its help.
 
 A refused input or a checkpoint that cannot be had is one line on stderr and exit code 2.
 """
@@ -6,39 +6,55 @@ A refused input or a checkpoint that cannot be had is one line on stderr and exi
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .. import __version__
 from ..errors import ZCacheError
 from ..method import bases, weights
 from ..method.config import GRANULARITIES, ZCacheConfig
 from ..method.profile import Profile
 from ..models.quiet import quieten
-from ..models.request import Request, RequestError, checked
+from ..models.request import Request, checked
 from . import cost, paper, tune
+from .output import Progress, compact, in_words, output_folder, output_path, sentence
 
 if TYPE_CHECKING:
     from ..models.catalogue import Model
 
 PROGRAM = "python -m zcache"
 REFUSED, INTERRUPTED = 2, 130
-NAMES = {".png": "picture", ".mp4": "clip"}  # what a file of an ending holds
+EXAMPLES = f"""examples:
+  {PROGRAM} compare --prompt "two red circles left of a blue square" --interval 8 --out out
+  {PROGRAM} generate --prompt "three yellow stars on a dark striped background" --out star.png
+  {PROGRAM} compare --model mini-hunyuan --prompt "a red circle moves left" --out clips
+  {PROGRAM} plan --steps 50 --interval 8
+"""
+EXAMPLE = {  # of one command
+    "generate": '--prompt "three yellow stars on a dark striped background" --out star.png',
+    "compare": '--prompt "two red circles left of a blue square" --interval 8 --out out',
+    "plan": "--steps 50 --interval 8",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     for library in ("TRANSFORMERS", "DIFFUSERS"):
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
     try:
         options.command(options)
     except (ZCacheError, OSError) as error:
-        print(f"zcache: {_one_line(error)}", file=sys.stderr)
+        print(f"zcache: {sentence(error)}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         print("zcache: interrupted", file=sys.stderr)
@@ -53,9 +69,13 @@ def generate(options: argparse.Namespace) -> None:
 
     model, request = _asked(options)
     fps = loading.fps(model, request)
-    path = _output_path(options.out, files.suffix(fps))
-    pipe, call = _prepared(model, request, options)
-    result = compare.generate(pipe, call, _config(pipe, request, options), request.seed)
+    path = output_path(options.out, files.suffix(fps))
+    progress = Progress()
+    pipe, call = _prepared(model, request, options, progress)
+    config = _config(pipe, request, options)
+    watch = partial(progress.on_pass, "accelerated")
+    result = compare.generate(pipe, call, config, request.seed, watch)
+    progress.end()
     files.write(result.frames, path, fps)
     if options.frames_png:
         files.write_each(result.frames, path.with_suffix(""))
@@ -74,33 +94,47 @@ def generate(options: argparse.Namespace) -> None:
 def compare_both(options: argparse.Namespace) -> None:
     """Draw one picture or clip plainly and with Z-Cache, and measure the difference."""
     from ..measure import compare, files
+    from ..measure.summary import with_flops
     from ..models import loading
 
     model, request = _asked(options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    pipe, call = _prepared(model, request, options)
-    comparison = compare.compare(pipe, call, _config(pipe, request, options), request.seed)
-    files.write_comparison(comparison, options.out, loading.fps(model, request))
+    folder = output_folder(options.out)
+    progress = Progress()
+    pipe, call = _prepared(model, request, options, progress)
+    config = _config(pipe, request, options)
+    progress.say("warming up")
+    comparison = compare.compare(pipe, call, config, request.seed, progress.on_pass)
+    progress.end()
+    report = with_flops(comparison.report, model, replace(request, granularity=config.granularity))
+    comparison = replace(comparison, report=report)
+    files.write_comparison(comparison, folder, loading.fps(model, request))
     if options.frames_png:
         for side in compare.SIDES:
-            files.write_each(getattr(comparison, side).frames, options.out / side)
-    report = comparison.report
-    psnr = "identical" if report["identical"] else f"PSNR {report['psnr']:.1f} dB"
-    _say(
-        options,
-        report,
-        f"{options.out}: {report['speedup']:.2f} times faster "
-        f"({report['baseline_seconds']:.2f} s to {report['accelerated_seconds']:.2f} s), "
-        f"{psnr}, SSIM {report['ssim']:.3f}",
-    )
+            files.write_each(getattr(comparison, side).frames, folder / side)
+    _say(options, report, f"{folder}: {in_words(report)}")
 
 
 def plan(options: argparse.Namespace) -> None:
-    """Print which steps are computed in full and the walk over all passes."""
+    """Print which steps are computed in full, the walk over all passes, and what that saves."""
+    from ..method.schedule import Kind
+
     request = checked(prompt="plan", **_given(options))
     planned = request.config().plan(request.steps)
-    report = {"full_steps": list(planned.full_steps), "walk": str(planned)}
-    _say(options, report, f"full steps: {', '.join(map(str, planned.full_steps))}\n{planned}")
+    passes = {f"{kind.word}_passes": planned.count(kind) for kind in Kind}
+    most = request.steps / passes["full_passes"]
+    report = {
+        "full_steps": list(planned.full_steps),
+        "walk": str(planned),
+        **passes,
+        "most_speedup": most,
+    }
+    _say(
+        options,
+        report,
+        f"full steps: {', '.join(map(str, planned.full_steps))}\n{planned}\n"
+        f"{passes['full_passes']} of {request.steps} steps in full, {passes['forecast_passes']} forecast "
+        f"and {passes['reflect_passes']} reflect passes: at most {most:.2f} times fewer FLOPs",
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -114,10 +148,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROGRAM,
         description="Training-free feature caching for FLUX, HunyuanVideo, DiT and kin.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
+    parser.add_argument("--version", action="version", version=f"zcache {__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(metavar="command", parser_class=_Parser)
     for name, command in (("generate", generate), ("compare", compare_both), ("plan", plan)):
-        sub = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        sub = commands.add_parser(
+            name,
+            help=command.__doc__,
+            description=command.__doc__,
+            epilog=f"example: {PROGRAM} {name} {EXAMPLE[name]}",
+        )
         sub.set_defaults(command=command)
         _add_cache_options(sub)
         if command is not plan:
@@ -131,12 +174,18 @@ def _parser() -> argparse.ArgumentParser:
 def _add_cache_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--interval", type=_number, help="one step in N is full (default 5)")
     sub.add_argument("--base", help=f"forecast: {', '.join(bases.names())}")
-    sub.add_argument("--weight", help=f"blend of the reflection: {', '.join(weights.names())}")
-    sub.add_argument("--no-reflect", dest="reflect", action="store_false", default=None)
+    sub.add_argument("--weight", help=f"blend of the reflection: {', '.join(weights.choices())}")
+    sub.add_argument(
+        "--no-reflect",
+        dest="reflect",
+        action="store_false",
+        default=None,
+        help="leave the forecast steps as they are: the base strategy alone",
+    )
     sub.add_argument(
         "--order",
         type=_number,
-        help="highest derivative of taylorseer (default 1, of class models 2)",
+        help="highest derivative of taylorseer (default 1)",
     )
     sub.add_argument("--granularity", help=f"what is cached: {', '.join(GRANULARITIES)}")
     sub.add_argument("--steps", type=_number, help="sampling steps (default 50)")
@@ -165,20 +214,22 @@ def _asked(options: argparse.Namespace) -> tuple[Model, Request]:
     """Return the model and the checked request, before anything large is loaded."""
     from ..models import loading
 
+    if options.profile is not None:
+        options.profile = Profile.load(options.profile)
     model = loading.find(options.model)
     return model, loading.asked(model, **_given(options))
 
 
 def _prepared(
-    model: Model, request: Request, options: argparse.Namespace
+    model: Model, request: Request, options: argparse.Namespace, progress: Progress
 ) -> tuple[Any, dict[str, Any]]:
     """Load the model; return its pipeline and the arguments of its call."""
     from ..models import loading
 
-    if not sys.stderr.isatty():
-        quieten()
+    progress.say(f"loading {model.title}")
+    quieten()
     pipe = loading.load(model, options.device)
-    pipe.set_progress_bar_config(disable=not sys.stderr.isatty())
+    pipe.set_progress_bar_config(disable=True)
     return pipe, loading.call_arguments(model, request)
 
 
@@ -188,7 +239,7 @@ def _config(pipe: Any, request: Request, options: argparse.Namespace) -> ZCacheC
         return request.config()
     from ..caching.enable import settings
 
-    profile = Profile.load(options.profile)
+    profile = options.profile
     return settings(pipe, replace(profile, default=options.full or profile.default))
 
 
@@ -209,25 +260,5 @@ def _number(text: str) -> int | float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
-def _output_path(out: Path, suffix: str) -> Path:
-    """Return `out` itself if it names a file of this kind, else a new name in the folder `out`.
-
-    Raises RequestError when `out` names a file of the other kind.
-    """
-    ending = out.suffix.lower()
-    if ending != suffix and ending in NAMES:
-        raise RequestError(
-            f"out is {out}, but this model makes a {NAMES[suffix]}: "
-            f"end the name in {suffix}, or give a folder"
-        )
-    path = out if ending == suffix else out / f"{NAMES[suffix]}{suffix}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _say(options: argparse.Namespace, report: dict[str, Any], sentence: str) -> None:
-    print(json.dumps(report, indent=2) if options.json else sentence)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _say(options: argparse.Namespace, report: dict[str, Any], said: str) -> None:
+    print(compact(report) if options.json else said)

@@ -8,18 +8,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..errors import ConfigError
 from ..method.config import GRANULARITIES, ZCacheConfig
+from .output import compact
+
+EXAMPLE = "python -m zcache"
 
 
 def add_commands(commands: Any) -> None:
     """Put `flops` and `bench` on the command line's parser."""
-    sub = commands.add_parser("flops", help=flops.__doc__, description=flops.__doc__)
+    sub = commands.add_parser(
+        "flops",
+        help=flops.__doc__,
+        description=flops.__doc__,
+        epilog=f"example: {EXAMPLE} flops --model flux-dev --steps 50 --interval 9",
+    )
     sub.set_defaults(command=flops)
-    sub.add_argument("--model", default="flux-dev", help="flux-dev, hunyuan-video or dit-xl-2")
+    sub.add_argument(
+        "--model",
+        default="flux-dev",
+        help="flux-dev, hunyuan-video, dit-xl-2, mini-flux, mini-hunyuan, mini-dit, or a pipeline folder",
+    )
     sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
     sub.add_argument("--interval", type=int, default=5, help="one step in N is full (default 5)")
     sub.add_argument("--granularity", default="stack", help=", ".join(GRANULARITIES))
-    sub.add_argument("--no-reflect", dest="reflect", action="store_false")
+    sub.add_argument(
+        "--no-reflect", dest="reflect", action="store_false", help="the base strategy alone"
+    )
     sub.add_argument("--preset", help="a row of the paper's tables, such as flux-dev/z-cache/9")
     sub.add_argument("--height", type=int, help="pixels, divisible by 16")
     sub.add_argument("--width", type=int, help="pixels, divisible by 16")
@@ -27,30 +42,43 @@ def add_commands(commands: Any) -> None:
     sub.add_argument("--paper", action="store_true", help="every row of the paper beside ours")
     sub.add_argument("--json", action="store_true", help="print JSON")
 
-    sub = commands.add_parser("bench", help=bench.__doc__, description=bench.__doc__)
+    sub = commands.add_parser(
+        "bench",
+        help=bench.__doc__,
+        description=bench.__doc__,
+        epilog=f"example: {EXAMPLE} bench --model mini-dit --steps 20 --intervals 4 --repeats 3",
+    )
     sub.set_defaults(command=bench)
     sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
     sub.add_argument("--device", help="cuda, cpu, ... (default: CUDA where there is any)")
     sub.add_argument("--prompt", help="for pictures and clips (default: the model's first example)")
     sub.add_argument("--class", dest="label", help="for class models (default: the first class)")
     sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
-    sub.add_argument("--intervals", type=int, nargs="+", default=[4, 5, 8])
-    sub.add_argument("--repeats", type=int, default=5)
-    sub.add_argument("--no-peers", action="store_true", help="leave other libraries' caches out")
-    sub.add_argument("--out", type=Path, default=Path("out/bench.json"))
+    sub.add_argument(
+        "--intervals",
+        type=int,
+        nargs="+",
+        default=[4, 5, 8],
+        help="one step in N is full (default 4 5 8)",
+    )
+    sub.add_argument("--repeats", type=int, default=5, help="runs of each method (default 5)")
+    sub.add_argument("--no-peers", action="store_true", help="leave the peers' caches out")
+    sub.add_argument(
+        "--methods", nargs="+", default=[], help="more of them, by the names of `evaluate`: l2c:30"
+    )
+    sub.add_argument(
+        "--out", type=Path, default=Path("out/bench.json"), help="file (default out/bench.json)"
+    )
     sub.add_argument("--json", action="store_true", help="print JSON")
 
 
 def flops(options: argparse.Namespace) -> None:
-    """FLOPs and cache bytes of a full-size model's run, counted without weights."""
+    """FLOPs and cache bytes of a run, counted without weights."""
     from ..evaluation import rows
-    from ..measure.flop_estimate import estimate
-    from ..models.architectures import Shape, find
 
     if options.paper:
         print(paper_table())
         return
-    steps = options.steps
     if options.preset:
         row = rows.row(options.preset)
         model, config = row.model, row.config
@@ -59,16 +87,9 @@ def flops(options: argparse.Namespace) -> None:
         config = ZCacheConfig(
             interval=options.interval, granularity=options.granularity, reflect=options.reflect
         )
-    own = find(model).shape
-    shape = Shape(
-        options.height or own.height,
-        options.width or own.width,
-        options.frames or own.frames,
-        own.text_tokens,
-    )
-    cost = estimate(model, config, steps, shape)
+    cost = _cost(model, config, options)
     if options.json:
-        print(json.dumps(cost.to_dict(), indent=2))
+        print(compact(cost.to_dict()))
         return
     print(
         f"{model}: {cost.total_tflops:.4g} of {cost.plain_tflops:.4g} TFLOPs, "
@@ -76,6 +97,42 @@ def flops(options: argparse.Namespace) -> None:
         f"{cost.forecast_passes} forecast and {cost.reflect_passes} reflect passes of "
         f"{cost.cached_tflops:.3g}; the cache holds {cost.cache_bytes / 1e6:.1f} MB"
     )
+
+
+def _cost(name: str, config: ZCacheConfig, options: argparse.Namespace) -> Any:
+    """Return what a run costs a full-size model, or one that is on this machine."""
+    from ..measure import flop_table
+    from ..measure.flop_estimate import estimate
+    from ..models import loading
+    from ..models.architectures import ARCHITECTURES, Shape
+
+    if name in ARCHITECTURES:
+        own = ARCHITECTURES[name].shape
+        shape = Shape(
+            options.height or own.height,
+            options.width or own.width,
+            options.frames or own.frames,
+            own.text_tokens,
+        )
+        return estimate(name, config, options.steps, shape)
+    model = loading.find(name)
+    sizes = {side: getattr(options, side) for side in ("height", "width", "frames")}
+    request = loading.asked(
+        model,
+        steps=options.steps,
+        interval=config.interval,
+        granularity=config.granularity,
+        reflect=config.reflect,
+        **subject(model),
+        **{side: size for side, size in sizes.items() if size is not None},
+    )
+    cost = flop_table.of(model, request)
+    if cost is None:
+        raise ConfigError(
+            f"the FLOPs of {name} cannot be counted before it is fetched: give "
+            f"{', '.join(ARCHITECTURES)} or the folder of a pipeline of their kind"
+        )
+    return cost
 
 
 def paper_table() -> str:
@@ -99,16 +156,25 @@ def paper_table() -> str:
 
 def bench(options: argparse.Namespace) -> None:
     """Time every method on one model, side by side, with FLOPs, bytes and quality."""
+    import torch
+
     from ..evaluation import bench as harness
+    from ..evaluation import methods as named
     from ..evaluation.figures import speed_quality
     from ..evaluation.rivals import lineup
     from ..models import loading
 
     model = loading.find(options.model)
-    request = loading.asked(model, steps=options.steps, interval=1, **_subject(model, options))
+    given = {name: getattr(options, name) for name in ("prompt", "label")}
+    given = {name: value for name, value in given.items() if value is not None} or subject(model)
+    request = loading.asked(model, steps=options.steps, interval=1, **given)
+    _tell(f"loading {model.title}")
     pipe = loading.load(model, options.device)
     pipe.set_progress_bar_config(disable=True)
     call = {**loading.call_arguments(model, request), "output_type": "np"}
+
+    def draw(same: Any, index: int = 0) -> None:
+        same(**call, generator=torch.Generator("cpu").manual_seed(index))
 
     methods = []
     for interval in options.intervals:
@@ -116,33 +182,26 @@ def bench(options: argparse.Namespace) -> None:
         methods += [] if options.no_peers else lineup.others(interval, options.steps)
         methods += lineup.fewer_steps(interval, options.steps)
     if not options.no_peers:
-        methods += lineup.adaptive(options.steps, lambda pipe: pipe(**call))
-    # Once cache-dit has run in a process, diffusers' FirstBlockCache fails there: it comes last, beside
-    # an uncached run of its own.
-    last = [method for method in methods if method.name.startswith("cache-dit")]
-    groups = [[method for method in methods if method not in last], last]
-    result, *later = (
-        harness.bench(pipe, call, group, options.repeats, told=lambda s: print(s, file=sys.stderr))
-        for group in groups
-        if group
-    )
-    result["methods"] += [row for other in later for row in other["methods"][1:]]
+        methods += lineup.adaptive(options.steps, draw)
+    methods += [named.parse(name, options.steps, draw) for name in options.methods]
+    result = harness.bench(pipe, call, methods, options.repeats, told=_tell)
     result["model"] = options.model
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(harness.table(result) + "\n")
     speed_quality.plot(result).savefig(options.out.with_suffix(".svg"))
-    print(json.dumps(result, indent=1) if options.json else harness.table(result))
+    print(compact(result) if options.json else harness.table(result))
 
 
-def _subject(model: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """What to draw: what was asked for, or the first example of the model's kind."""
+def subject(model: Any) -> dict[str, Any]:
+    """Return what to draw where nothing was asked for: the first example of the model's kind."""
     from ..models import loading
     from ..models.request import EXAMPLES
 
-    given = {name: getattr(options, name) for name in ("prompt", "label")}
-    if any(value is not None for value in given.values()):
-        return {name: value for name, value in given.items() if value is not None}
     if model.kind == "class":
         return {"label": next(iter(loading.labels(model)))}
     return {"prompt": EXAMPLES[model.kind][0]}
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

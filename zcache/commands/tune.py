@@ -35,7 +35,7 @@ def add_commands(commands: Any) -> None:
     )
     sub.add_argument("--effort", type=float, help="the most it may take, in uncached runs")
     sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
-    sub.add_argument("--granularity", default="stack", help="what is cached (default stack)")
+    sub.add_argument("--granularity", help="what is cached (default: stack and output are tried)")
     sub.add_argument("--seed", type=int, default=0, help="of the first prompt's noise (default 0)")
     sub.add_argument("--folder", type=Path, help="keep runs here: a stopped tuning goes on")
     sub.add_argument("--plot", type=Path, help="draw the curve of speed and quality")

@@ -58,16 +58,18 @@ def bench(
         that cannot run on this pipeline has an `error` there instead of figures.
     """
     records = [Record(Method(UNCACHED)), *(Record(method) for method in methods)]
+    told("warming up")
     _once(pipe, call, records[0].method)  # a cold start is nobody's
     plain = _once(pipe, call, records[0].method)[0]
     for record in records:
+        told(f"{record.method.name}: counting")
         _count(pipe, call, record, plain)
         told(f"{record.method.name}: {record.error or f'{record.flops / 1e12:.4g} TFLOPs'}")
     for repeat in range(repeats):
         for record in records:
             if record.error is None:
+                told(f"repeat {repeat + 1} of {repeats}: {record.method.name}")
                 _time(pipe, call, record)
-        told(f"repeat {repeat + 1} of {repeats}")
     scored = call.get("output_type") != "latent"
     return {
         "environment": environment.describe(pipe),
@@ -145,12 +147,14 @@ def _row(record: Record, plain: Record, scored: bool) -> dict[str, Any]:
     if report:
         row |= {
             "full_passes": report["full_passes"],
-            "cache_bytes": report["cache_bytes"],
+            "cache_bytes": report["cache_bytes"]
+            if report["seconds"]
+            else None,  # peers' unmeasured
             "fallbacks": report["fallbacks"],
             "milliseconds_per_pass": {
                 kind: 1000 * report["seconds"][kind] / report[f"{kind}_passes"]
                 for kind in ("full", "forecast", "reflect")
-                if report[f"{kind}_passes"]
+                if report[f"{kind}_passes"] and report["seconds"]
             },
         }
     if scored and plain.output is not None and record is not plain and record.output is not None:

@@ -76,8 +76,8 @@ def evaluate(
     panel = judging.seat(wanted, task.kind, pipe._execution_device)
     store = Store(out)
 
-    def plainly(same: Any) -> None:
-        same(**task.arguments(range(1)))
+    def plainly(same: Any, index: int = 0) -> None:
+        same(**task.arguments([index]))
 
     names = methods.expand(list(asked.names), model.name, asked.steps)
     ways = [methods.parse(name, asked.steps, plainly) for name in names]

@@ -7,12 +7,14 @@
     zcache:5                             Z-Cache; settings follow: zcache:5,base=fora,weight=linear
     row:flux-dev/z-cache/9               a row of the paper's tables, with the paper's full steps
     diffusers-taylorseer:5  diffusers-taylorseer-lite:5  first-block:0.1  mag:0.12
-    cache-dit-mask:5  cache-dit:0.16     caches of other libraries
+    cache-dit-mask:5  cache-dit-foca:5  cache-dit-dmd:5  cache-dit:0.16     caches of other libraries
     toca:6  duca:5                       ToCa and DuCa; settings follow: toca:6,ratio=0.9,warmup=4
+    spectrum:2  seacache:0.3             Spectrum, windows growing from 2 (flex=0.75,weight=0.5,ridge=0.1); SeaCache
+    dpcache:10                           10 full steps placed by DPCache, calibrated on one uncached run (order=2)
+    smoothcache:0.22  l2c:30             SmoothCache by its alpha, L2C by its number of steps
 
 and sets of them: paper (what the paper compares), equal:5 (everyone at the cost of interval 5),
-bases:5, weights:5, diffusers:5, cachedit:5. cache-dit leaves something behind on which diffusers' own
-caches fail, so the two are evaluated one after the other, into the same folder."""
+bases:5, weights:5, diffusers:5, cachedit:5. All of them can stand in one command."""
 
 from __future__ import annotations
 
@@ -27,19 +29,23 @@ from ..method import bases, weights
 from ..method.config import ZCacheConfig
 from . import printed, rows
 from .method import Method
-from .rivals import libraries, lineup
+from .rivals import dpcache, libraries, lineup, seacache, spectrum
+from .rivals.layerwise.calibration import calibrated
+from .rivals.layerwise.on_pipeline import l2c
 from .rivals.toca import on_pipeline, rules
+from .written import number as _number
+from .written import settings as _settings
 
 UNCACHED = "uncached"
-Draw = Callable[[Any], Any]
+Draw = Callable[..., Any]  # (pipe, index of the sample = 0)
 
 
-def parse(name: str, num_steps: int, draw: Draw = lambda pipe: None) -> Method:
+def parse(name: str, num_steps: int, draw: Draw = lambda pipe, index=0: None) -> Method:
     """Return the method of a name.
 
     Args:
         num_steps: sampling steps of the uncached run.
-        draw: one uncached run of a pipeline, on which MagCache is calibrated.
+        draw: an uncached run of a pipeline, on which MagCache and SmoothCache are calibrated.
 
     Raises:
         ConfigError: an unknown name, or a setting outside its limits.
@@ -57,8 +63,7 @@ def expand(names: list[str], model: str, num_steps: int) -> list[str]:
     """Return the names with sets written out, `uncached` first, each once.
 
     Raises:
-        ConfigError: a set's interval does not fit the steps, the model has no set `paper`, or
-            cache-dit stands beside diffusers' caches.
+        ConfigError: a set's interval does not fit the steps, or the model has no set `paper`.
     """
     found = [UNCACHED]
     for name in names:
@@ -69,29 +74,7 @@ def expand(names: list[str], model: str, num_steps: int) -> list[str]:
             found += _SETS[word](_number(name, rest, int), num_steps)
         else:
             found.append(name)
-    _check_together(found)
     return list(dict.fromkeys(found))
-
-
-def _check_together(names: list[str]) -> None:
-    words = {name.partition(":")[0] for name in names}
-    theirs = sorted(
-        words & {"diffusers-taylorseer", "diffusers-taylorseer-lite", "first-block", "mag"}
-    )
-    others = sorted(words & {"cache-dit", "cache-dit-mask"})
-    if theirs and others:
-        raise ConfigError(
-            f"methods {theirs[0]!r} and {others[0]!r} disturb each other in one process: evaluate one library's "
-            "after the other's, into the same folder"
-        )
-
-
-def _number(name: str, text: str, kind: type) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        what = "a whole number" if kind is int else "a number"
-        raise ConfigError(f"method {name!r} has {text!r} where {what} stands; write one") from None
 
 
 def _fewer(scheduler: Callable[[Any], Any] | None, rest: str, num_steps: int, _: Draw) -> Method:
@@ -104,69 +87,12 @@ def _fewer(scheduler: Callable[[Any], Any] | None, rest: str, num_steps: int, _:
     return Method("", lambda pipe: lineup.scheduler_of(pipe, scheduler(pipe)), call)
 
 
-def _dpm(pipe: Any) -> Any:
-    """DPM-Solver++ of order 2, on the pipeline's own shift of the noise levels."""
-    from diffusers import DPMSolverMultistepScheduler
-
-    class FlowDPM(DPMSolverMultistepScheduler):
-        """Takes a pipeline's even noise levels for their number; its own are even, and shifted alike."""
-
-        def set_timesteps(
-            self,
-            num_inference_steps: int | None = None,
-            device: Any = None,
-            sigmas: Any = None,
-            **kwargs: Any,
-        ) -> None:
-            steps = num_inference_steps if sigmas is None else len(sigmas)
-            super().set_timesteps(steps, device, **kwargs)  # type: ignore[misc]  # untyped there
-
-    if not lineup.is_flow(pipe):
-        return DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
-    shared = lineup.unipc_flow(pipe).config
-    kept = (
-        "prediction_type",
-        "use_flow_sigmas",
-        "flow_shift",
-        "use_dynamic_shifting",
-        "time_shift_type",
-        "num_train_timesteps",
-    )
-    return FlowDPM(**{name: shared[name] for name in kept})
-
-
 def _cached(rest: str, num_steps: int, fixed: dict[str, Any]) -> Method:
     known = {field.name for field in fields(ZCacheConfig)}
     values = {**fixed, **_settings(rest, known)}
     config = ZCacheConfig(**values)
     config.plan(num_steps)
     return Method.zcache("", config)
-
-
-def _settings(rest: str, known: set[str]) -> dict[str, Any]:
-    """The interval, and every name=value after it."""
-    first, *settings = rest.split(",")
-    values: dict[str, Any] = {"interval": _number(rest, first, int)}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or key not in known:
-            raise ConfigError(
-                f"setting {setting!r} is unknown; write name=value with one of: {', '.join(sorted(known))}"
-            )
-        values[key] = _value(text)
-    return values
-
-
-def _value(text: str) -> Any:
-    words = {"yes": True, "no": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def _alone(base: str) -> Callable[[str, int, Draw], Method]:
@@ -186,10 +112,10 @@ def _row(rest: str, num_steps: int, _: Draw) -> Method:
     return Method.zcache("", row.config)
 
 
-def _mask(rest: str, num_steps: int, _: Draw) -> Method:
+def _mask(calibrator: str, rest: str, num_steps: int, _: Draw) -> Method:
     interval = _number(f"cache-dit-mask:{rest}", rest, int)
     full = ZCacheConfig.paper(interval).plan(num_steps).full_steps
-    return Method("", lambda pipe: libraries.cache_dit_mask(pipe, full, num_steps))
+    return Method("", lambda pipe: libraries.cache_dit_mask(pipe, full, num_steps, calibrator))
 
 
 def _dynamic(rest: str, num_steps: int, _: Draw) -> Method:
@@ -221,17 +147,53 @@ def _first_block(rest: str, num_steps: int, _: Draw) -> Method:
     return Method("", lambda pipe: libraries.diffusers_first_block(pipe, threshold))
 
 
+def _spectrum(rest: str, num_steps: int, _: Draw) -> Method:
+    values = _settings(rest, {"flex", "weight", "ridge"}, "window")
+    spectrum.growing(num_steps, values["window"], values.get("flex", spectrum.FLEX))
+    return Method("", lambda pipe: spectrum.spectrum(pipe, num_steps, **values))
+
+
+def _seacache(rest: str, num_steps: int, _: Draw) -> Method:
+    threshold = _number(f"seacache:{rest}", rest, float)
+    seacache.settings(threshold)
+    return Method("", lambda pipe: seacache.seacache(pipe, threshold))
+
+
+def _dpcache(rest: str, num_steps: int, draw: Draw) -> Method:
+    values = _settings(rest, {"order"}, "count")
+    dpcache.check(values["count"], num_steps)
+    known: dict[int, Any] = {}
+
+    @contextmanager
+    def apply(pipe: Any) -> Iterator[Any]:
+        if id(pipe) not in known:
+            known[id(pipe)] = dpcache.calibrated(pipe, lambda: draw(pipe))
+        with dpcache.dpcache(pipe, known[id(pipe)], **values) as handle:
+            yield handle
+
+    return Method("", apply)
+
+
 def _tokenwise(way: Callable[..., Any], rest: str, num_steps: int, _: Draw) -> Method:
     values = _settings(rest, {"ratio", "warmup", "coded"})
     rules.check(rules.Settings(**values), num_steps)
     return Method("", lambda pipe: way(pipe, **values))
 
 
+def _smoothcache(rest: str, num_steps: int, draw: Draw) -> Method:
+    return Method("", calibrated(_number(f"smoothcache:{rest}", rest, float), num_steps, draw))
+
+
+def _l2c(rest: str, num_steps: int, draw: Draw) -> Method:
+    fewer = _fewer(None, rest, num_steps, draw).call
+    return Method("", lambda pipe: l2c(pipe, fewer["num_inference_steps"]), fewer)
+
+
 _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     UNCACHED: lambda rest, num_steps, _: Method(""),
     "steps": partial(_fewer, None),
     "unipc": partial(_fewer, lineup.unipc),
-    "dpm": partial(_fewer, _dpm),
+    "dpm": partial(_fewer, lineup.dpm),
     "fora": _alone("fora"),
     "taylorseer": _alone("taylorseer"),
     "teacache": _teacache,
@@ -241,18 +203,30 @@ _KINDS: dict[str, Callable[[str, int, Draw], Method]] = {
     "diffusers-taylorseer-lite": partial(_taylorseer_of_diffusers, True),
     "first-block": _first_block,
     "mag": _mag,
-    "cache-dit-mask": _mask,
+    "cache-dit-mask": partial(_mask, "taylorseer"),
+    "cache-dit-foca": partial(_mask, "foca"),
+    "cache-dit-dmd": partial(_mask, "dmd"),
     "cache-dit": _dynamic,
+    "spectrum": _spectrum,
+    "seacache": _seacache,
+    "dpcache": _dpcache,
     "toca": partial(_tokenwise, on_pipeline.toca),
     "duca": partial(_tokenwise, on_pipeline.duca),
+    "smoothcache": _smoothcache,
+    "l2c": _l2c,
 }
 
 
 def _equal(interval: int, num_steps: int) -> list[str]:
     """Everyone at as many full passes as Z-Cache at this interval has."""
     full = len(ZCacheConfig(interval).plan(num_steps).full_steps)
+    grown = (
+        [f"spectrum:2,flex={spectrum.matched(num_steps, full):g}"] if full > spectrum.WARMUP else []
+    )
     return [
         *(f"{word}:{full}" for word in ("steps", "unipc", "dpm")),
+        *grown,
+        f"dpcache:{full}",
         f"fora:{interval}",
         f"zcache:{interval},base=teacache,reflect=no",
         f"taylorseer:{interval}",
@@ -284,7 +258,7 @@ def _diffusers(interval: int, _: int) -> list[str]:
 
 def _cachedit(interval: int, _: int) -> list[str]:
     return [
-        f"cache-dit-mask:{interval}",
+        *(f"cache-dit-{forecast}:{interval}" for forecast in ("mask", "foca", "dmd")),
         *(f"cache-dit:{threshold}" for threshold in (0.08, 0.16, 0.32)),
     ]
 

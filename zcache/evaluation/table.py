@@ -106,7 +106,7 @@ def table(result: dict[str, Any], timings: dict[str, dict[str, float]]) -> str:
     """Markdown: our figures with half their 95 % interval, the paper's beside them in brackets, and at
     the end the paper's rows that were not run."""
     theirs_all = printed.rows(result["settings"]["model"])
-    known = {row.method: row for row in theirs_all if row.method}
+    known = {row.method: row for row in theirs_all}
     rows = [{**row, **timings.get(row["method"], {})} for row in result["methods"]]
     columns = [c for c in COLUMNS if any(c in row for row in rows)]
     lines = [
@@ -122,7 +122,7 @@ def table(result: dict[str, Any], timings: dict[str, dict[str, float]]) -> str:
             cells[0] = row["error"]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     for other in theirs_all:
-        if other.method is None or other.method in known:
+        if other.method in known:
             cells = [_cell(c, {}, other.values.get(c)) for c in columns]
             lines.append(f"| {other.title}, not run | {' | '.join(cells)} |")
     return "\n".join(lines)

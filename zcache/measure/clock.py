@@ -3,7 +3,8 @@
 The loop has no name in diffusers, but it has edges that every pipeline shares: it begins when
 the denoiser is first called, and ends when the VAE is asked to decode, when the pipeline frees
 its offloaded models, or when the pipeline returns, whichever comes first. Text encoding,
-decoding and file writing stay outside.
+decoding and file writing stay outside. Whoever knows where a pass of the denoiser begins marks it, and
+the loop's time is told pass by pass.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class LoopClock:
         self._entered = self._left = self._paused = self._paused_denoising = 0.0
         self._begin: float | None = None
         self._end: float | None = None
+        self._words: list[str] = []  # of the passes begun
+        self._marks: list[tuple[int | None, Any]] = []  # which pass goes on from which instant
 
     def __enter__(self) -> LoopClock:
         for denoiser in denoisers(self._pipe):
@@ -49,11 +52,13 @@ class LoopClock:
             self._stack.enter_context(before(self._pipe.vae, "decode", self._on_end))
         if hasattr(self._pipe, "maybe_free_model_hooks"):
             self._stack.enter_context(before(self._pipe, "maybe_free_model_hooks", self._on_end))
-        self._entered = self._now()
+        self._entered = self.now()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._left = self._now()
+        self._left = self.now()
+        if self._marks and self._end is None:
+            self._marks.append((None, self._instant(self._left)))
         self._stack.close()
 
     @property
@@ -68,15 +73,38 @@ class LoopClock:
         end = self._left if self._end is None else self._end
         return end - begin - self._paused_denoising
 
+    @property
+    def passes(self) -> tuple[tuple[str, float], ...]:
+        """The word and the seconds of each pass that was marked; together they are `denoising`."""
+        sums = [0.0] * len(self._words)
+        for (index, start), (_, stop) in zip(self._marks, self._marks[1:], strict=False):
+            if index is not None:
+                sums[index] += _between(start, stop)
+        return tuple(zip(self._words, sums, strict=True))
+
+    def mark(self, word: str) -> None:
+        """Note that a pass called `word` begins; the first one begins with the loop."""
+        if self._begin is None:
+            self._words[:] = [word]
+        elif self._end is None:
+            self._words.append(word)
+            self._marks.append((len(self._words) - 1, self._instant()))
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Leave out of both times what is done inside."""
         inside = self._begin is not None and self._end is None
-        began = self._now()
+        began = self.now()
+        if inside:
+            self._marks.append((None, self._instant(began)))
         try:
             yield
         finally:
-            took = self._now() - began
+            ended = self.now()
+            took = ended - began
+            if inside:
+                index = len(self._words) - 1 if self._words else None
+                self._marks.append((index, self._instant(ended)))
             self._paused += took
             self._paused_denoising += took if inside else 0.0
 
@@ -86,15 +114,36 @@ class LoopClock:
         ) in self._hooks:  # a cached pass goes through the modules as long as they have hooks
             hook.remove()
         if self._begin is None:
-            self._begin = self._now()
+            self._begin = self.now()
+            self._marks.append((0 if self._words else None, self._instant(self._begin)))
 
     def _on_end(self) -> None:
         if self._begin is not None and self._end is None:
-            self._end = self._now()
+            self._end = self.now()
+            self._marks.append((None, self._instant(self._end)))
 
-    def _now(self) -> float:
+    def _instant(self, now: float | None = None) -> Any:
+        """This instant, which on the CPU may be known as `now`; on CUDA an event, without waiting for it."""
+        if self._device.type != "cuda":
+            return time.perf_counter() if now is None else now
+        import torch
+
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def now(self) -> float:
+        """Return the time in seconds once the device has done its work."""
         synchronize(self._device)
         return time.perf_counter()
+
+
+def _between(start: Any, stop: Any) -> float:
+    """Seconds from one instant to another."""
+    if isinstance(start, float):
+        return float(stop - start)
+    stop.synchronize()
+    return float(start.elapsed_time(stop)) / 1000
 
 
 def denoisers(pipe: Any) -> tuple[Any, ...]:

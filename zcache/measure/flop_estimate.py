@@ -118,9 +118,7 @@ def price(model: str, config: ZCacheConfig, num_steps: int, cost: PassCost) -> E
     full, forecast, reflect = (plan.count(kind) for kind in Kind)
     total = full * cost.full + (forecast + reflect) * cost.cached
     plain = num_steps * cost.full
-    used = len(
-        bases.resolve(config.base)(tuple(range(config.order + 1)), config.order + 1, config.order)
-    )
+    used = bases.reach(bases.resolve(config.base), config.order)
     anchors = min(used + 1, len(plan.full_steps))
     return Estimate(
         model=model,

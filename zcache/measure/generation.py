@@ -14,7 +14,9 @@ class Generation:
 
     `frames` is (F, H, W, 3) uint8: one frame for each picture of the batch, or for each frame of
     a video. `latents` is (steps, ...) float16, what the sampling had after each step, where it was
-    traced. `device` and `taken` say where and when; `stored` that it was not run now.
+    traced. `device` and `taken` say where and when; `stored` that it was not run now. `passes` has the
+    kind (`plain`, `full`, `forecast`, `reflect`) and the seconds of each pass over the denoiser,
+    `beside` the seconds of plain steps that were made between them, outside the run's times.
     """
 
     frames: np.ndarray
@@ -25,6 +27,8 @@ class Generation:
     device: str = ""
     taken: str = ""
     stored: bool = False
+    passes: tuple[tuple[str, float], ...] = ()
+    beside: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from . import metrics
+from ..models.catalogue import Model
+from ..models.request import Request
+from . import flop_table, metrics
 from .generation import Generation
-
-SAME_PACE = 1.3  # how far the time of a full step may be off for a stored run to count as measured
+from .timing import above_flops, timing
 
 
 def errors(run: Generation, baseline: Generation) -> list[float]:
@@ -26,32 +27,12 @@ def _distance(ours: np.ndarray, plain: np.ndarray) -> float:
     return float(np.linalg.norm(ours - plain)) / size if size else 0.0
 
 
-def origin(accelerated: Generation, baseline: Generation) -> dict[str, Any]:
-    """Return where the baseline is from, and the speedup as an estimate if its time cannot be
-    measured against this device's."""
-    known = {
+def origin(baseline: Generation) -> dict[str, Any]:
+    """Return where the baseline is from, when and on which device it was made."""
+    return {
         "baseline_from": "the store" if baseline.stored else "this run",
         "baseline_device": baseline.device,
         "baseline_taken": baseline.taken,
-        "speedup_is": "measured",
-    }
-    ran = accelerated.report or {}
-    if not ran.get("full_passes"):
-        return known
-    full = ran["seconds"]["full"] / ran["full_passes"]
-    plain = baseline.denoise_seconds / ran["num_steps"]
-    why = ""
-    if baseline.device != accelerated.device:
-        why = f"the plain run was timed on {baseline.device}"
-    elif baseline.stored and not 1 / SAME_PACE <= full / plain <= SAME_PACE:
-        why = f"a step took {plain:.3g} s when the plain run was timed"
-    if not why:
-        return known
-    return known | {
-        "speedup_is": "estimated",
-        "speedup_how": f"{ran['num_steps']} steps of {full:.3g} s, a full step of this run, over its "
-        f"{accelerated.denoise_seconds:.3g} s; {why}",
-        "speedup": ran["num_steps"] * full / accelerated.denoise_seconds,
     }
 
 
@@ -70,13 +51,26 @@ def summary(accelerated: Generation, baseline: Generation) -> dict[str, Any]:
     if len(baseline.frames) == 1:
         likeness = {name: likeness[name] for name in ("psnr", "ssim")}
     return {
-        "speedup": baseline.denoise_seconds / accelerated.denoise_seconds,
-        "speedup_end_to_end": baseline.seconds / accelerated.seconds,
-        "baseline_seconds": baseline.denoise_seconds,
-        "accelerated_seconds": accelerated.denoise_seconds,
-        "baseline_seconds_end_to_end": baseline.seconds,
-        "accelerated_seconds_end_to_end": accelerated.seconds,
+        **timing(accelerated, baseline),
         **likeness,
         "identical": identical,
         **ran,
+    }
+
+
+def with_flops(report: dict[str, Any], model: Model, request: Request) -> dict[str, Any]:
+    """Return a report with the FLOPs of the passes that were made, None where nobody can count them, and
+    in `speedup_how` why a speedup is above their ratio."""
+    cost = flop_table.passes(model, request)
+    if cost is None:
+        return report | {"flops": None, "flops_speedup": None}
+    cached = report["forecast_passes"] + report["reflect_passes"]
+    plain = cost.full * report["num_steps"]
+    total = cost.full * report["full_passes"] + cost.cached * cached
+    flops = {"full_step": cost.full, "cached_step": cost.cached, "total": total, "plain": plain}
+    how = filter(None, (report["speedup_how"], above_flops(report, plain / total)))
+    return report | {
+        "flops": flops,
+        "flops_speedup": plain / total,
+        "speedup_how": "; ".join(how),
     }

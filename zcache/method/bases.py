@@ -7,12 +7,16 @@ the factors, before any tensor is touched."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
+from . import foca as predictor
+from . import spectrum as chebyshev
 from .registry import Registry
 
 Factors = tuple[float, ...]
 Base = Callable[[Sequence[int], int, int], Factors]
+LONGEST = 64  # anchors that are offered to a base to see how many it uses
 
 _bases: Registry[Base] = Registry("base")
 register, unregister, names = _bases.register, _bases.unregister, _bases.names
@@ -21,6 +25,20 @@ register, unregister, names = _bases.register, _bases.unregister, _bases.names
 def resolve(name: str) -> Base:
     """Return the strategy behind a registered name; raises ConfigError for an unknown one."""
     return _bases[name]
+
+
+def interpolates(base: Base, order: int) -> bool:
+    """Return whether a base's forecast from two anchors passes through both of them."""
+    return all(
+        abs(got - wanted) < 1e-9
+        for at, row in ((0, (1.0, 0.0)), (2, (0.0, 1.0)))
+        for got, wanted in zip(_two(base, at, order), row, strict=True)
+    )
+
+
+def _two(base: Base, step: int, order: int) -> Factors:
+    used = base((0, 2), step, order)
+    return (0.0,) * (2 - len(used)) + used
 
 
 @register("taylorseer")
@@ -39,14 +57,17 @@ def taylorseer(anchors: Sequence[int], step: int, order: int) -> Factors:
     Returns:
         One factor for each of the newest `order + 1` (or fewer) anchors, oldest first.
     """
-    used = list(anchors[-(order + 1) :])
-    x = step - used[-1]
+    x = step - anchors[-1]
+    return _expanded(anchors, [x**i / math.factorial(i) for i in range(order + 1)])
+
+
+def _expanded(anchors: Sequence[int], polynomials: Sequence[float]) -> Factors:
+    """Return sum_i D_i polynomials[i] over as many derivatives as there are anchors for."""
+    used = list(anchors[-len(polynomials) :])
     factors = [0.0] * len(used)
-    scale = 1.0
-    for i in range(len(used)):
+    for i, scale in enumerate(polynomials[: len(used)]):
         for position, value in enumerate(_difference(used, i)):
             factors[position] += value * scale
-        scale *= x / (i + 1)
     return tuple(factors)
 
 
@@ -72,6 +93,55 @@ def teacache(anchors: Sequence[int], step: int, order: int) -> Factors:
     """TeaCache (arXiv:2411.19108) reuses as FORA does; it differs in when it computes (see
     teacache.py)."""
     return (1.0,)
+
+
+@register("hicache")
+def hicache(anchors: Sequence[int], step: int, order: int) -> Factors:
+    """HiCache (arXiv:2508.16984): TaylorSeer's derivatives D_i on scaled Hermite polynomials,
+    sum_i D_i sigma^i H_i(sigma x) / i!, in place of x^i / i!.
+
+    Its authors run FLUX with sigma 0.7 and order 2; here sigma is 1/sqrt(2), with which a line is forecast
+    exactly, and sigma^i H_i(sigma x) is He_i(x), of the recursion below. So orders 0 and 1 are TaylorSeer's."""
+    x = float(step - anchors[-1])
+    hermite = [1.0, x]
+    for i in range(1, order):
+        hermite.append(x * hermite[-1] - i * hermite[-2])
+    scaled = [value / math.factorial(i) for i, value in enumerate(hermite)]
+    return _expanded(anchors, scaled[: order + 1])
+
+
+@register("foca")
+def foca(anchors: Sequence[int], step: int, order: int) -> Factors:
+    """FoCa (arXiv:2508.16211): a BDF2 predictor calibrated by Heun's rule, step by step from the newest anchor
+    (see foca.py). The order plays no part.
+
+    At steps before the newest anchor, which only reflection asks for, it is the line through the newest two."""
+    used = anchors[-predictor.MEMORY :]
+    if step <= used[-1]:
+        return _expanded(used, [1.0, float(step - used[-1])])
+    return tuple(predictor.forecast(used, step))
+
+
+@register("spectrum")
+def spectrum(anchors: Sequence[int], step: int, order: int) -> Factors:
+    """Spectrum (arXiv:2603.01623): half a Chebyshev fit over the newest ten anchors, half the line through
+    the newest two (see spectrum.py). The order plays no part.
+
+    Its authors begin with five full steps; with fewer anchors the line stands alone. The ridge shrinks what
+    it fits, so that features which never change are forecast up to a few percent too small."""
+    used = anchors[-chebyshev.MEMORY :]
+    line = _expanded(used, [1.0, float(step - used[-1])])
+    if len(used) <= chebyshev.DEGREE:
+        return line
+    line = (0.0,) * (len(used) - len(line)) + line
+    w = chebyshev.WEIGHT
+    fit = chebyshev.fitted(used, step)
+    return tuple((1 - w) * a + w * b for a, b in zip(line, fit, strict=True))
+
+
+def reach(base: Base, order: int) -> int:
+    """Return how many of the newest anchors a base uses when there are many."""
+    return len(base(tuple(range(LONGEST)), LONGEST, order))
 
 
 def blend(base: Base, anchors: Sequence[int], step: int, order: int, weight: float) -> Factors:

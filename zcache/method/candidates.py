@@ -12,6 +12,9 @@ from .knots import Gram
 
 # In the order of promise; `order` 1 where it is not named.
 SETTINGS: tuple[dict[str, Any], ...] = (
+    {"weight": "future", "relax": "time"},
+    {"weight": FITTED, "relax": "time"},
+    {"weight": "future", "relax": "time", "order": 2},
     {"weight": FITTED, "relax": None},
     {"weight": "future", "relax": "sigma"},
     {"weight": "logarithmic", "relax": 0.8},

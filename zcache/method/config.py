@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeGuard
 
 from ..errors import ConfigError
-from . import bases, schedule, weights
+from . import bases, relaxation, schedule, weights
 
 GRANULARITIES = ("stack", "module", "output")
 MAX_ORDER = 6
 FITTED = "fitted"
+AUTOMATIC = weights.AUTOMATIC
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,20 @@ class ZCacheConfig:
             full ones. 1 computes everything and is bit-identical to no cache. Larger is faster and
             less exact.
         base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
-            or one you registered in `zcache.bases`.
+            `hicache`, `foca`, `spectrum`, or one you registered in `zcache.bases`.
         weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
             `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
-            or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps.
+            or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps. `automatic`
+            interpolates between both anchors: it is `future` where the base's own forecast passes
+            through both, and else `linear`.
         reflect: go back over each window once its newer anchor is computed (the paper's
             reflection). Off leaves the bare base strategy.
-        order: O, the highest derivative of `taylorseer`; 0 is reuse. 1 is what its authors
-            recommend.
-        placement: where full steps stand: `even` (from step 0 to a full last step) or `warmup` (the
-            paper's and TaylorSeer's), or one you registered in `zcache.schedule`.
-        warmup: full steps at the beginning; None is 1 for `even` and 3 for `warmup`.
+        order: O, the highest derivative of `taylorseer` and `hicache`; 0 is reuse. 1 is what the
+            authors of the former recommend, 2 those of the latter; below 2 they are the same.
+        placement: where full steps stand: `even` (from step 0 to a full last step), `tapered` (the
+            first and the last window half as long as the others), `warmup` (the paper's and
+            TaylorSeer's), or one you registered in `zcache.schedule`.
+        warmup: full steps at the beginning; None is 3 for `warmup` and else 1.
         last_full: whether the last step is always full.
         full_steps: explicit list of full steps; then interval, placement, warmup and last_full play
             no part.
@@ -43,10 +47,9 @@ class ZCacheConfig:
         granularity: what is cached: `stack` (one residual of the whole block stack), `module`
             (features of every layer before the gate, as in the paper; gigabytes on large models) or
             `output` (the model's output; works for every denoiser).
-        relax: how far reflection may move the latent at the newer anchor: a factor in [0, 1] (0.8
-            was above the paper's setting on the same full steps at every interval from 4 to 10, see
-            examples/quality), `sigma` (2 sigma_stop / (sigma_start + sigma_stop)), or None (the
-            paper: all the way).
+        relax: how far reflection may move the latent at the newer anchor: `time`
+            (2 t_stop / (t_start + t_stop) in the time of the flow), `sigma` (the same with the noise
+            levels of the scheduler), a factor in [0, 1], or None (the paper: all the way).
         factors: the weight of every step, for `weight="fitted"` with explicit full steps; found by
             `zcache.tune`.
         times: noise levels, as times of the flow from 1 to 0, of the steps that full_steps and
@@ -60,7 +63,7 @@ class ZCacheConfig:
 
     interval: int = 5
     base: str = "taylorseer"
-    weight: str | weights.WeightFunction = "logarithmic"
+    weight: str | weights.WeightFunction = AUTOMATIC
     reflect: bool = True
     order: int = 1
     placement: str = "even"
@@ -70,7 +73,7 @@ class ZCacheConfig:
     first_window: bool = True
     last_window: bool = True
     granularity: str = "stack"
-    relax: str | float | None = 0.8
+    relax: str | float | None = "time"
     factors: tuple[float, ...] | None = None
     times: tuple[float, ...] | None = None
     threshold: float | None = None
@@ -84,7 +87,7 @@ class ZCacheConfig:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give True or False")
         bases.resolve(self.base)
-        if self.weight != FITTED:
+        if self.weight not in (FITTED, AUTOMATIC):
             weights.resolve(self.weight)
         schedule.resolve_placement(self.placement)
         if self.granularity not in GRANULARITIES:
@@ -123,6 +126,9 @@ class ZCacheConfig:
         """What `weights.weight_at` takes."""
         if self.weight == FITTED:
             return weights.Fitted(self.factors or ())
+        if self.weight == AUTOMATIC:
+            straight = bases.interpolates(bases.resolve(self.base), self.order)
+            return weights.future if straight else weights.linear
         return weights.resolve(self.weight)
 
     def plan(self, num_steps: int) -> Plan:
@@ -148,7 +154,7 @@ class ZCacheConfig:
                 )
             full = self.full_steps
         else:
-            warmup = self.warmup or (1 if self.placement == "even" else 3)
+            warmup = self.warmup or (3 if self.placement == "warmup" else 1)
             full = schedule.full_steps(
                 num_steps, self.interval, self.placement, warmup, self.last_full
             )
@@ -258,10 +264,11 @@ def _check_factors(config: ZCacheConfig) -> None:
 
 
 def _check_relax(relax: object) -> None:
-    if relax is None or relax == "sigma":
+    if relax is None or relax in relaxation.NAMES:
         return
     if not _is_number(relax) or not 0 <= relax <= 1:
-        raise ConfigError(f"relax is {relax!r}; give 'sigma', a number from 0 to 1, or None")
+        names = ", ".join(map(repr, relaxation.NAMES))
+        raise ConfigError(f"relax is {relax!r}; give {names}, a number from 0 to 1, or None")
 
 
 def _check_threshold(threshold: object, base: str) -> None:

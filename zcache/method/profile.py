@@ -144,7 +144,8 @@ class Profile:
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
             raise ProfileError(
-                f"{path} cannot be read as a profile ({error}); give the JSON file that zcache.tune wrote"
+                f"{path} cannot be read as a profile ({why}); give the JSON file that zcache.tune wrote"
             ) from error
         return cls.from_dict(values)

@@ -6,8 +6,8 @@ from typing import Any
 
 from .config import ZCacheConfig
 
-# Besides the defaults of ZCacheConfig, which are for flow matching; examples/study has the figures.
-DIFFUSION: dict[str, Any] = {"order": 2, "last_full": False, "relax": None}
+# Besides the defaults of ZCacheConfig; examples/study has the figures.
+DIFFUSION: dict[str, Any] = {}
 
 
 def recommended(pipe: Any, interval: int = 5, **changes: Any) -> ZCacheConfig:
@@ -25,5 +25,10 @@ def recommended(pipe: Any, interval: int = 5, **changes: Any) -> ZCacheConfig:
         ConfigError: a value is outside its limits.
     """
     predicts = getattr(pipe.scheduler.config, "prediction_type", "flow_prediction")
-    own = {} if predicts == "flow_prediction" else DIFFUSION
+    own = settings(predicts == "flow_prediction")
     return ZCacheConfig(interval=interval, **{**own, **changes})
+
+
+def settings(flow: bool) -> dict[str, Any]:
+    """The settings that differ from ZCacheConfig's own, for flow matching or for a diffusion sampler."""
+    return {} if flow else dict(DIFFUSION)

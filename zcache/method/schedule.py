@@ -55,6 +55,26 @@ def even(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int
         yield first + (round(i * (final - first) / windows) if windows > 0 else 0)
 
 
+@register("tapered")
+def tapered(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int]:
+    """Yield the ends of as few windows of at most N steps as will do, the first and the last half as long.
+
+    Before the first there is no slope to forecast with, and in the last the noise level falls to a
+    small part of itself: there a forecast errs most. With `last` off, a tail of up to N - 1 forecasts
+    stands in place of the short window behind."""
+    first, final = warmup - 1, num_steps - 1
+    yield from range(min(first + 1, num_steps))
+    if interval == 1:
+        yield from range(first, num_steps)
+    elif not last:
+        yield from range(first + interval // 2, num_steps, interval)
+    elif final > first:
+        windows = -(-(final - first) // interval)
+        length = (final - first) / windows
+        yield from (first + int((i + 0.5) * length) for i in range(windows))
+        yield final
+
+
 @register("warmup")
 def after_warmup(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int]:
     """Yield {0 … warmup-1}, then every N-th step after the last of them: the paper's and
@@ -78,7 +98,7 @@ def full_steps(
         num_steps: steps of the sampling loop.
         interval: N, the distance between neighbouring full steps (N - 1 cached steps between them);
             `even` may make it smaller to end on the last step.
-        placement: a registered rule, `even` or `warmup`.
+        placement: a registered rule: `even`, `tapered` or `warmup`.
         warmup: how many steps at the beginning are all full; 1 means step 0 alone.
         last: whether the last step is always full.
 

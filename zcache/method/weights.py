@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from .registry import Registry
 
 WeightFunction = Callable[[int, int], float]
+AUTOMATIC = "automatic"  # the base decides: see `ZCacheConfig.weight_function`
 
 _weights: Registry[WeightFunction] = Registry("weight")
 register, unregister, names = _weights.register, _weights.unregister, _weights.names
@@ -67,6 +68,11 @@ class Fitted:
     """Weights found step by step (see `fitting`): `factors[k]` is that of step k."""
 
     factors: tuple[float, ...]
+
+
+def choices() -> tuple[str, ...]:
+    """What may be asked for by name: the base's own choice, and every registered weight."""
+    return (AUTOMATIC, *names())
 
 
 def resolve(weight: str | WeightFunction) -> WeightFunction:

@@ -12,6 +12,7 @@ from typing import Any
 
 from . import bases
 from .config import ZCacheConfig
+from .relaxation import share
 from .schedule import Kind
 
 Denoise = Callable[[int, Any, Any], tuple[Any, Any]]
@@ -35,7 +36,7 @@ def zigzag(
             more than once for a step, so it keeps no state.
         latent: what the first step is given.
         config: base, weight, schedule and relaxation; `teacache` has its walk without adaptation.
-        sigmas: noise level of every step, for `relax="sigma"` only.
+        sigmas: noise level of every step, for `relax` by name; without them all is kept.
 
     Raises:
         ConfigError: the config does not fit the steps.
@@ -54,21 +55,12 @@ def zigzag(
             factors = bases.blend(base, anchors, k, order, visit.weight or 0.0)
             output, _ = denoise(k, latents[k], _sum(features, factors))
         else:  # k = t_1: the features found there, on the corrected latent
-            share = kept(config.relax, anchors[-2], k, sigmas)
-            latents[k] = tentative + share * (latents[k] - tentative)
+            levels = (sigmas[anchors[-2]], sigmas[k]) if sigmas else (1.0, 1.0)
+            kept = share(config.relax, *levels)
+            latents[k] = tentative + kept * (latents[k] - tentative)
             output, _ = denoise(k, latents[k], features[k])
         latents[k + 1] = advance(k, output, latents[k])
     return latents[num_steps]
-
-
-def kept(relax: str | float | None, start: int, stop: int, sigmas: Sequence[float]) -> float:
-    """The share of the correction that is kept at `stop`: all of it (the paper), a part, or
-    2 sigma_stop / (sigma_start + sigma_stop), since the features there already answer a latent that was
-    off (ours)."""
-    if relax == "sigma":
-        total = sigmas[start] + sigmas[stop]
-        return 2 * sigmas[stop] / total if total > 0 else 1.0
-    return 1.0 if relax is None else float(relax)
 
 
 def _sum(features: dict[int, Any], factors: Sequence[float]) -> Any:

@@ -15,7 +15,6 @@ from typing import Any
 from ..errors import ZCacheError
 from ..method import bases, weights
 from ..method.config import GRANULARITIES, MAX_ORDER, ZCacheConfig
-from ..method.recommended import DIFFUSION
 
 PROMPT_LENGTH = 500
 SEED_MAX = 2**31 - 1
@@ -75,7 +74,7 @@ class Request:
     label: int | None = None
     interval: int = 5
     base: str = "taylorseer"
-    weight: str = "logarithmic"
+    weight: str = weights.AUTOMATIC
     reflect: bool = True
     steps: int = 50
     seed: int = 0
@@ -88,9 +87,7 @@ class Request:
 
     def config(self) -> ZCacheConfig:
         """Return the cache configuration this request stands for."""
-        own = dict(DIFFUSION) if self.kind == "class" else {}
-        if self.order is not None:
-            own["order"] = self.order
+        own = {} if self.order is None else {"order": self.order}
         return ZCacheConfig(
             interval=self.interval,
             base=self.base,
@@ -133,7 +130,7 @@ def checked(
         steps=steps,
         interval=whole("interval", values["interval"], low, min(high, steps)),
         base=choice("base", values["base"], bases.names()),
-        weight=choice("weight", values["weight"], weights.names()),
+        weight=choice("weight", values["weight"], weights.choices()),
         reflect=switch("reflect", values["reflect"]),
         seed=whole("seed", values["seed"], 0, SEED_MAX),
         order=None if values["order"] is None else whole("order", values["order"], 0, MAX_ORDER),

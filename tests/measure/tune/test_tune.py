@@ -30,13 +30,15 @@ def test_recording_changes_nothing_and_leaves_nothing(case):
     pipe = case.build()
     plain = case.run(pipe)
 
-    with recording(pipe) as rows:
+    with recording(pipe, "stack", "output") as rows:
         assert torch.equal(case.run(pipe), plain)
-        gram = rows.gram()
+        grams = [row.gram() for row in rows.values()]
 
-    assert gram.shape == (pipelines.STEPS, pipelines.STEPS)
-    assert np.array_equal(gram, gram.T)
-    assert np.linalg.eigvalsh(gram).min() > -1e-9 * gram.max()
+    for gram in grams:
+        assert gram.shape == (pipelines.STEPS, pipelines.STEPS)
+        assert np.array_equal(gram, gram.T)
+        assert np.linalg.eigvalsh(gram).min() > -1e-9 * gram.max()
+    assert not np.allclose(*grams)
     assert not intercept.is_armed(pipe.transformer, "__call__")
     assert torch.equal(case.run(pipe), plain)
 
@@ -47,9 +49,9 @@ def test_the_gram_matrix_is_that_of_the_outputs(monkeypatch):
     monkeypatch.setattr(gram_module, "SLICE", 7)  # smaller than a row, and not a part of it
     hook = pipe.transformer.register_forward_hook(lambda _, __, out: outputs.append(out[0]))
 
-    with recording(pipe, "output") as rows:
+    with recording(pipe, "stack", "output") as rows:
         case.run(pipe)
-        gram = rows.gram()
+        gram = rows["output"].gram()
     hook.remove()
 
     matrix = torch.stack([output.flatten() for output in outputs]).double()

@@ -16,6 +16,7 @@ import torch
 
 from ...errors import UnsupportedPipelineError
 from ..extras import needed
+from .restoring import as_before
 
 # Every module whose output TaylorSeer caches per layer, and those that then need not run.
 _LAYERS = {
@@ -132,16 +133,23 @@ def _built_in(pipe: Any, config: Any) -> Iterator[None]:
             f"{type(transformer).__name__} takes none of diffusers' caches; "
             "leave this peer out for this model"
         )
-    transformer.enable_cache(config)
-    try:
-        yield
-    finally:
-        transformer.disable_cache()
+    with as_before(pipe):
+        transformer.enable_cache(config)
+        try:
+            yield
+        finally:
+            transformer.disable_cache()
 
 
 @contextmanager
-def cache_dit_mask(pipe: Any, full_steps: tuple[int, ...], num_steps: int) -> Iterator[None]:
-    """cache-dit, TaylorSeer at order 1, given full steps; always computes the first block.
+def cache_dit_mask(
+    pipe: Any, full_steps: tuple[int, ...], num_steps: int, calibrator: str = "taylorseer"
+) -> Iterator[None]:
+    """cache-dit, given full steps; always computes the first block.
+
+    Args:
+        calibrator: what forecasts: `taylorseer` at order 1; `foca`, a rule of cache-dit's own after that paper;
+            `dmd`, dynamic mode decomposition.
 
     Raises:
         ConfigError: cache-dit is not installed.
@@ -149,7 +157,7 @@ def cache_dit_mask(pipe: Any, full_steps: tuple[int, ...], num_steps: int) -> It
     """
     mask = [int(step in full_steps) for step in range(num_steps)]
     settings = {"steps_computation_mask": mask, "steps_computation_policy": "static"}
-    with _cache_dit(pipe, num_steps, settings, order=1):
+    with _cache_dit(pipe, num_steps, settings, calibrator):
         yield
 
 
@@ -157,34 +165,39 @@ def cache_dit_mask(pipe: Any, full_steps: tuple[int, ...], num_steps: int) -> It
 def cache_dit_dynamic(pipe: Any, threshold: float, num_steps: int) -> Iterator[None]:
     """cache-dit deciding by the first block's residual, TaylorSeer at order 1; raises as
     `cache_dit_mask`."""
-    with _cache_dit(pipe, num_steps, {"residual_diff_threshold": threshold}, order=1):
+    with _cache_dit(pipe, num_steps, {"residual_diff_threshold": threshold}):
         yield
 
 
 @contextmanager
-def _cache_dit(pipe: Any, num_steps: int, settings: dict[str, Any], order: int) -> Iterator[None]:
-    os.environ.setdefault("CACHE_DIT_ENABLE_LOGGERS_SUPPRESS", "1")
+def _cache_dit(
+    pipe: Any, num_steps: int, settings: dict[str, Any], forecast: str = "taylorseer"
+) -> Iterator[None]:
+    os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # it logs to stdout, where our JSON goes
     try:
         import cache_dit
     except ImportError as error:
         raise needed("bench", "cache-dit") from error
-    try:
-        cache_dit.enable_cache(
-            pipe,
-            cache_config=cache_dit.DBCacheConfig(
-                Fn_compute_blocks=1,
-                Bn_compute_blocks=0,
-                max_warmup_steps=min(3, num_steps),
-                num_inference_steps=num_steps,
-                **settings,
-            ),
-            calibrator_config=cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=order),
-        )
-    except (ValueError, AssertionError, AttributeError) as error:
-        raise UnsupportedPipelineError(
-            f"cache-dit cannot cache {type(pipe).__name__} ({error}); leave this peer out"
-        ) from error
-    try:
-        yield
-    finally:
-        cache_dit.disable_cache(pipe)
+    config = cache_dit.DBCacheConfig(
+        Fn_compute_blocks=1,
+        Bn_compute_blocks=0,
+        max_warmup_steps=min(3, num_steps),
+        num_inference_steps=num_steps,
+        **settings,
+    )
+    calibrator = {
+        "taylorseer": lambda: cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=1),
+        "foca": lambda: cache_dit.FoCaCalibratorConfig(),
+        "dmd": lambda: cache_dit.DMDCalibratorConfig(),
+    }[forecast]()
+    with as_before(pipe):
+        try:
+            cache_dit.enable_cache(pipe, cache_config=config, calibrator_config=calibrator)
+        except (ValueError, AssertionError, AttributeError) as error:
+            raise UnsupportedPipelineError(
+                f"cache-dit cannot cache {type(pipe).__name__} ({error}); leave this peer out"
+            ) from error
+        try:
+            yield
+        finally:
+            cache_dit.disable_cache(pipe)

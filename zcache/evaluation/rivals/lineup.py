@@ -13,6 +13,7 @@ from ...caching.handle import ZCache
 from ...method.config import ZCacheConfig
 from ...method.recommended import recommended
 from ..method import Method
+from .layerwise.calibration import calibrated
 from .libraries import (
     cache_dit_dynamic,
     cache_dit_mask,
@@ -21,6 +22,7 @@ from .libraries import (
     diffusers_taylorseer,
     mag_ratios,
 )
+from .toca.on_pipeline import duca, toca
 
 
 @contextmanager
@@ -61,6 +63,37 @@ def unipc(pipe: Any) -> Any:
     return UniPCMultistepScheduler.from_config(pipe.scheduler.config)
 
 
+def dpm(pipe: Any) -> Any:
+    """DPM-Solver++ of order 2, on the pipeline's own shift of the noise levels."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    class FlowDPM(DPMSolverMultistepScheduler):
+        """Takes a pipeline's even noise levels for their number; its own are even, and shifted alike."""
+
+        def set_timesteps(
+            self,
+            num_inference_steps: int | None = None,
+            device: Any = None,
+            sigmas: Any = None,
+            **kwargs: Any,
+        ) -> None:
+            steps = num_inference_steps if sigmas is None else len(sigmas)
+            super().set_timesteps(steps, device, **kwargs)  # type: ignore[misc]  # untyped there
+
+    if not is_flow(pipe):
+        return DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    shared = unipc_flow(pipe).config
+    kept = (
+        "prediction_type",
+        "use_flow_sigmas",
+        "flow_shift",
+        "use_dynamic_shifting",
+        "time_shift_type",
+        "num_train_timesteps",
+    )
+    return FlowDPM(**{name: shared[name] for name in kept})
+
+
 def is_flow(pipe: Any) -> bool:
     """Whether the pipeline samples by flow matching."""
     return type(pipe.scheduler).__name__.startswith("FlowMatch")
@@ -95,21 +128,24 @@ def _recommended(
 
 
 def others(interval: int, num_steps: int) -> list[Method]:
-    """Caches of other libraries; one that cannot run on a pipeline is reported so."""
+    """Peers' caches by the interval; one that cannot run on a pipeline is reported so."""
     full = ZCacheConfig.paper(interval).plan(num_steps).full_steps
     ways = {
         "diffusers TaylorSeer per layer": lambda pipe: diffusers_taylorseer(pipe, interval),
         "diffusers TaylorSeer lite": lambda pipe: diffusers_taylorseer(pipe, interval, lite=True),
         "cache-dit TaylorSeer mask": lambda pipe: cache_dit_mask(pipe, full, num_steps),
+        "ToCa": lambda pipe: toca(pipe, interval),
+        "DuCa": lambda pipe: duca(pipe, interval),
     }
     return [Method(f"{family} N={interval}", way, family=family) for family, way in ways.items()]
 
 
-def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
-    """Caches of others that decide for themselves when to compute, from careful to bold.
+def adaptive(num_steps: int, draw: Callable[..., Any]) -> list[Method]:
+    """Peers' caches that decide for themselves when to compute, from careful to bold.
 
     Args:
-        draw: one uncached run of a pipeline; MagCache is calibrated on it when it is first used.
+        draw: an uncached run of a pipeline, of the sample of an index (0 if none is given); MagCache
+            and SmoothCache are calibrated so when they are first used.
     """
     known: dict[int, list[float]] = {}
 
@@ -144,18 +180,30 @@ def adaptive(num_steps: int, draw: Callable[[Any], Any]) -> list[Method]:
         )
         for threshold in (0.08, 0.16, 0.32)
     ]
+    methods += [
+        Method(f"SmoothCache {alpha}", calibrated(alpha, num_steps, draw), family="SmoothCache")
+        for alpha in (0.08, 0.18, 0.22)
+    ]
     return methods
 
 
+def _solved(way: Callable[[Any], Any], pipe: Any) -> AbstractContextManager[None]:
+    return scheduler_of(pipe, way(pipe))
+
+
 def fewer_steps(interval: int, num_steps: int) -> list[Method]:
-    """As many steps as Z-Cache has full ones: with the pipeline's own sampler, and with UniPC."""
+    """As many steps as Z-Cache has full ones: with the pipeline's own sampler, with UniPC, and with DPM-Solver++."""
     steps = {"num_inference_steps": len(ZCacheConfig(interval=interval).plan(num_steps).full_steps)}
+    ways = {"UniPC": unipc, "DPM-Solver++": dpm}
     return [
         Method(f"fewer steps N={interval}", call=steps, family="fewer steps"),
-        Method(
-            f"UniPC, fewer steps N={interval}",
-            lambda pipe: scheduler_of(pipe, unipc(pipe)),
-            call=steps,
-            family="UniPC, fewer steps",
+        *(
+            Method(
+                f"{solver}, fewer steps N={interval}",
+                partial(_solved, way),
+                call=steps,
+                family=f"{solver}, fewer steps",
+            )
+            for solver, way in ways.items()
         ),
     ]

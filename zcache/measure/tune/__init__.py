@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_FULL = 10
 LEAST_EFFORT = 6.0  # uncached runs' time
+FORMS = ("stack", "output")  # granularities that are tried
 
 
 def tune(
@@ -35,7 +36,7 @@ def tune(
     held_out: Sequence[Any] | None = None,
     budgets: Sequence[int] = (),
     effort: float | None = None,
-    granularity: str = "stack",
+    granularity: str | None = None,
     folder: str | Path | None = None,
     seed: int = 0,
     told: Told | None = None,
@@ -55,7 +56,7 @@ def tune(
         budgets: further numbers of full steps to find settings for, a curve of speed and quality.
         effort: the most that all runs together may take, in uncached runs; None is 6, or twice the number
             of prompts where that is more.
-        granularity: what is cached, see ZCacheConfig.
+        granularity: what is cached, see ZCacheConfig; None tries `stack` and `output`.
         folder: where runs are kept; with it, a stopped tuning goes on where it was.
         seed: of the first prompt's noise.
         told: told of progress; None logs.
@@ -83,16 +84,18 @@ def tune(
     )
     header = _header(pipe)
     where = None if folder is None else Path(folder)
-    about = {**header, "granularity": granularity}
+    forms = FORMS if granularity is None else (granularity,)
+    about = {**header, "granularities": list(forms)}
     near = Trials(pipe, sets[0], "calibration", seed, about, where, told)
     far = Trials(pipe, sets[1], "held-out", seed + 10_000, about, where, told)
-    gram = near.reference(granularity)
-    if gram is None or not near.times:
+    grams = near.reference(forms)
+    if not near.times:
         raise UnsupportedPipelineError(
             f"{type(pipe.scheduler).__name__} has no noise levels to place full steps by; use another scheduler"
         )
     flow = header["prediction"] == FLOW
-    search = Search(gram.tolist(), near.times, flow, granularity, near.measure)
+    of_forms = {name: gram.tolist() for name, gram in grams.items()}
+    search = Search(of_forms, near.times, flow, len(sets[0]), near.measure)
     if speedup is not None:
         full = search.count_for_speedup(speedup)
     elif psnr is not None:
@@ -101,7 +104,7 @@ def tune(
     counts = sorted({main, *budgets})
     limit = _limit(effort, len(sets[0]), len(sets[1]), counts, search.num_steps)
     told(
-        f"{main} full steps of {search.num_steps}: up to {limit} candidates for each of {len(counts)} budgets"
+        f"{main} full steps of {search.num_steps}: up to {limit} accelerated runs for each of {len(counts)} budgets"
     )
     found = search.best(counts, limit)
     far.reference()
@@ -122,12 +125,11 @@ def _check(full: int | None, speedup: float | None, psnr: float | None) -> None:
 
 
 def _limit(effort: float, near: int, far: int, counts: Sequence[int], num_steps: int) -> int:
-    """How many candidates of each budget may be run."""
+    """How many accelerated runs there may be for each budget: two settings on all prompts at least."""
     share = sum(counts) / num_steps
-    left = effort - near - far - far * share
-    limit = int(left / (near * share))
-    if limit < 1:
-        needed = near + far + (far + near) * share
+    limit = int((effort - near - far - far * share) / share)
+    if limit < 2 * near:
+        needed = near + far + (far + 2 * near) * share
         raise ConfigError(
             f"effort is {effort:g} uncached runs, and these prompts and budgets need {needed:.1f} at least; "
             "give more effort, or fewer prompts or budgets"

@@ -7,8 +7,8 @@ slice."""
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from ...caching import intercept
 from ...caching.bindings import bind
 from ...caching.features import tensors
 from ...caching.pipeline import find_denoisers
-from ...caching.stand_ins import Memo
 from ...errors import UnsupportedPipelineError
 from ..clock import after
 
@@ -64,39 +63,43 @@ class Rows:
 
 
 @contextmanager
-def recording(pipe: Any, granularity: str = "stack") -> Iterator[Rows]:
-    """While this lasts, every step of `pipe` is a row: what `granularity` caches of all its denoiser calls.
+def recording(pipe: Any, *granularities: str) -> Iterator[dict[str, Rows]]:
+    """While this lasts, every step of `pipe` is a row: what each granularity caches of all its denoiser calls.
 
     The run is bit-identical to one without. The rows are gone when it ends: take their `gram` before.
 
     Raises:
-        UnsupportedPipelineError: the denoiser is not known at this granularity.
+        UnsupportedPipelineError: the denoiser is not known at a granularity.
     """
-    denoisers = find_denoisers(pipe)
-    bindings = [bind(granularity, denoiser) for denoiser in denoisers]
-    with tempfile.NamedTemporaryFile(prefix="zcache-rows-") as file:
-        rows, fresh = Rows(file), [True]
+    with ExitStack() as stack:
+        rows = {
+            name: Rows(stack.enter_context(tempfile.NamedTemporaryFile(prefix="zcache-rows-")))
+            for name in granularities
+        }
+        fresh = [True]
 
-        def seen(binding: Any) -> intercept.Handler:
+        def seen(bindings: dict[str, Any]) -> intercept.Handler:
             def handle(original: Any, *args: Any, **kwargs: Any) -> Any:
-                memo: Memo = {}
-                output, feature = binding.full(lambda: original(*args, **kwargs), memo)
                 if fresh[0]:
-                    rows.begin()
                     fresh[0] = False
-                if feature is not None:
-                    for tensor in tensors(feature):
-                        rows.extend(tensor)
-                return output
+                    for row in rows.values():
+                        row.begin()
+                return computed(list(bindings.items()), lambda: original(*args, **kwargs))
 
             return handle
 
-        handlers = [(d, seen(b)) for d, b in zip(denoisers, bindings, strict=True)]
-        for denoiser, handler in handlers:
+        def computed(bindings: list[tuple[str, Any]], run: Callable[[], Any]) -> Any:
+            if not bindings:
+                return run()
+            (name, binding), *others = bindings
+            output, feature = binding.full(lambda: computed(others, run), {})
+            for tensor in () if feature is None else tensors(feature):
+                rows[name].extend(tensor)
+            return output
+
+        for denoiser in find_denoisers(pipe):
+            handler = seen({name: bind(name, denoiser) for name in granularities})
             intercept.arm(denoiser, "__call__", handler)
-        try:
-            with after(pipe.scheduler, "step", lambda _: fresh.__setitem__(0, True)):
-                yield rows
-        finally:
-            for denoiser, handler in handlers:
-                intercept.disarm(denoiser, "__call__", handler)
+            stack.callback(intercept.disarm, denoiser, "__call__", handler)
+        stack.enter_context(after(pipe.scheduler, "step", lambda _: fresh.__setitem__(0, True)))
+        yield rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,29 +11,38 @@ from ...errors import ConfigError
 from ...method import candidates
 from ...method.config import ZCacheConfig
 from ...method.knots import Gram
+from ...method.recommended import settings as recommended_settings
+from .race import FEW, Measure, Race
 
-Measure = Callable[[ZCacheConfig], dict[str, Any]]
+Form = tuple[str, dict[str, Any]]  # granularity and settings
 LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
+FINALISTS = 3  # that run on all prompts at least
 
 
 class Search:
     """The candidates of one recorded model.
 
     Args:
-        gram: (T, T) of the calibration runs.
+        grams: (T, T) of the calibration runs, by granularity.
         times: flow times of the steps.
         flow: whether the sampler is a flow's.
-        granularity: what is cached.
-        measure: runs a setting on the calibration prompts.
+        prompts: how many calls there are to calibrate by.
+        measure: runs a setting on the first so many of them.
     """
 
     def __init__(
-        self, gram: Gram, times: Sequence[float], flow: bool, granularity: str, measure: Measure
+        self,
+        grams: Mapping[str, Gram],
+        times: Sequence[float],
+        flow: bool,
+        prompts: int,
+        measure: Measure,
     ) -> None:
-        self._gram, self._times, self._flow = gram, times, flow
-        self._granularity, self._measure = granularity, measure
-        self._settings = candidates.settings(flow)
-        self.measured = 0
+        self._grams, self._times, self._flow = dict(grams), times, flow
+        self._prompts, self._measure = prompts, measure
+        self._forms = [
+            (granularity, own) for own in candidates.settings(flow) for granularity in self._grams
+        ]
 
     @property
     def num_steps(self) -> int:
@@ -41,43 +50,60 @@ class Search:
 
     def first(self, count: int) -> ZCacheConfig:
         """The most promising settings, by the Gram matrix alone."""
-        placed = candidates.placements(self._gram, self._times, [count], self._flow)
-        return self._config(placed[count][0], self._settings[0])
+        return self._config(self._placed([count])[count][0], self._forms[0])
+
+    def untuned(self, count: int) -> ZCacheConfig:
+        """What a pipeline of this kind runs at so many full steps without a profile."""
+        steps = candidates.untuned(self.num_steps, count)[0 if self._flow else 1]
+        own = recommended_settings(self._flow)
+        return ZCacheConfig(full_steps=steps, times=tuple(self._times), **own)
 
     def quality(self, config: ZCacheConfig) -> float:
         """Mean PSNR in dB over the calibration prompts."""
-        self.measured += 1
-        return float(np.mean(self._measure(config)["psnr"]))
+        return float(np.mean(self._measure(config, self._prompts)["psnr"]))
 
     def best(self, counts: Sequence[int], limit: int) -> dict[int, ZCacheConfig]:
-        """The best settings of every number of full steps, by at most `limit` measurements each.
+        """The best settings of every number of full steps, by at most `limit` accelerated runs each."""
+        placed = self._placed(counts)
+        return {count: self._best(placed[count], self.untuned(count), limit) for count in counts}
 
-        First the placements with the most promising setting, with half of the measurements; then the
-        settings on the best placement; what is left goes to the other placements with the best setting.
+    def _best(
+        self, lists: list[tuple[int, ...]], untuned: ZCacheConfig, limit: int
+    ) -> ZCacheConfig:
+        """A race: settings and granularities on the first two placements, then the other placements with
+        the best of these, on a few prompts; then fewer and fewer on more and more.
+
+        The untuned settings run to the end and give way only to what is better by more than its
+        standard error over the prompts.
         """
-        placed = candidates.placements(self._gram, self._times, counts, self._flow)
-        return {count: self._best(placed[count], limit) for count in counts}
+        race = Race(self._measure, self._prompts, limit)
+        few = min(FEW, self._prompts)
+        race.enter([untuned], few)
+        spare = self._prompts * FINALISTS
+        for form in self._forms:
+            race.enter([self._config(steps, form) for steps in lists[:2]], few, spare + limit // 3)
+        leaders = race.leaders(len(lists))
+        forms = list(dict.fromkeys(self._form_of(config) for config in leaders))[:3]
+        for steps in lists[2:]:
+            race.enter([self._config(steps, self._forms[form]) for form in forms], few, spare)
+        return race.won(untuned)
 
-    def _best(self, lists: list[tuple[int, ...]], limit: int) -> ZCacheConfig:
-        tried: dict[tuple[tuple[int, ...], int], float] = {}
+    def _form_of(self, config: ZCacheConfig) -> int:
+        return next(
+            index
+            for index, (granularity, own) in enumerate(self._forms)
+            if granularity == config.granularity
+            and all(getattr(config, name) == value for name, value in {"order": 1, **own}.items())
+        )
 
-        def attempt(steps: tuple[int, ...], setting: int) -> None:
-            if (steps, setting) not in tried and len(tried) < limit:
-                config = self._config(steps, self._settings[setting])
-                tried[steps, setting] = self.quality(config)
-
-        def leader() -> tuple[tuple[int, ...], int]:
-            return max(tried, key=lambda key: tried[key])
-
-        for steps in lists[: max(1, (limit + 1) // 2)]:
-            attempt(steps, 0)
-        for setting in range(len(self._settings)):
-            attempt(leader()[0], setting)
-        ranked = sorted(lists, key=lambda steps: -tried.get((steps, 0), -1.0))
-        for steps in ranked:
-            attempt(steps, leader()[1])
-        steps, setting = leader()
-        return self._config(steps, self._settings[setting])
+    def _placed(self, counts: Sequence[int]) -> dict[int, list[tuple[int, ...]]]:
+        found: dict[int, list[tuple[int, ...]]] = {count: [] for count in counts}
+        for gram in self._grams.values():
+            for count, lists in candidates.placements(
+                gram, self._times, counts, self._flow
+            ).items():
+                found[count] += lists
+        return {count: list(dict.fromkeys(lists)) for count, lists in found.items()}
 
     def count_for_speedup(self, speedup: float) -> int:
         """The most full steps with so many times fewer FLOPs; one measurement tells what a cached step costs.
@@ -87,7 +113,7 @@ class Search:
         """
         total = self.num_steps
         count = min(max(2, int(total / speedup)), total - 1)
-        reached = self._measure(self.first(count))["flops_speedup"]
+        reached = self._measure(self.first(count), 1)["flops_speedup"]
         cached = max(0.0, (total / reached - count) / (total - count))
         most = int((total / speedup - cached * total) / (1 - cached) + 1e-9) if cached < 1 else 0
         if most < 2:
@@ -116,5 +142,6 @@ class Search:
                 low = middle + 1
         return low
 
-    def _config(self, steps: tuple[int, ...], setting: dict[str, Any]) -> ZCacheConfig:
-        return candidates.config(self._gram, self._times, steps, setting, self._granularity)
+    def _config(self, steps: tuple[int, ...], form: Form) -> ZCacheConfig:
+        granularity, own = form
+        return candidates.config(self._grams[granularity], self._times, steps, own, granularity)

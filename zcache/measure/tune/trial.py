@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,29 +47,34 @@ class Trials:
         self._plain: list[dict[str, Any]] = []
         self._done = self._stored(header)
 
-    def reference(self, granularity: str | None = None) -> np.ndarray | None:
-        """Draw every call uncached; with a granularity, return the mean Gram matrix of its feature."""
-        grams = []
+    def reference(self, granularities: Sequence[str] = ()) -> dict[str, np.ndarray]:
+        """Draw every call uncached; return the mean Gram matrix of each granularity's feature."""
+        grams: dict[str, list[np.ndarray]] = {name: [] for name in granularities}
         for index, call in enumerate(self.calls):
             stored = self._read(index)
             if stored is None:
                 self._told(f"{self.name}: uncached run {index + 1} of {len(self.calls)}")
-                stored = self._run(call, index, None, granularity)
+                stored = self._run(call, index, None, granularities)
                 self._write(index, stored)
             self._plain.append(stored)
-            if granularity is not None:
-                grams.append(stored["gram"])
-        return np.mean(grams, axis=0) if grams else None
+            for name in granularities:
+                grams[name].append(stored[f"gram-{name}"])
+        return {name: np.mean(each, axis=0) for name, each in grams.items()}
 
-    def measure(self, config: ZCacheConfig) -> dict[str, Any]:
-        """PSNR and SSIM per call, FLOPs speedup, speedup of the loop; stored results are not run again."""
-        key = json.dumps(config.to_dict(), sort_keys=True)
-        if key not in self._done:
-            rows = [self._run(call, i, config) for i, call in enumerate(self.calls)]
-            self._done[key] = self._scored(rows)
+    def measure(self, config: ZCacheConfig, count: int | None = None) -> dict[str, Any]:
+        """PSNR and SSIM per call, FLOPs speedup, speedup of the loop, of the first `count` calls (None: all).
+
+        Stored results are not run again.
+        """
+        count = len(self.calls) if count is None else count
+        rows = self._done.setdefault(json.dumps(config.to_dict(), sort_keys=True), [])
+        if len(rows) < count:
+            for index in range(len(rows), count):
+                made = self._run(self.calls[index], index, config)
+                rows.append(_scored(self._plain[index], made))
             if self._folder is not None:
                 (self._folder / "trials.json").write_text(json.dumps(self._done), "utf-8")
-        return self._done[key]
+        return _summed(rows[:count])
 
     @property
     def times(self) -> list[float]:
@@ -81,36 +86,27 @@ class Trials:
         call: Mapping[str, Any],
         index: int,
         config: ZCacheConfig | None,
-        granularity: str | None = None,
+        granularities: Sequence[str] = (),
     ) -> dict[str, Any]:
         pipe = self._pipe
         metered = FlopMeter(pipe) if index == 0 else nullcontext()  # it slows the run down
-        watched = recording(pipe, granularity) if granularity else nullcontext()
         cache = enabled(pipe, config) if config else nullcontext()
-        with cache, watched as rows, metered as meter, LoopClock(pipe) as clock:
+        with ExitStack() as stack:
+            stack.enter_context(cache)
+            rows = stack.enter_context(recording(pipe, *granularities)) if granularities else {}
+            meter = stack.enter_context(metered)
+            clock = stack.enter_context(LoopClock(pipe))
             picture = draw(pipe, call, self.seed + index)
-            gram = rows.gram() if rows is not None else np.zeros(0)
+            grams = {f"gram-{name}": row.gram() for name, row in rows.items()}
         return {
             "picture": picture,
             "flops": meter.total if meter is not None else 0,
             "seconds": clock.denoising,
-            "gram": gram,
             "times": flow_times(pipe.scheduler) or [],
+            **grams,
         }
 
-    def _scored(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        pairs = list(zip(self._plain, rows, strict=True))
-        first, *others = pairs
-        seconds = [float(a["seconds"]) / float(b["seconds"]) for a, b in others or pairs]
-        likeness = [likeness_of(a["picture"], b["picture"]) for a, b in pairs]
-        return {
-            "psnr": [p for p, _ in likeness],
-            "ssim": [s for _, s in likeness if s is not None],
-            "flops_speedup": float(first[0]["flops"]) / float(first[1]["flops"]),
-            "speedup": float(np.mean(seconds)),
-        }
-
-    def _stored(self, header: Mapping[str, Any]) -> dict[str, Any]:
+    def _stored(self, header: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         if self._folder is None:
             return {}
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -138,6 +134,26 @@ class Trials:
             partial = path.with_suffix(".part.npz")
             np.savez(partial, **row)
             partial.replace(path)
+
+
+def _scored(plain: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    psnr, ssim = likeness_of(plain["picture"], made["picture"])
+    return {
+        "psnr": psnr,
+        "ssim": ssim,
+        "flops_speedup": float(plain["flops"]) / float(made["flops"]) if made["flops"] else None,
+        "speedup": float(plain["seconds"]) / float(made["seconds"]),
+    }
+
+
+def _summed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The first row, whose FLOPs are counted, is slower for it: it tells the speed only where it is alone."""
+    return {
+        "psnr": [row["psnr"] for row in rows],
+        "ssim": [row["ssim"] for row in rows if row["ssim"] is not None],
+        "flops_speedup": rows[0]["flops_speedup"],
+        "speedup": float(np.mean([row["speedup"] for row in rows[1:] or rows])),
+    }
 
 
 def likeness_of(plain: np.ndarray, other: np.ndarray) -> tuple[float, float | None]:

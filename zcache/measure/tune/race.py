@@ -1,0 +1,77 @@
+"""A race of settings: many on a few prompts, few on all, within a number of accelerated runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ...method.config import ZCacheConfig
+
+Measure = Callable[[ZCacheConfig, int], dict[str, Any]]  # settings on the first so many prompts
+FEW = 2  # prompts that a race begins with
+
+
+class Race:
+    """Settings with the PSNR of each prompt they ran on.
+
+    Args:
+        measure: runs settings on the first so many prompts; `psnr` holds one number for each.
+        prompts: how many there are.
+        limit: the most accelerated runs.
+    """
+
+    def __init__(self, measure: Measure, prompts: int, limit: int) -> None:
+        self._measure, self._prompts, self._left = measure, prompts, limit
+        self._scores: dict[ZCacheConfig, list[float]] = {}
+
+    def enter(self, configs: Iterable[ZCacheConfig], count: int, spare: int = 0) -> None:
+        """Run settings on the first `count` prompts, as long as `spare` runs stay for later."""
+        for config in configs:
+            known = len(self._scores.get(config, ()))
+            needed = count - known
+            if needed > 0 and (self._left - needed >= spare or not self._scores):
+                self._scores[config] = list(self._measure(config, count)["psnr"])
+                self._left -= needed
+
+    def leaders(self, count: int) -> list[ZCacheConfig]:
+        """The best so far, by the mean over the prompts that all of them ran on."""
+        least = min(len(scores) for scores in self._scores.values())
+        return sorted(self._scores, key=lambda c: -float(np.mean(self._scores[c][:least])))[:count]
+
+    def won(self, reference: ZCacheConfig) -> ZCacheConfig:
+        """The winner over all prompts; the reference, unless another's gain is clear.
+
+        Ever fewer settings run on ever more prompts: half of them on twice as many, then all.
+        """
+        count, field = FEW, self._affordable(self.leaders(len(self._scores)), reference)
+        while count < self._prompts:
+            count = min(2 * count, self._prompts)
+            self.enter([reference], count)
+            self.enter(field, count)
+            ran = [config for config in field if len(self._scores[config]) >= count]
+            field = sorted(ran, key=lambda c: -float(np.mean(self._scores[c][:count])))
+            field = field[: max(1, len(field) // 2)] if count < self._prompts else field
+        full = [config for config in field if len(self._scores[config]) >= self._prompts]
+        return next((config for config in full if self._is_clear(config, reference)), reference)
+
+    def _affordable(self, field: list[ZCacheConfig], reference: ZCacheConfig) -> list[ZCacheConfig]:
+        """As many of the leaders as can be taken to all prompts by halving."""
+        field = [config for config in field if config != reference]
+        while len(field) > 1 and self._cost(len(field)) > self._left:
+            field = field[:-1]
+        return field
+
+    def _cost(self, size: int) -> int:
+        count, total = min(FEW, self._prompts), self._prompts
+        while count < self._prompts:
+            more = min(2 * count, self._prompts)
+            total += size * (more - count)
+            count, size = more, max(1, size // 2)
+        return total
+
+    def _is_clear(self, config: ZCacheConfig, reference: ZCacheConfig) -> bool:
+        gains = np.subtract(self._scores[config], self._scores[reference])
+        error = float(gains.std(ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
+        return float(gains.mean()) > error

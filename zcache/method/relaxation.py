@@ -1,0 +1,30 @@
+"""Relaxed reflection: how much of a window's correction is kept at its newer anchor (ours).
+
+The features at `stop` were computed on a latent that is off by e. Where the denoised prediction hardly
+moves with e, the velocity there already answers it by e / t_stop, and replaying the window overshoots
+by (t_start - t_stop) / 2 * e / t_stop; the right share is 2 t_stop / (t_start + t_stop). It is near 1
+along most of a run and small where the noise ends.
+
+t is the time of the flow, 1 at noise and 0 at the picture. A diffusion schedule's noise level
+s = sigma/alpha has t = s / (1 + s). Taken with s itself (`sigma`) the share is too small in the first
+half of a run (examples/study)."""
+
+from __future__ import annotations
+
+NAMES = ("time", "sigma")
+
+
+def share(relax: str | float | None, start: float, stop: float) -> float:
+    """The share of the correction to keep, from 0 to 1.
+
+    Args:
+        relax: a name, a share, or None for all of it (the paper).
+        start: noise level at the older anchor: t for `time`; for `sigma` the scheduler's own, which is
+            t of a flow and s of a diffusion schedule.
+        stop: noise level at the newer anchor.
+    """
+    if relax is None:
+        return 1.0
+    if relax not in NAMES:
+        return float(relax)
+    return 2 * stop / (start + stop) if start + stop > 0 else 1.0
