@@ -71,6 +71,16 @@ def dataset(
     return torch.load(path)
 
 
+def at_most(latents: torch.Tensor, labels: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
+    """Keeps the pictures of at most `count` members of every class, always the same ones."""
+    kept: list[int] = []
+    for group in labels[:, 0].unique().tolist():
+        rows = labels[labels[:, 0] == group, 1].unique().tolist()
+        kept += random.Random(group).sample(rows, min(count, len(rows)))
+    chosen = torch.isin(labels[:, 1], torch.tensor(kept))
+    return latents[chosen], labels[chosen]
+
+
 def first_weights(model: DiTTransformer2DModel, folder: Path) -> None:
     """Takes the weights of an earlier model; where its classes were others, all start as none."""
     old = DiTTransformer2DModel.from_pretrained(folder, torch_dtype=torch.float32)
@@ -90,6 +100,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="transformer to begin with")
     parser.add_argument("--minutes", type=float, default=90, help="training time, resumed included")
     parser.add_argument("--pictures", type=int, default=16_000)
+    parser.add_argument("--members", type=int, help="at most so many members of a class")
     parser.add_argument("--layers", type=int, default=7)
     parser.add_argument("--heads", type=int, default=5, help="of width 32")
     parser.add_argument("--batch", type=int, default=64)
@@ -108,7 +119,11 @@ def main() -> None:
     standard = paint(args.emoji, 384, seed=1)[0]
     vae = autoencoder(AutoencoderKL.from_pretrained(args.vae).eval(), standard)
     latents, labels = dataset(vae, args.emoji, args.out / "latents.pt", args.pictures)
-    logger.info("latents: mean %.3f  deviation %.3f", latents.mean(), latents.float().std())
+    if args.members:
+        latents, labels = at_most(latents, labels, args.members)
+    logger.info(
+        "%d latents: mean %.3f  deviation %.3f", len(latents), latents.mean(), latents.float().std()
+    )
     model = transformer(latents.shape[1], latents.shape[-1], args.layers, args.heads)
     if args.start:
         first_weights(model, args.start)

@@ -11,7 +11,6 @@ from zcache import ZCacheConfig
 from zcache.app import device, drawings, engine, explained, forecast, links, pace
 from zcache.measure import flop_table
 from zcache.measure.flop_estimate import pass_cost
-from zcache.method.recommended import DIFFUSION
 from zcache.models import loading
 from zcache.models.architectures import ARCHITECTURES
 from zcache.models.request import APP, RequestError
@@ -41,8 +40,7 @@ REPORT = {
 def test_a_plan_is_the_schedule_and_the_cost_without_loading_anything(hosts, kind):
     plan = forecast.plan(kind, interval=4, steps=10)
 
-    own = DIFFUSION if kind == "class" else {}
-    schedule = ZCacheConfig(interval=4, **own).plan(10)
+    schedule = ZCacheConfig(interval=4).plan(10)
     assert plan["full_steps"] == list(schedule.full_steps)
     assert plan["walk"] == str(schedule)
     assert plan["full_passes"] + plan["forecast_passes"] + plan["reflect_passes"] == len(

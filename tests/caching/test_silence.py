@@ -211,7 +211,9 @@ def test_guidance_that_changes_from_step_to_step_is_found_anew(loop: Loop) -> No
         one = loop.predict(index, x, t)
         return one * 0.5 + 0.1 * scales[index] * loop.predict(index, x * 0.9, t)
 
-    config = ZCacheConfig(full_steps=(0, 5, STEPS - 1), granularity="output", relax=None)
+    config = ZCacheConfig(
+        full_steps=(0, 5, STEPS - 1), granularity="output", relax=None, weight="logarithmic"
+    )
     x, report = loop.cached(config, velocity=velocity)
     assert report.fallbacks == () and report.reflect_passes == STEPS - 1
     torch.testing.assert_close(x, replayed(loop, config, scales), rtol=0, atol=1e-5)

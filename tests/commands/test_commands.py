@@ -11,7 +11,6 @@ from PIL import Image
 
 from zcache import ZCacheConfig, __version__
 from zcache.commands import main, output
-from zcache.method.recommended import DIFFUSION
 from zcache.models import loading
 
 
@@ -264,8 +263,7 @@ def test_the_embedded_models_are_compared(capsys, tmp_path, name, subject, endin
     assert main(["compare", *arguments, "--out", str(tmp_path)]) == 0
 
     report = json.loads(capsys.readouterr().out)
-    own = DIFFUSION if name == "mini-dit" else {}
-    assert report["full_steps"] == list(ZCacheConfig(interval=2, **own).plan(10).full_steps)
+    assert report["full_steps"] == list(ZCacheConfig(interval=2).plan(10).full_steps)
     assert report["psnr"] > 20
     side = loading.KNOWN[name].call.get("height", 128)
     assert decoded(tmp_path / f"accelerated.{ending}")[1][0].shape == (side, side, 3)

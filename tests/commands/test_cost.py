@@ -11,7 +11,6 @@ from zcache.commands import main
 from zcache.evaluation import printed, rows
 from zcache.measure.flop_estimate import estimate
 from zcache.measure.flop_meter import FlopMeter
-from zcache.method.recommended import DIFFUSION
 
 
 def test_flops_prints_the_estimate_in_one_sentence(capsys):
@@ -49,8 +48,7 @@ def test_flops_of_a_model_that_is_here_are_those_of_its_passes(
     with FlopMeter(tiny_pipes[kind]) as meter:
         tiny_pipes[kind](**call)
     assert told["plain_tflops"] == pytest.approx(meter.total / 1e12, rel=0.02)
-    own = DIFFUSION if kind == "class" else {}
-    assert told["full_passes"] == len(ZCacheConfig(interval=4, **own).plan(10).full_steps)
+    assert told["full_passes"] == len(ZCacheConfig(interval=4).plan(10).full_steps)
     assert 1 < told["speedup"] < 10 / told["full_passes"]
 
 
@@ -108,7 +106,8 @@ def test_bench_times_every_method_and_writes_result_table_and_plot(tinies, tmp_p
     assert result == json.loads(captured.out)
     assert (result["model"], result["repeats"]) == (tinies[kind], 1)
     names = [row["name"] for row in result["methods"]]
-    assert names[0] == "uncached" and names[-1] == "UniPC, fewer steps N=3"
+    assert names[0] == "uncached"
+    assert {"UniPC, fewer steps N=3", "DPM-Solver++, fewer steps N=3"} <= set(names)
     assert not [row["error"] for row in result["methods"] if "error" in row]
     assert all(row["psnr_mean"] > 0 for row in result["methods"][1:])
     assert out.with_suffix(".md").read_text().count("\n") == len(names) + 2

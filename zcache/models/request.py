@@ -65,7 +65,7 @@ class Request:
     """One checked comparison: what to draw, and how to cache.
 
     Build it with `checked`. `kind` is "image", "video" or "class"; the first two have a prompt, the
-    last has the id of a class as its `label`. An `order` of None is what suits the model's sampler.
+    last has the id of a class as its `label`. An `order` of None is ZCacheConfig's.
     Height and width are in pixels, `fps` in frames per second; None leaves the model's default.
     """
 
@@ -87,14 +87,14 @@ class Request:
 
     def config(self) -> ZCacheConfig:
         """Return the cache configuration this request stands for."""
-        own = {} if self.order is None else {"order": self.order}
+        order = ZCacheConfig.order if self.order is None else self.order
         return ZCacheConfig(
             interval=self.interval,
             base=self.base,
             weight=self.weight,
             reflect=self.reflect,
             granularity=self.granularity,
-            **own,
+            order=order,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from ...errors import ConfigError
 from ...method import candidates
 from ...method.config import ZCacheConfig
 from ...method.knots import Gram
-from ...method.recommended import settings as recommended_settings
 from .race import FEW, Measure, Race
 
 Form = tuple[str, dict[str, Any]]  # granularity and settings
@@ -54,9 +53,8 @@ class Search:
 
     def untuned(self, count: int) -> ZCacheConfig:
         """What a pipeline of this kind runs at so many full steps without a profile."""
-        steps = candidates.untuned(self.num_steps, count)[0 if self._flow else 1]
-        own = recommended_settings(self._flow)
-        return ZCacheConfig(full_steps=steps, times=tuple(self._times), **own)
+        steps = candidates.untuned(self.num_steps, count)[0]
+        return ZCacheConfig(full_steps=steps, times=tuple(self._times))
 
     def quality(self, config: ZCacheConfig) -> float:
         """Mean PSNR in dB over the calibration prompts."""
@@ -83,7 +81,8 @@ class Search:
         for form in self._forms:
             race.enter([self._config(steps, form) for steps in lists[:2]], few, spare + limit // 3)
         leaders = race.leaders(len(lists))
-        forms = list(dict.fromkeys(self._form_of(config) for config in leaders))[:3]
+        ranked = dict.fromkeys(self._form_of(config) for config in leaders if config != untuned)
+        forms = list(ranked)[:3]
         for steps in lists[2:]:
             race.enter([self._config(steps, self._forms[form]) for form in forms], few, spare)
         return race.won(untuned)
