@@ -40,6 +40,21 @@ def test_even_windows_differ_by_at_most_one_step() -> None:
         assert not gaps or max(gaps) - min(gaps) <= 1
 
 
+def test_tapered_windows_are_as_long_but_the_first_and_the_last_which_are_half() -> None:
+    for steps, interval in EVERY:
+        full = full_steps(steps, interval, "tapered")
+        gaps = [b - a for a, b in itertools.pairwise(full)]
+        if len(inner := gaps[1:-1]) > 1:
+            assert max(inner) - min(inner) <= 1
+            assert all(abs(2 * end - inner[0]) <= 2 for end in (gaps[0], gaps[-1]))
+
+
+def test_tapered_golden() -> None:
+    """49 steps make five windows of 9.8; four and two halves: 4.9, 14.7, 24.5, 34.3, 44.1."""
+    assert full_steps(50, 10, "tapered") == (0, 4, 14, 24, 34, 44, 49)
+    assert full_steps(50, 10, "tapered", last=False) == (0, 5, 15, 25, 35, 45)
+
+
 def test_even_needs_no_more_full_steps_than_windows_of_n_do() -> None:
     for steps, interval in EVERY:
         windows = -(-(steps - 1) // interval)  # ceil

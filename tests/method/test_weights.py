@@ -54,6 +54,13 @@ def test_a_callable_is_a_weight() -> None:
     assert [p.weight for p in walk if p.weight] == [0.25, 0.25]
 
 
+def test_the_automatic_weight_is_linear_only_for_a_base_without_slope() -> None:
+    for base, order in (("taylorseer", 1), ("taylorseer", 2), ("foca", 1), ("spectrum", 1)):
+        assert ZCacheConfig(base=base, order=order).weight_function is weights.future
+    for base, order in (("taylorseer", 0), ("fora", 1), ("teacache", 1)):
+        assert ZCacheConfig(base=base, order=order).weight_function is weights.linear
+
+
 def test_the_automatic_weight_interpolates_whatever_the_base() -> None:
     """At order 1 and between two anchors: a straight line through both."""
     for base in ("taylorseer", "fora", "teacache"):

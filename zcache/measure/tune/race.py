@@ -35,17 +35,17 @@ class Race:
                 self._scores[config] = list(self._measure(config, count)["psnr"])
                 self._left -= needed
 
-    def leaders(self, count: int) -> list[ZCacheConfig]:
-        """The best so far, by the mean over the prompts that all of them ran on."""
+    def leaders(self) -> list[ZCacheConfig]:
+        """All that ran, the best first, by the mean over the prompts that all of them ran on."""
         least = min(len(scores) for scores in self._scores.values())
-        return sorted(self._scores, key=lambda c: -float(np.mean(self._scores[c][:least])))[:count]
+        return sorted(self._scores, key=lambda c: -float(np.mean(self._scores[c][:least])))
 
     def won(self, reference: ZCacheConfig) -> ZCacheConfig:
         """The winner over all prompts; the reference, unless another's gain is clear.
 
         Ever fewer settings run on ever more prompts: half of them on twice as many, then all.
         """
-        count, field = FEW, self._affordable(self.leaders(len(self._scores)), reference)
+        count, field = FEW, self._affordable(self.leaders(), reference)
         while count < self._prompts:
             count = min(2 * count, self._prompts)
             self.enter([reference], count)
@@ -64,7 +64,8 @@ class Race:
         return field
 
     def _cost(self, size: int) -> int:
-        count, total = min(FEW, self._prompts), self._prompts
+        count = min(FEW, self._prompts)
+        total = self._prompts - count  # of the reference
         while count < self._prompts:
             more = min(2 * count, self._prompts)
             total += size * (more - count)

@@ -15,7 +15,9 @@ from .race import FEW, Measure, Race
 
 Form = tuple[str, dict[str, Any]]  # granularity and settings
 LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
-FINALISTS = 3  # that run on all prompts at least
+FINALISTS = (
+    3  # settings that meet all placements, and runs on the other prompts that are kept for the end
+)
 
 
 class Search:
@@ -77,23 +79,17 @@ class Search:
         race = Race(self._measure, self._prompts, limit)
         few = min(FEW, self._prompts)
         race.enter([untuned], few)
-        spare = self._prompts * FINALISTS
-        for form in self._forms:
-            race.enter([self._config(steps, form) for steps in lists[:2]], few, spare + limit // 3)
-        leaders = race.leaders(len(lists))
-        ranked = dict.fromkeys(self._form_of(config) for config in leaders if config != untuned)
-        forms = list(ranked)[:3]
-        for steps in lists[2:]:
-            race.enter([self._config(steps, self._forms[form]) for form in forms], few, spare)
+        spare = FINALISTS * (self._prompts - few)
+        made = {
+            self._config(steps, form): index
+            for index, form in enumerate(self._forms)
+            for steps in lists[:2]
+        }
+        race.enter(made, few, spare + limit // 3)
+        ranked = dict.fromkeys(made[config] for config in race.leaders() if config in made)
+        forms = [self._forms[index] for index in list(ranked)[:FINALISTS]]
+        race.enter((self._config(steps, form) for steps in lists[2:] for form in forms), few, spare)
         return race.won(untuned)
-
-    def _form_of(self, config: ZCacheConfig) -> int:
-        return next(
-            index
-            for index, (granularity, own) in enumerate(self._forms)
-            if granularity == config.granularity
-            and all(getattr(config, name) == value for name, value in {"order": 1, **own}.items())
-        )
 
     def _placed(self, counts: Sequence[int]) -> dict[int, list[tuple[int, ...]]]:
         found: dict[int, list[tuple[int, ...]]] = {count: [] for count in counts}

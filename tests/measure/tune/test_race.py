@@ -1,0 +1,69 @@
+"""The race, on made-up figures: what runs on what, and who wins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zcache import ZCacheConfig
+from zcache.measure.tune.race import Race
+from zcache.measure.tune.search import Search
+
+REFERENCE = ZCacheConfig()
+OTHERS = [ZCacheConfig(interval=n) for n in range(2, 5)]
+NOISE = (0.0, 3.0, -3.0, 1.0)  # of the prompts, alike for all settings
+
+
+class Figures:
+    """Says what was measured on the first so many prompts, and counts the runs."""
+
+    def __init__(self, gains: dict[ZCacheConfig, tuple[float, ...]]) -> None:
+        self.gains, self.ran = gains, {}
+
+    def __call__(self, config: ZCacheConfig, count: int) -> dict[str, Any]:
+        self.ran[config] = max(count, self.ran.get(config, 0))
+        gains = self.gains.get(config, (0.0,) * len(NOISE))
+        psnr = [30 + a + b for a, b in zip(NOISE, gains, strict=True)][:count]
+        return {"psnr": psnr, "flops_speedup": 5.0}
+
+    @property
+    def runs(self) -> int:
+        return sum(self.ran.values())
+
+
+def raced(figures: Figures, limit: int = 100) -> ZCacheConfig:
+    race = Race(figures, len(NOISE), limit)
+    race.enter([REFERENCE, *OTHERS], 2)
+    return race.won(REFERENCE)
+
+
+def test_the_best_over_all_prompts_wins() -> None:
+    figures = Figures({OTHERS[0]: (2, 2, 0, 0), OTHERS[1]: (1, 1, 2, 2.5)})
+    assert raced(figures) == OTHERS[1]
+    assert figures.ran[REFERENCE] == figures.ran[OTHERS[1]] == len(NOISE)
+
+
+def test_a_gain_within_its_standard_error_is_none() -> None:
+    """Gains 4, 4, -3, -3: mean 0.5, deviation 4.04, standard error 2.02."""
+    assert raced(Figures({OTHERS[0]: (4, 4, -3, -3)})) == REFERENCE
+    assert raced(Figures({OTHERS[0]: (0.5, 0.5, 0.5, 0.5)})) == OTHERS[0]
+
+
+@pytest.mark.parametrize("limit", range(8, 20))
+def test_no_more_runs_than_are_allowed(limit: int) -> None:
+    figures = Figures({config: (1.0,) * 4 for config in OTHERS})
+    assert raced(figures, limit) in (REFERENCE, *OTHERS)
+    assert figures.runs <= limit
+
+
+@pytest.mark.parametrize("prompts", [1, 2])
+def test_with_few_prompts_every_run_is_spent_on_candidates(prompts: int) -> None:
+    figures = Figures({})
+    gram = [[float(i == j) + 1 for j in range(12)] for i in range(12)]
+    times = [1 - k / 12 for k in range(12)]
+    search = Search({"stack": gram}, times, True, prompts, figures)
+
+    search.best([4], limit=14)
+
+    assert 14 - prompts < figures.runs <= 14
