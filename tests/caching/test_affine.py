@@ -121,3 +121,23 @@ def test_a_form_that_is_not_the_step_is_forgotten(monkeypatch: pytest.MonkeyPatc
     wrong = affine.Affine(((1.0, -0.05),) * 12)
     monkeypatch.setattr(affine, "find", lambda scheduler, begin: wrong)
     assert torch.equal(draw(), expected)
+
+
+@pytest.mark.parametrize("change", ["another", "in place"])
+def test_tables_that_change_in_a_run_are_seen(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw() -> torch.Tensor:
+        pipe = flux()
+
+        def callback(pipe: Any, i: int, t: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+            if i == 7 and change == "another":
+                pipe.scheduler.sigmas = pipe.scheduler.sigmas**1.1
+            elif i == 7:
+                pipe.scheduler.sigmas.pow_(1.1)
+            return kwargs
+
+        with zcache.enabled(pipe, CONFIG):
+            return BY_NAME["flux"].run(pipe, callback_on_step_end=callback)
+
+    closed = draw()
+    monkeypatch.setattr(affine, "find", lambda scheduler, begin: None)
+    torch.testing.assert_close(closed, draw(), rtol=0, atol=1e-5)

@@ -13,17 +13,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .features import version
+
 ROUNDING = 8  # units in the last place that the order of operations explains
 HARMLESS = {"return_dict", "generator"}  # arguments of a step without noise
+
+
+Table = tuple[str, Tensor, int | None]  # of a scheduler: its name, the tensor, the writes into it
 
 
 @dataclass(frozen=True)
 class Affine:
     """a and b of every step; `casts`: whether the result has the model output's precision. A tensor b rounds
-    in half precision as the scheduler's own does."""
+    in half precision as the scheduler's own does. `tables`: what they were computed of."""
 
     rows: tuple[tuple[float, float | Tensor], ...]
     casts: bool = False
+    tables: tuple[Table, ...] = ()
+
+    def is_of(self, scheduler: Any) -> bool:
+        """Whether the scheduler's tables are as they were."""
+        return all(
+            getattr(scheduler, name, None) is table and version(table) == seen
+            for name, table, seen in self.tables
+        )
 
     def advance(self, step: int, model_output: Tensor, sample: Tensor) -> Tensor:
         """The latent after a step."""
@@ -40,7 +53,8 @@ def find(scheduler: Any, begin: int) -> Affine | None:
         return None
     if cls.__name__ == "FlowMatchEulerDiscreteScheduler" and not config.stochastic_sampling:
         sigmas = scheduler.sigmas[begin:]
-        return Affine(tuple((1.0, b) for b in sigmas.diff().unbind()), casts=True)
+        rows = tuple((1.0, b) for b in sigmas.diff().unbind())
+        return Affine(rows, casts=True, tables=_tables(scheduler, "sigmas", "timesteps"))
     if cls.__name__ == "DDIMScheduler" and not (config.thresholding or config.clip_sample):
         kept = [*scheduler.alphas_cumprod.tolist(), float(scheduler.final_alpha_cumprod)]
         stride = config.num_train_timesteps // scheduler.num_inference_steps
@@ -48,8 +62,16 @@ def find(scheduler: Any, begin: int) -> Affine | None:
         if not all(0 < kept[t] < 1 for t in times):  # a terminal SNR of zero has no closed form
             return None
         pairs = [(kept[t], kept[max(t - stride, -1)]) for t in times]
-        return Affine(tuple(_ddim(config.prediction_type, *pair) for pair in pairs))
+        return Affine(
+            tuple(_ddim(config.prediction_type, *pair) for pair in pairs),
+            tables=_tables(scheduler, "alphas_cumprod", "timesteps"),
+        )
     return None
+
+
+def _tables(scheduler: Any, *names: str) -> tuple[Table, ...]:
+    found = ((name, getattr(scheduler, name)) for name in names)
+    return tuple((name, table, version(table)) for name, table in found)
 
 
 def _ddim(prediction: str, alpha: float, following: float) -> tuple[float, float]:

@@ -3,27 +3,26 @@
 The first cached pass of a run is recorded as it goes through the modules. The second goes through them,
 too, and the tape is played beside it: at another step, another latent, another feature. Only a tape that
 gives bit for bit what the modules give is used from there on, and only while what it holds for constant is
-the same: arguments, weights, modules. A change there begins anew. Modules with hooks, with compiled code, or
-of a class that is not torch's or diffusers' may do more than torch calls: these run every time."""
+the same: arguments, weights, modules, hooks. A change there begins anew. Modules with hooks, with compiled
+code, or of a class that is not torch's or diffusers' may do more than torch calls: these run every time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules import module as of_all_modules
+from torch import Tensor
 
 from . import noise
 from .arguments import Place, at, inserted
 from .bindings import Denoiser, inner
 from .features import Feature, leaves, rebuild, tensors, version
 from .tape import CONSTANT, LIVE, STEP, Recorder, Tape
+from .watched import Watched, Weights, calls_are_plain, is_bare, walked
 
 MOST_RECORDINGS = 3  # of one call in a run
 PLAIN = (bool, int, float, str, type(None), tuple, torch.dtype, torch.device)
-KNOWN = ("torch.nn.", "diffusers.", "transformers.")
 
 Call = Callable[[], Any]
 Memo = dict[Any, Any]
@@ -45,8 +44,12 @@ class CachedPass:
         self._steps: list[int] = []  # the leaves that are given to the tape once a step
         self._lives: list[
             tuple[int, Place | None]
-        ] = []  # those at every play, and how they hold the latent
-        self._parts: list[tuple[dict[str, Any], str, Any]] = []  # where modules and weights stand
+        ] = []  # those at every play, and the latent in them
+        self._watched = Watched(())
+
+    def _give_up(self) -> None:
+        self._forget()
+        self._recordings = 0
 
     def see(self, flat: list[Any]) -> None:
         """Look at a call's leaves: a tensor that is another one in the next call is no constant."""
@@ -74,11 +77,9 @@ class CachedPass:
         if self._proved:
             return rebuild(like, tuple(self._tape.play(values, lives)))
         output = self._binding.cached(call, feature, like, memo)
-        played = self._tape.play(values, lives)
-        self._proved = all(map(torch.equal, leaves(output), played))
+        self._proved = _same_bits(list(leaves(output)), self._tape.play(values, lives))
         if not self._proved:
-            self._forget()
-            self._recordings = 0
+            self._give_up()
         return output
 
     def again(
@@ -92,14 +93,10 @@ class CachedPass:
     ) -> Any:
         """The output at another latent, `sample`, from another feature. `call` runs the denoiser there;
         `flat` are the leaves of the call as it was."""
-        values = memo.get(self._tape)
-        if self._tape is None or not self._proved or not (values or self._holds(flat)):
+        lives = self._moved(flat, sample, memo) if self._proved else None
+        if self._tape is None or lives is None:
             return self._binding.cached(lambda: call(sample), feature, like, memo)
-        values = values or self._begin(flat, memo)
-        lives = [
-            flat[i] if place is None else inserted(flat[i], place, sample)
-            for i, place in self._lives
-        ]
+        values = memo.get(self._tape) or self._begin(flat, memo)
         return rebuild(like, tuple(self._tape.play(values, [*lives, *tensors(feature)])))
 
     def check(self) -> None:
@@ -111,6 +108,18 @@ class CachedPass:
         assert self._tape is not None
         memo[self._tape] = values = self._tape.begin([flat[i] for i in self._steps])
         return values
+
+    def _moved(self, flat: list[Any], sample: Tensor, memo: Memo) -> list[Tensor] | None:
+        """What the tape is given at another latent; None if it does not fit a call with these leaves."""
+        if self._tape not in memo and not self._holds(flat):
+            return None
+        moved = []
+        for i, place in self._lives:
+            leaf = flat[i] if place is None else inserted(flat[i], place, sample)
+            if _layout(leaf) != self._expected[i]:
+                return None
+            moved.append(leaf)
+        return moved
 
     def _holds(self, flat: list[Any]) -> bool:
         """Whether everything that the tape takes for constant is as it was."""
@@ -124,7 +133,8 @@ class CachedPass:
         return (
             self._tape is not None
             and not self._tape.is_stale()
-            and all(owner.get(name) is part for owner, name, part in self._parts)
+            and self._watched.stand()
+            and calls_are_plain(self._tape.device)
         )
 
     def _recorded(
@@ -137,113 +147,46 @@ class CachedPass:
         like: Any,
         memo: Memo,
     ) -> Any:
+        """The output from a feature, through the modules; a tape of it, if nothing speaks against one."""
         before = self._before
         self.see(flat)
         if len(before) != len(flat) or not self._recordings:
             return self._binding.cached(call, feature, like, memo)
-        modules = list(self._modules())
-        if not _can_be_recorded(modules, flat):
-            self._recordings = 0
-            return self._binding.cached(call, feature, like, memo)
-        self._recordings -= 1
+        module, skipped = self._denoiser.module, self._binding.skipped()
+        modules = list(walked(module, {id(each) for each in skipped}))
+        features = list(tensors(feature))
         latents = {id(at(arguments, place.path)): place for place in places}
         kinds = [_kind(leaf, was, latents) for leaf, was in zip(flat, before, strict=True)]
+        constants = [x for x, kind in zip(flat, kinds, strict=True) if kind == CONSTANT]
         self._steps = [i for i, kind in enumerate(kinds) if kind == STEP]
         self._lives = [(i, latents.get(id(flat[i]))) for i, k in enumerate(kinds) if k == LIVE]
-        features = list(tensors(feature))
+        steps = [flat[i] for i in self._steps]
         lives = [*(flat[i] for i, _ in self._lives), *features]
-        known = [(x, LIVE) for x in lives] + [(flat[i], STEP) for i in self._steps]
-        known += [(x, CONSTANT) for x in flat if isinstance(x, Tensor)]
-        weights = _Weights(modules, self._binding.skipped())
+        if not (
+            inner(module) is module
+            and all(map(is_bare, modules))
+            and calls_are_plain(features[0].device)
+            and all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in flat)
+            and _are_distinct([*steps, *lives], constants)
+        ):
+            self._give_up()
+            return self._binding.cached(call, feature, like, memo)
+        self._recordings -= 1
+        known = {LIVE: lives, STEP: steps, CONSTANT: constants}
+        weights = Weights(modules, skipped)
         recorder = Recorder(known, weights.has)
         drawn = noise.states(noise.generators({}, features[0].device))
         with recorder:
             output = self._binding.cached(call, feature, like, memo)
         outputs = list(leaves(output))
         if noise.moved(drawn) or recorder.fault or not recorder.are_live(outputs):
-            self._forget()
-            self._recordings = 0
+            self._give_up()
             return output
-        given = ([flat[i] for i in self._steps], lives, outputs)
-        self._tape = Tape(recorder, *([recorder.slot(x, CONSTANT) for x in each] for each in given))
-        self._parts = list(weights.used())
+        self._tape = Tape(recorder, steps, lives, outputs)
+        self._watched = Watched(weights.modules)
         self._expected = [_expected(x, kind) for x, kind in zip(flat, kinds, strict=True)]
         self._before = []
         return output
-
-    def _modules(self) -> Iterator[nn.Module]:
-        """The modules that a cached pass may run."""
-        module = self._denoiser.module
-        if inner(module) is module:
-            yield from _walked(module, {id(skipped) for skipped in self._binding.skipped()})
-
-
-class _Weights:
-    """The tensors of a transformer's modules, and of which modules they were asked for."""
-
-    def __init__(self, modules: Sequence[nn.Module], skipped: Sequence[nn.Module]) -> None:
-        self._modules, self._skipped = list(modules), skipped
-        self._known = {id(x) for _, _, x in _parts(modules) if isinstance(x, Tensor)}
-        self._others: dict[
-            int, nn.Module
-        ] = {}  # of modules within a block that the head runs (DiT)
-
-    def has(self, tensor: Tensor) -> bool:
-        """Whether it is one of them, of a module that can be recorded."""
-        if id(tensor) in self._known:
-            return True
-        if not self._others:
-            every = (module for skipped in self._skipped for module in skipped.modules())
-            self._others = {id(x): m for m in every for _, _, x in _parts([m])}
-        module = self._others.get(id(tensor))
-        if module is None or not _is_bare(module):
-            return False
-        self._modules.append(module)
-        return True
-
-    def used(self) -> Iterator[tuple[dict[str, Any], str, Any]]:
-        """Where the modules and their tensors stand."""
-        return _parts(self._modules)
-
-
-def _walked(module: nn.Module, skipped: set[int]) -> Iterator[nn.Module]:
-    yield module
-    for child in module._modules.values():
-        if child is not None and id(child) not in skipped:
-            yield from _walked(child, skipped)
-
-
-def _parts(modules: Sequence[nn.Module]) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Where the modules, and their tensors, stand: owner, name and what is there."""
-    for module in modules:
-        for owner in (module._modules, module._parameters, module._buffers):
-            yield from ((owner, name, part) for name, part in owner.items())
-        own = vars(module)
-        yield from ((own, name, x) for name, x in own.items() if isinstance(x, Tensor))
-
-
-def _can_be_recorded(modules: Sequence[nn.Module], flat: list[Any]) -> bool:
-    """Whether torch calls are all that these modules do, as far as they show."""
-    return (
-        bool(modules)
-        and not torch.is_grad_enabled()
-        and not torch.is_inference_mode_enabled()
-        and not of_all_modules._has_any_global_hook()
-        and all(map(_is_bare, modules))
-        and all(isinstance(leaf, (Tensor, *PLAIN)) for leaf in flat)
-    )
-
-
-def _is_bare(module: nn.Module) -> bool:
-    """Whether it is its class's forward and nothing beside. A registry of diffusers without hooks is none."""
-    own = vars(module)
-    hooks = own["_forward_hooks"] or own["_forward_pre_hooks"]
-    registered = getattr(own.get("_diffusers_hook"), "hooks", None)
-    return (
-        f"{type(module).__module__}.".startswith(KNOWN)
-        and not (hooks or registered or "forward" in own or "_hf_hook" in own)
-        and module._compiled_call_impl is None
-    )
 
 
 def _kind(leaf: Any, before: tuple[Any, int | None], latents: dict[int, Place]) -> int | None:
@@ -269,3 +212,16 @@ def _is_as_expected(leaf: Any, expected: Any) -> bool:
     if isinstance(leaf, Tensor):
         return leaf is expected or (type(expected) is tuple and _layout(leaf) == expected)
     return type(leaf) is type(expected) and leaf == expected
+
+
+def _are_distinct(given: list[Tensor], constants: list[Tensor]) -> bool:
+    """Whether no tensor was given twice: the next call may have two in its place."""
+    ids = set(map(id, given))
+    return len(ids) == len(given) and ids.isdisjoint(map(id, constants))
+
+
+def _same_bits(outputs: list[Tensor], played: list[Tensor]) -> bool:
+    return len(outputs) == len(played) and all(
+        x.dtype == y.dtype and x.stride() == y.stride() and torch.equal(x, y)
+        for x, y in zip(outputs, played, strict=True)
+    )

@@ -93,11 +93,11 @@ def advanced(
 
 def check_closed_form(run: RunState, visits: Sequence[Visit]) -> None:
     """Forget the scheduler's closed form unless it gives every step of the window; waits for the device in
-    the first window of a run, later windows are looked at for arguments only."""
+    the first window of a run, later windows are looked at for arguments and tables only."""
     form = run.affine
     if form is None:
         return
-    plain = all(
+    plain = form.is_of(run.scheduler) and all(
         visit.noise is None and affine.is_plain(visit.args, visit.kwargs) for visit in visits
     )
     if plain and not run.step_repeats:

@@ -6,11 +6,12 @@ call before (the prompt, tables, embeddings of the guidance) is a constant of th
 step alone (the timestep's embedding) is played once a step, however often the step is taken again.
 
 Whatever could make a recording say less than the modules do is a fault, and there is no tape: a tensor's
-value that is read in Python, a tensor that is written into, a tensor of unknown origin, drawn noise."""
+value that is read in Python or decides a size, a tensor that is written into, a tensor of unknown
+origin, drawn noise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,43 +21,17 @@ from torch.overrides import TorchFunctionMode
 
 from .features import version
 
-CONSTANT, STEP, LIVE = range(
-    3
-)  # what a tensor depends on: nothing that changes, the step, the latent
+# What a tensor depends on: nothing that changes, the step, the latent.
+CONSTANT, STEP, LIVE = range(3)
 
+_ATTRIBUTES = """shape dtype device ndim layout itemsize is_cuda is_cpu is_meta is_mps is_sparse is_quantized
+    requires_grad is_leaf grad_fn"""
+_METHODS = """size dim ndimension numel nelement stride element_size get_device __len__ is_floating_point
+    is_complex is_contiguous is_inference"""
 # What tells nothing of a tensor's values.
-_ATTRIBUTES = (
-    *(
-        "shape",
-        "dtype",
-        "device",
-        "ndim",
-        "layout",
-        "itemsize",
-        "is_cuda",
-        "is_cpu",
-        "is_meta",
-        "is_mps",
-    ),
-    *("is_sparse", "is_quantized", "requires_grad", "is_leaf", "grad_fn"),
-)
-_METHODS = (
-    *(
-        "size",
-        "dim",
-        "ndimension",
-        "numel",
-        "nelement",
-        "stride",
-        "element_size",
-        "get_device",
-        "__len__",
-    ),
-    *("is_floating_point", "is_complex", "is_contiguous", "is_inference"),
-)
 METADATA = {
-    *(getattr(Tensor, name).__get__ for name in _ATTRIBUTES),
-    *(getattr(Tensor, name) for name in _METHODS),
+    *(getattr(Tensor, name).__get__ for name in _ATTRIBUTES.split()),
+    *(getattr(Tensor, name) for name in _METHODS.split()),
     *(torch.is_floating_point, torch.is_complex, torch.numel),
 }
 
@@ -72,6 +47,7 @@ class Slot:
 class Op:
     """One torch call. `flat`: places of slots among the arguments; `nested`: whether there are others."""
 
+    kind: int
     function: Any
     args: list[Any]
     kwargs: dict[str, Any]
@@ -104,12 +80,12 @@ class Recorder(TorchFunctionMode):
     """Lists the torch calls made while it is entered, by what they depend on.
 
     Args:
-        known: tensors with what they depend on: inputs, weights.
+        known: the inputs, by what they depend on.
         is_weight: whether another tensor, not made in here, is a weight; if it is not, it is a fault.
     """
 
     def __init__(
-        self, known: Iterable[tuple[Tensor, int]], is_weight: Callable[[Tensor], bool]
+        self, known: Mapping[int, Sequence[Tensor]], is_weight: Callable[[Tensor], bool]
     ) -> None:
         super().__init__()
         self.fault = ""
@@ -118,8 +94,9 @@ class Recorder(TorchFunctionMode):
         self.values: list[Tensor] = []
         self.kinds: list[int] = []
         self._slots: dict[int, int] = {}
-        for tensor, kind in known:
-            self.slot(tensor, kind)
+        for kind, tensors in known.items():
+            for tensor in tensors:
+                self.slot(tensor, kind)
         self.read: set[int] = set()
         self.made: set[int] = set()
 
@@ -133,6 +110,10 @@ class Recorder(TorchFunctionMode):
             self.kinds.append(kind)
         return self._slots[id(tensor)]
 
+    def slots(self, tensors: Iterable[Tensor]) -> tuple[int, ...]:
+        """The slots of tensors that were given or made."""
+        return tuple(self._slots[id(tensor)] for tensor in tensors)
+
     def are_live(self, outputs: Iterable[Tensor]) -> bool:
         """Whether all of these were made in here, of the latent or the feature."""
         slots = [self._slots.get(id(tensor)) for tensor in outputs]
@@ -144,7 +125,7 @@ class Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if self.fault:
             return function(*args, **kwargs)
-        given = list(_tensors((args, kwargs)))
+        given = list(_found(Tensor, (args, kwargs)))
         for tensor in given:
             if id(tensor) not in self._slots:
                 if not self._is_weight(tensor):
@@ -161,29 +142,39 @@ class Recorder(TorchFunctionMode):
     def _note(
         self, function: Any, args: tuple[Any, ...], kwargs: Any, reads: list[int], result: Any
     ) -> None:
-        kind = max((self.kinds[index] for index in reads), default=CONSTANT)
-        made = list(_tensors(result))
+        kinds = [self.kinds[index] for index in reads]
+        kind = max(kinds, default=CONSTANT)
+        made = list(_found(Tensor, result))
         self.read.update(reads)
         if not made:
             if kind != CONSTANT and function not in METADATA:
                 self.fault = f"{function} reads a tensor's value"
             return
+        if _is_sized_by_values(function, [self.values[index] for index in reads], kinds):
+            self.fault = f"{function} reads a tensor's value for a size"
+            return
         several = not isinstance(result, Tensor)
         if several and (type(result) not in (tuple, list) or len(made) != len(result)):
             self.fault = f"{function} returns more than tensors"
             return
+        old = {self._slots.get(id(tensor)) for tensor in made}
+        if old <= set(reads):  # such as `to` of what is there already
+            return
+        if old != {None}:
+            self.fault = f"{function} returns a tensor that was there before"
+            return
         writes = tuple(self.slot(tensor, kind) for tensor in made)
-        self.made.update(set(writes) - set(reads))
-        if kind == CONSTANT or set(writes) <= set(reads):  # such as `to` of what is there already
+        self.made.update(writes)
+        if kind == CONSTANT:
             return
         filled, named = self._slotted(list(args)), self._slotted(kwargs)
-        if any(True for _ in _tensors((filled, named))):
+        if any(_found(Tensor, (filled, named))):
             self.fault = f"{function} takes a tensor within {[type(arg).__name__ for arg in args]}"
             return
         flat = tuple((i, a.index) for i, a in enumerate(filled) if isinstance(a, Slot))
-        nested = len(flat) != len(list(_slots((filled, named))))
+        nested = len(flat) != len(list(_found(Slot, (filled, named))))
         self.ops.append(
-            Op(function, filled, named, frozenset(reads), writes, several, flat, nested)
+            Op(kind, function, filled, named, frozenset(reads), writes, several, flat, nested)
         )
 
     def _slotted(self, tree: Any) -> Any:
@@ -200,44 +191,39 @@ class Tape:
     """The calls of a recording that its outputs need.
 
     Args:
-        steps: the slots of what is given once a step.
-        lives: the slots of what is given at every play: latents and features.
-        outputs: the slots of the outputs.
+        steps: what is given once a step.
+        lives: what is given at every play: latents and features.
+        outputs: what the calls led to.
     """
 
     def __init__(
         self,
         recorder: Recorder,
-        steps: Sequence[int],
-        lives: Sequence[int],
-        outputs: Sequence[int],
+        steps: Sequence[Tensor],
+        lives: Sequence[Tensor],
+        outputs: Sequence[Tensor],
     ) -> None:
-        kinds, needed = recorder.kinds, set(outputs)
-        per_step = [op for op in recorder.ops if kinds[op.writes[0]] == STEP]
-        live = [op for op in recorder.ops if kinds[op.writes[0]] == LIVE]
-        played = []
-        for op in reversed([*per_step, *live]):
+        kinds, values = recorder.kinds, recorder.values
+        self._lives, self._outputs = recorder.slots(lives), recorder.slots(outputs)
+        needed, played = set(self._outputs), []
+        for op in sorted(recorder.ops, key=lambda op: op.kind)[::-1]:  # a step's calls come first
             if needed & set(op.writes):
                 op.last_reads = tuple(i for i in op.reads - needed if kinds[i] != CONSTANT)
                 needed |= op.reads
                 played.append(op)
-        self._live = [op for op in reversed(played) if kinds[op.writes[0]] == LIVE]
-        self._per_step = [op for op in reversed(played) if kinds[op.writes[0]] == STEP]
-        self._steps = [(n, slot) for n, slot in enumerate(steps) if slot in needed]
-        self._lives, self._outputs = tuple(lives), tuple(outputs)
-        self._constants = [
-            value if slot in needed and kinds[slot] == CONSTANT else None
-            for slot, value in enumerate(recorder.values)
-        ]
-        held = {
-            i for i in recorder.read - recorder.made if kinds[i] == CONSTANT
-        }  # what went into them
-        held |= {i for i in needed if kinds[i] == CONSTANT}
-        self._versions = [(recorder.values[i], recorder.values[i]._version) for i in held]
+        self._live = [op for op in reversed(played) if op.kind == LIVE]
+        self._per_step = [op for op in reversed(played) if op.kind == STEP]
+        self._steps = [(n, i) for n, i in enumerate(recorder.slots(steps)) if i in needed]
+        constants = {i for i in needed if kinds[i] == CONSTANT}
+        self._constants = [x if i in constants else None for i, x in enumerate(values)]
+        made_of = {i for i in recorder.read - recorder.made if kinds[i] == CONSTANT}
+        self._held = [values[i] for i in constants | made_of]
+        self._seen = list(map(_state, self._held))
+        self.device = lives[-1].device
 
     def is_stale(self) -> bool:
         """Whether somebody has written into a constant, or into what it was made of."""
-        return any(tensor._version != version for tensor, version in self._versions)
+        return list(map(_state, self._held)) != self._seen
 
     def begin(self, steps: Sequence[Tensor]) -> list[Any]:
         """The values of a step, for any latent and feature."""
@@ -258,28 +244,40 @@ class Tape:
         return [values[slot] for slot in self._outputs]
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    if isinstance(tree, Tensor):
+def _state(tensor: Tensor) -> tuple[int, int]:
+    """What a write or another `data` changes."""
+    is_plain = type(tensor) in (Tensor, torch.nn.Parameter)
+    return tensor._version, tensor.data_ptr() if is_plain else 0
+
+
+def _is_sized_by_values(function: Any, given: Sequence[Tensor], kinds: Sequence[int]) -> bool:
+    """Whether the size of the result depends on values that change."""
+    name = getattr(function, "__name__", "")
+    if name == "__getitem__":  # a mask
+        return any(
+            x.dtype in (torch.bool, torch.uint8) and kind != CONSTANT
+            for x, kind in zip(given[1:], kinds[1:], strict=True)
+        )
+    if name == "repeat_interleave":
+        return any(kind != CONSTANT for kind in kinds[1:])
+    by_values = "unique" in name or name in ("nonzero", "argwhere", "masked_select", "bincount")
+    return max(kinds, default=CONSTANT) != CONSTANT and (
+        by_values or (name == "where" and len(given) == 1)
+    )
+
+
+def _found(cls: type, tree: Any) -> Iterator[Any]:
+    """Everything of a class within containers and slices."""
+    if isinstance(tree, cls):
         yield tree
     elif isinstance(tree, dict):
         for value in tree.values():
-            yield from _tensors(value)
+            yield from _found(cls, value)
     elif isinstance(tree, tuple | list):
         for value in tree:
-            yield from _tensors(value)
+            yield from _found(cls, value)
     elif isinstance(tree, slice):
-        yield from _tensors((tree.start, tree.stop, tree.step))
-
-
-def _slots(tree: Any) -> Iterator[Slot]:
-    if isinstance(tree, Slot):
-        yield tree
-    elif isinstance(tree, dict):
-        for value in tree.values():
-            yield from _slots(value)
-    elif isinstance(tree, tuple | list):
-        for value in tree:
-            yield from _slots(value)
+        yield from _found(cls, (tree.start, tree.stop, tree.step))
 
 
 def _filled(tree: Any, values: list[Any]) -> Any:
