@@ -1,15 +1,20 @@
 """What a cached pass costs beside what its arithmetic costs, and what that leaves of the FLOPs ratio.
 
-    python examples/benchmarks/overhead.py --out examples/benchmarks/overhead.json
+    python examples/benchmarks/overhead.py --before ../earlier --out examples/benchmarks/overhead.json
 
 The floor is the arithmetic of a cached pass in a loop of its own: embedder, blend, head, guidance and the
 scheduler's step, called bare. A pass is timed from its announcement to the next one, inside the unmodified
-pipeline, so the parts of a run add up to the run. Everything is interleaved in one process."""
+pipeline, so the parts of a run add up to the run. Everything is interleaved; earlier code, of another
+checkout, is measured in turn with this one."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -34,6 +39,7 @@ ANCHORS = {
 }  # that enter a blend at order 1, and a class model's at order 2
 
 Captured = dict[str, Any]
+Samples = dict[str, Any]
 
 
 def blend(anchors: list[torch.Tensor]) -> torch.Tensor:
@@ -168,8 +174,8 @@ def flops(pipe: Any, call: dict[str, Any], config: ZCacheConfig | None) -> int:
     return int(meter.total)
 
 
-def measure(name: str, interval: int, repeats: int) -> tuple[Any, list[dict[str, Any]]]:
-    """The environment, and a row per granularity."""
+def measure(name: str, interval: int, repeats: int) -> Samples:
+    """Everything that was timed of one model, by granularity."""
     model = loading.find(name)
     pipe = loading.load(model, "cpu")
     pipe.set_progress_bar_config(disable=True)
@@ -181,41 +187,48 @@ def measure(name: str, interval: int, repeats: int) -> tuple[Any, list[dict[str,
     base = request.config()
     configs = {g: base.replace(granularity=g) for g in GRANULARITIES}
     floors = {g: Floor(pipe, call, g) for g in GRANULARITIES}
-    limits = {g: flops(pipe, call, None) / flops(pipe, call, configs[g]) for g in GRANULARITIES}
-    seconds: dict[str, list[float]] = defaultdict(list)
-    passes: dict[tuple[str, str], list[float]] = defaultdict(list)
-    bare: dict[tuple[str, str], list[float]] = defaultdict(list)
-    reports = {}
+    uncached = flops(pipe, call, None)
+    found: Samples = {
+        "environment": environment.describe(pipe),
+        "steps": request.steps,
+        "flops_speedup": {g: uncached / flops(pipe, call, configs[g]) for g in GRANULARITIES},
+        "seconds": defaultdict(list),
+        "passes": defaultdict(list),
+        "floor": defaultdict(list),
+        "counts": {},
+    }
     for _ in range(repeats):
-        seconds["uncached"].append(run(pipe, call, None)[0])
+        found["seconds"]["uncached"].append(run(pipe, call, None)[0])
         for g, config in configs.items():
-            took, found, reports[g] = run(pipe, call, config)
-            seconds[g].append(took)
+            took, passes, report = run(pipe, call, config)
+            found["seconds"][g].append(took)
+            found["counts"][g] = {k: getattr(report, f"{k}_passes") for k in ("full", *ANCHORS)}
+            assert not report.fallbacks, report.fallbacks
             for kind in ANCHORS:
-                passes[g, kind] += found[kind]
-                bare[g, kind].append(floors[g].seconds(kind))
-    plain = quiet(seconds["uncached"])
-    rows = []
+                found["passes"][f"{g} {kind}"] += passes[kind]
+                found["floor"][f"{g} {kind}"].append(floors[g].seconds(kind))
+    return found
+
+
+def rows(name: str, interval: int, found: Samples) -> list[dict[str, Any]]:
+    """A row per granularity."""
+    plain = quiet(found["seconds"]["uncached"])
+    made = []
     for g in GRANULARITIES:
-        speedup = plain / quiet(seconds[g])
-        row = {
-            "model": name,
-            "granularity": g,
-            "interval": interval,
-            "uncached_step_ms": 1000 * plain / request.steps,
-            "speedup": speedup,
-            "flops_speedup": limits[g],
-            "efficiency": speedup / limits[g],
-            "passes": {kind: getattr(reports[g], f"{kind}_passes") for kind in ("full", *ANCHORS)},
-            "cache_bytes": reports[g].cache_bytes,
-            "fallbacks": reports[g].fallbacks,
-            "seconds": seconds[g],
-        }
+        speedup, limit = plain / quiet(found["seconds"][g]), found["flops_speedup"][g]
+        row = {"model": name, "granularity": g, "interval": interval}
+        row["uncached_step_ms"] = 1000 * plain / found["steps"]
         for kind in ANCHORS:
-            row[f"{kind}_ms"] = 1000 * quiet(passes[g, kind])
-            row[f"{kind}_floor_ms"] = 1000 * quiet(bare[g, kind])
-        rows.append(row)
-    return environment.describe(pipe), rows
+            row[f"{kind}_ms"] = 1000 * quiet(found["passes"][f"{g} {kind}"])
+            row[f"{kind}_floor_ms"] = 1000 * quiet(found["floor"][f"{g} {kind}"])
+        # What the run would take if every cached pass took its floor.
+        counts = found["counts"][g]
+        full = plain / found["steps"] * counts["full"]
+        bare = full + sum(counts[kind] * row[f"{kind}_floor_ms"] / 1000 for kind in ANCHORS)
+        row |= {"speedup": speedup, "flops_speedup": limit, "efficiency": speedup / limit}
+        row |= {"efficiency_at_floor": plain / bare / limit, "passes": counts}
+        made.append(row | {"seconds": found["seconds"][g]})
+    return made
 
 
 def quiet(seconds: Sequence[float]) -> float:
@@ -225,41 +238,77 @@ def quiet(seconds: Sequence[float]) -> float:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
-    heads = ("model", "granularity", "N", "step ms", "forecast ms (floor)", "reflect ms (floor)")
-    heads += ("speedup", "by FLOPs", "efficiency")
+    heads = ("code", "model", "granularity", "N", "step ms", "forecast ms (floor)")
+    heads += ("reflect ms (floor)", "speedup", "by FLOPs", "efficiency", "at the floor")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
-        cells = [
-            row["model"],
-            row["granularity"],
-            row["interval"],
-            f"{row['uncached_step_ms']:.1f}",
-        ]
+        cells = [row[key] for key in ("code", "model", "granularity", "interval")]
+        cells.append(f"{row['uncached_step_ms']:.1f}")
         for kind in ANCHORS:
             cells.append(f"{row[f'{kind}_ms']:.3f} ({row[f'{kind}_floor_ms']:.3f})")
-        cells += [f"{row[key]:.2f}" for key in ("speedup", "flops_speedup", "efficiency")]
+        numbers = ("speedup", "flops_speedup", "efficiency", "efficiency_at_floor")
+        cells += [f"{row[key]:.2f}" for key in numbers]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
+
+
+def of_checkout(checkout: Path, options: argparse.Namespace) -> dict[str, Samples]:
+    """What `measure` finds with the code of a checkout, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "samples.json"
+        command = [sys.executable, __file__, "--samples", out, "--models", *options.models]
+        command += ["--interval", options.interval, "--repeats", options.repeats]
+        command += ["--threads", options.threads]
+        paths = os.environ | {"PYTHONPATH": str(checkout)}
+        subprocess.run(list(map(str, command)), env=paths, check=True)
+        return json.loads(out.read_text())
+
+
+def pooled(found: Samples, more: Samples) -> Samples:
+    """The samples of two rounds together."""
+    for key in ("seconds", "passes", "floor"):
+        for name, samples in more[key].items():
+            found[key][name] += samples
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument("--interval", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=4, help="in each round")
+    parser.add_argument("--rounds", type=int, default=3, help="each checkout is measured in turn")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--before", type=Path, help="a checkout of earlier code to compare with")
     parser.add_argument("--out", type=Path, help="JSON, and a table beside it")
+    parser.add_argument(
+        "--samples", type=Path, help="only measure this code, and write what was timed"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    rows = []
-    for name in options.models:
-        where, found = measure(name, options.interval, options.repeats)
-        rows += found
+    if options.samples is not None:
+        found = {name: measure(name, options.interval, options.repeats) for name in options.models}
+        options.samples.write_text(json.dumps(found))
+        return
+    codes = {"after": Path(__file__).parents[2]}
+    if options.before is not None:
+        codes = {"before": options.before, **codes}
+    found = {}
+    for _ in range(options.rounds):
+        for code, checkout in codes.items():
+            for name, more in of_checkout(checkout, options).items():
+                key = (name, code)
+                found[key] = pooled(found[key], more) if key in found else more
+    made = []
+    for (name, code), samples in sorted(found.items(), key=lambda item: MODELS.index(item[0][0])):
+        made += [{"code": code, **row} for row in rows(name, options.interval, samples)]
+    made.sort(key=lambda row: (MODELS.index(row["model"]), GRANULARITIES.index(row["granularity"])))
     if options.out is not None:
-        facts = {"environment": where, "repeats": options.repeats, "rows": rows}
+        where = next(iter(found.values()))["environment"]
+        facts = {"environment": where, "threads": options.threads, "rows": made}
         options.out.write_text(json.dumps(facts, indent=1) + "\n")
-        options.out.with_suffix(".md").write_text(table(rows) + "\n")
-    print(table(rows))
+        options.out.with_suffix(".md").write_text(table(made) + "\n")
+    print(table(made))
 
 
 if __name__ == "__main__":
