@@ -39,7 +39,7 @@ class Embedded:
     def draw(self, pipe: Any, steps: int = STEPS, count: int = 1, **changes: Any) -> np.ndarray:
         """Pictures (count, H, W, 3) or clips (count, F, H, W, 3) in [0, 1]."""
         call = {**loading.find(self.name).call, "num_inference_steps": steps, **changes}
-        call[self.argument] = list(self.subjects[:count])
+        call.setdefault(self.argument, list(self.subjects[:count]))
         generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
         output = pipe(**call, generator=generators, output_type="np")
         return output.frames if hasattr(output, "frames") else output.images
@@ -56,5 +56,5 @@ def _captions(grammar: Any) -> tuple[str, ...]:
 
 FLUX = Embedded("mini-flux", "prompt", _captions(scenes))
 VIDEO = Embedded("mini-hunyuan", "prompt", _captions(motion))
-DIT = Embedded("mini-dit", "class_labels", (3, 8, 13, 17))
+DIT = Embedded("mini-dit", "class_labels", (0, 2, 5, 7))
 ALL = (FLUX, VIDEO, DIT)

@@ -1,48 +1,27 @@
-"""A small classifier of the emoji world's groups, and the share of a DiT's pictures it recognises.
+"""Trains the small classifier that `zcache.models.mini.classes` judges mini-dit's pictures with.
 
-    python examples/training/classify_emoji.py --emoji emoji --out runs/classifier.pt
-    python examples/training/classify_emoji.py --emoji emoji --out runs/classifier.pt \
-        --model runs/dit/pipeline --count 160
+    python examples/training/classify_emoji.py --emoji emoji --out zcache/data/emoji-groups.safetensors
 
-The network sees pictures of 64x64. It is trained on painted pictures that are shifted, blurred and
-noisy, so that it looks for what is shown and not for how it was drawn.
+It is trained on painted pictures that are shifted, blurred and noisy, so that it looks for what is
+shown and not for how it was drawn. `examples/check_mini_dit.py` counts with it.
 """
 
 import argparse
-import collections
-import itertools
-import json
 import logging
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DiTPipeline
 from emoji_pictures import read
 from emoji_world import CLASSES, draw, members
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
+from zcache.models.mini.classes import network, shrink
+
 logger = logging.getLogger("classify_emoji")
-
-SIDE = 64
-CONFIDENT = 0.5
-
-
-def network() -> nn.Sequential:
-    """Four convolutions of stride two and a linear layer; (N, 3, 64, 64) to (N, classes)."""
-    widths = (3, 32, 64, 96, 128)
-    layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(widths):
-        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)]
-        layers += [nn.BatchNorm2d(after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(128 * 16, len(CLASSES)))
-
-
-def shrink(pictures: torch.Tensor) -> torch.Tensor:
-    """(N, 3, 128, 128) to (N, 3, 64, 64)."""
-    return functional.avg_pool2d(pictures, pictures.shape[-1] // SIDE)
 
 
 def paint(folder: Path, count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,51 +69,17 @@ def train(folder: Path, steps: int) -> nn.Sequential:
     return model
 
 
-@torch.no_grad()
-def recognise(model: nn.Module, pictures: torch.Tensor) -> list[str | None]:
-    """Names the class of each picture (N, 3, 128, 128) in [-1, 1]; None where it is not sure."""
-    sure, best = model(shrink(pictures)).softmax(1).max(1)
-    return [CLASSES[i] if p > CONFIDENT else None for p, i in zip(sure, best, strict=True)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--emoji", type=Path, required=True, help="folder of emoji_pictures.py")
     parser.add_argument("--out", type=Path, required=True, help="file of the classifier's weights")
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--model", type=Path, help="DiT pipeline to judge")
-    parser.add_argument("--count", type=int, default=160)
-    parser.add_argument("--guidance", type=float, default=1.5)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    if args.out.exists():
-        model = network().eval()
-        model.load_state_dict(torch.load(args.out))
-    else:
-        model = train(args.emoji, args.steps)
-        torch.save(model.state_dict(), args.out)
-    if not args.model:
-        return
-
-    pipe = DiTPipeline.from_pretrained(args.model, torch_dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    asked, seen = [], []
-    for start in range(0, args.count, 16):
-        rows = range(start, min(start + 16, args.count))
-        generators = [torch.Generator("cpu").manual_seed(row) for row in rows]
-        ids = [row % len(CLASSES) for row in rows]
-        images = pipe(
-            ids, guidance_scale=args.guidance, generator=generators, output_type="np"
-        ).images
-        signal = torch.from_numpy(images).permute(0, 3, 1, 2).float() * 2 - 1
-        asked += [CLASSES[index] for index in ids]
-        seen += recognise(model, signal)
-    pairs = list(zip(asked, seen, strict=True))
-    missed = collections.Counter(f"{a} seen as {b}" for a, b in pairs if a != b)
-    right = sum(a == b for a, b in pairs)
-    print(json.dumps({"recognised": right, "count": len(pairs), "missed": dict(missed)}, indent=2))
+    weights = train(args.emoji, args.steps).half().state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, args.out)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import numpy as np
 from emoji_pictures import Emoji
 from PIL import Image
 
+from zcache.models.mini.classes import LABELS
+
 IMAGE_SIZE = 128
 SIDES = (98, 108)  # pixels of an emoji's longer side
 DRIFT = 3  # pixels that it may stand off the middle, along each side
@@ -74,6 +76,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "clothing": (("clothing",), ("comb", "pick", "bead", "gem", "fan", "prayer")),
 }
 CLASSES = tuple(GROUPS)
+assert CLASSES == LABELS
 ALIKE = ("face", "person")  # members of one build: as many as there are
 MOST = 60  # members of any other class: every second or third of a larger one
 

@@ -16,7 +16,7 @@ from gradio_client import Client
 from PIL import Image
 
 from zcache import CheckpointError
-from zcache.app import build_demo, device, engine, runs, sharing, theme, views
+from zcache.app import build_demo, device, engine, leftovers, runs, sharing, theme, views
 from zcache.app.errors import told
 from zcache.app.plain_runs import Store
 from zcache.measure.generation import Generation
@@ -71,11 +71,17 @@ def test_the_accelerated_side_comes_first_then_everything(engines, kind):
     first, last = runs.outcomes(kind, **asked(kind))
 
     assert (set(first.paths), first.done, last.done) == ({"accelerated"}, False, True)
-    assert set(last.paths) == {"accelerated", "baseline", "side_by_side", "difference", "report"}
+    others = {"baseline", "base_alone", "side_by_side", "difference", "report"}
+    assert set(last.paths) == {"accelerated", *others}
     assert set(last.report) >= REPORT_KEYS
     assert json.loads(Path(last.paths["report"]).read_text(encoding="utf-8")) == last.report
     frames = 5 if kind == "video" else 1
-    for side, width in (("accelerated", 64), ("baseline", 64), ("side_by_side", 136)):
+    for side, width in (
+        ("accelerated", 64),
+        ("baseline", 64),
+        ("base_alone", 64),
+        ("side_by_side", 136),
+    ):
         assert decoded(last.paths[side]).shape == (frames, 64, width, 3)
     assert decoded(last.paths["difference"]).shape == (1, 64, 64, 3)
 
@@ -93,7 +99,7 @@ def test_old_runs_are_dropped():
     for _ in range(runs.KEPT_RUNS + 3):
         runs._new_folder()
 
-    assert len(list(runs._root().iterdir())) == runs.KEPT_RUNS
+    assert len(list(leftovers.place(runs.RUNS).iterdir())) == runs.KEPT_RUNS
 
 
 @pytest.mark.parametrize(
@@ -118,8 +124,12 @@ def test_a_refusal_is_an_escaped_sentence_before_anything_runs(engines, kind, ch
     ("error", "shown"),
     [
         (RuntimeError("/secret/path"), "server's log"),
-        (torch.OutOfMemoryError("CUDA"), "ran out of memory"),
-        (MemoryError(), "ran out of memory"),
+        (torch.OutOfMemoryError("CUDA"), "The GPU ran out of memory"),
+        (MemoryError(), "The server ran out of memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            "The server ran out of memory",
+        ),
         (OSError(28, "/secret/path"), "disk is full"),
         (CheckpointError("the folder /home/secret/mini-flux is missing"), "folder mini-flux is"),
         (CheckpointError("see https://huggingface.co/a/b now"), "https://huggingface.co/a/b now"),
@@ -392,7 +402,8 @@ def client(served):
 def test_only_the_named_endpoints_are_public(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
 
-    assert list(endpoints) == [*(f"/compare_{kind}" for kind in KINDS), "/sweep", "/plan", "/info"]
+    compared = [f"/compare_{kind}" for kind in KINDS]
+    assert list(endpoints) == [*compared, "/three_pictures", "/sweep", "/plan", "/info"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -417,6 +428,29 @@ def test_an_endpoint_returns_pictures_that_open_and_a_report(client, kind):
     assert report["full_steps"] == [0, 3, 6, 9]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_three_pictures_are_plain_base_alone_and_accelerated(client, engines, kind):
+    subject = asked(kind).get("prompt") or "1"
+    *files, report = client.predict(
+        kind=kind, subject=subject, interval=4, steps=10, api_name="/three_pictures"
+    )
+
+    plain, alone, accelerated = map(decoded, files)
+    assert plain.shape == alone.shape == accelerated.shape
+    assert not np.array_equal(alone, accelerated)
+    assert set(report["verdict"]) == {"level", "sentence"}
+    assert report["base_alone"]["reflect_passes"] == 0 < report["reflect_passes"]
+
+
+def test_without_reflection_there_is_no_base_alone_to_show(client):
+    plain, alone, accelerated, report = client.predict(
+        kind="image", subject="a circle", reflect=False, steps=10, api_name="/three_pictures"
+    )
+
+    assert alone is None and "base_alone" not in report
+    assert decoded(plain).shape == decoded(accelerated).shape
+
+
 def test_the_video_endpoint_returns_clips_that_play_and_a_report(client):
     *clips, report = client.predict(
         **asked("video", interval=4, seed=7, frames=9), api_name="/compare_video"
@@ -436,7 +470,7 @@ def test_the_video_endpoint_returns_clips_that_play_and_a_report(client):
         ("video", {"steps": 9}, "Steps is 9"),
         ("class", {"label": "dog"}, "Class is 'dog'; it must be one of red circle, red square"),
         ("class", {"label": "7"}, "Class is '7'"),
-        ("class", {"interval": 11}, "Interval is 11"),
+        ("class", {"interval": 26}, "Interval is 26"),
     ],
 )
 def test_callers_of_the_other_endpoints_are_told_too(client, kind, change, message):
@@ -452,7 +486,7 @@ def test_callers_of_the_other_endpoints_are_told_too(client, kind, change, messa
         ({"interval": 0}, "Interval is 0; it must be a whole number from 1 to 10"),
         ({"interval": 2.5}, "Interval is 2.5"),
         ({"interval": "5"}, "Interval is '5'"),
-        ({"interval": None}, "Interval is None"),
+        ({"interval": None}, "Interval is empty"),
         ({"steps": 1000}, "Steps is 1000; it must be a whole number from 10 to 50"),
         ({"base": "x"}, "Base is 'x'; it must be one of taylorseer"),
         ({"weight": "x"}, "Weight is 'x'"),
@@ -460,6 +494,8 @@ def test_callers_of_the_other_endpoints_are_told_too(client, kind, change, messa
         ({"prompt": "x" * 501}, "Prompt has 501 characters"),
         ({"reflect": "yes"}, "Reflect is 'yes'"),
         ({"seed": -1}, "Seed is -1"),
+        ({"seed": None}, "Seed is empty; it must be a whole number from 0 to 2147483647"),
+        ({"seed": 99999999999}, "Seed is 99999999999"),
     ],
 )
 def test_an_api_caller_is_told_the_same_sentence(client, change, message):

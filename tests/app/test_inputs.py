@@ -6,8 +6,8 @@ from zcache.app import engine, inputs
 from zcache.models.request import APP, Request
 
 
-def test_presets_are_the_default_a_third_more_careful_and_a_bolder_one():
-    assert inputs.PRESETS == {"Quality": 3, "Balanced": 5, "Fast": 8}
+def test_presets_are_the_default_a_more_careful_one_a_bolder_one_and_one_that_breaks():
+    assert inputs.PRESETS == {"Quality": 3, "Balanced": 5, "Fast": 8, "Too far": 20}
     assert inputs.PRESETS["Balanced"] == Request.interval
     assert all(APP.interval[0] <= n <= APP.interval[1] for n in inputs.PRESETS.values())
 

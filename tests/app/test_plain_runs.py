@@ -318,3 +318,15 @@ def test_a_link_that_leads_nowhere_and_a_date_to_come_stop_no_trimming(tmp_path)
     Store(tmp_path, int(2.5 * one)).put("b", plain(2))
 
     assert {path.stem for path in tmp_path.glob("*.npz") if path.exists()} == {"new", "b"}
+
+
+def test_an_entry_that_another_process_takes_away_meanwhile_is_nothing_to_tell(
+    tmp_path, monkeypatch, caplog
+):
+    store = Store(tmp_path, 10**9)
+    store.put("a", plain())
+    monkeypatch.setattr(Path, "glob", lambda *_: [tmp_path / "gone.npz", tmp_path / "a.npz"])
+    store.put("b", plain(1))
+
+    assert store.get("b") is not None
+    assert caplog.records == []

@@ -1,7 +1,12 @@
 """Who a visitor is, and that one has few runs."""
 
+import json
+import threading
+import urllib.error
+import urllib.request
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 
 from zcache.app import guard, visitors
@@ -86,3 +91,39 @@ def test_a_visitor_starts_so_many_runs_in_a_while(monkeypatch):
     with visitors.admitted("visitor"):
         pass
     assert list(visitors._started) == ["visitor"]
+
+
+def test_one_visitor_does_not_fill_the_queue(monkeypatch):
+    """Seven calls of one address wait for a device that is held; another's is still taken."""
+    monkeypatch.setenv("SPACE_ID", "somebody/zcache")
+    go_on = threading.Event()
+    with gr.Blocks() as demo:
+        gr.Button().click(lambda: go_on.wait(60), None, None, concurrency_limit=1)
+    demo.queue(max_size=20)
+    visitors.share_queue(demo)
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True)
+
+    def join(address: str, session: str) -> tuple[int, str]:
+        body = json.dumps({"data": [], "fn_index": 0, "session_hash": session}).encode()
+        asked = urllib.request.Request(
+            f"{url}gradio_api/queue/join",
+            body,
+            {"content-type": "application/json", "x-forwarded-for": address},
+        )
+        try:
+            with urllib.request.urlopen(asked, timeout=60) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    try:
+        answers = [join("8.8.8.8", f"s{number}") for number in range(visitors.WAITING + 4)]
+        other = join("9.9.9.9", "t")
+    finally:
+        go_on.set()
+        demo.close()
+
+    refused = [said for status, said in answers if status != 200]
+    assert 3 <= len(refused) <= 4  # one of those taken may run already
+    assert "You have 6 runs waiting, the most that one visitor may have" in refused[0]
+    assert other[0] == 200

@@ -27,6 +27,7 @@ del sys.modules["torch"]
 
 import gradio as gr  # noqa: E402
 import numpy as np  # noqa: E402
+import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from zcache.app import device, engine, runs  # noqa: E402
@@ -133,7 +134,7 @@ def dawdle(*_: Any) -> None:
 
 
 def _out_of_memory(*_: Any, **__: Any) -> None:
-    raise MemoryError("/secret/path")
+    raise torch.OutOfMemoryError("/secret/path")
 
 
 if __name__ == "__main__":

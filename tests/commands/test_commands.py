@@ -254,7 +254,7 @@ def test_a_folder_of_any_supported_class_needs_no_entry(capsys, folders, tmp_pat
     [
         ("mini-flux", ["--prompt", "three yellow stars on a dark striped background"], "png"),
         ("mini-hunyuan", ["--prompt", "a red circle moves left"], "mp4"),
-        ("mini-dit", ["--class", "red triangle"], "png"),
+        ("mini-dit", ["--class", "vehicle"], "png"),
     ],
 )
 def test_the_embedded_models_are_compared(capsys, tmp_path, name, subject, ending):
@@ -271,7 +271,7 @@ def test_the_embedded_models_are_compared(capsys, tmp_path, name, subject, endin
 
 @pytest.mark.parametrize(
     ("name", "subject"),
-    [("mini-hunyuan", ["--prompt", "x"]), ("mini-dit", ["--class", "red circle"])],
+    [("mini-hunyuan", ["--prompt", "x"]), ("mini-dit", ["--class", "face"])],
 )
 def test_an_absent_embedded_checkpoint_is_one_line(capsys, monkeypatch, tmp_path, name, subject):
     gone = dataclasses.replace(loading.KNOWN[name], source=str(tmp_path / name))

@@ -122,3 +122,33 @@ def test_every_file_lies_where_the_folder_is_described(tmp_path):
         "exact/000012.npy",
         "timings/zcache%3A5/000012.json",
     }
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "5", '"a"', "[" * 100_000, "\x00"])
+def test_damaged_settings_and_records_are_named_with_the_cure(tmp_path, text):
+    store = Store(tmp_path)
+    store.write_record("fora", 0, {"scores": {}})
+    (tmp_path / "settings.json").write_text(text)
+    record = next(tmp_path.glob("samples/*/*.json"))
+    record.write_text(text)
+
+    for path, read in (
+        (tmp_path / "settings.json", lambda: store.settle({"steps": 1})),
+        (record, lambda: store.record("fora", 0)),
+    ):
+        with pytest.raises(ConfigError, match="is damaged: remove it, and run") as caught:
+            read()
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_damaged_frames_are_named_with_the_cure(tmp_path, clip):
+    store = Store(tmp_path)
+    store.write_frames("fora", 0, np.zeros((1, 8, 8, 3), np.uint8), clip)
+    store.write_reference(0, np.zeros((1, 8, 8, 3), np.float32))
+    for path in [*tmp_path.glob("samples/*/*"), *tmp_path.glob("exact/*")]:
+        path.write_bytes(b"nonsense")
+
+    for read in (lambda: store.frames("fora", 0), lambda: store.reference(0)):
+        with pytest.raises(ConfigError, match="is damaged: remove it"):
+            read()

@@ -12,7 +12,7 @@ from huggingface_hub.utils import _http
 from safetensors.torch import load_file, save_file
 
 from zcache import CheckpointError
-from zcache.measure import compare
+from zcache.measure import compare, flop_table
 from zcache.models import folder, hub, loading
 from zcache.models.request import WIDE, checked
 
@@ -381,3 +381,19 @@ def test_an_index_of_odd_shape_is_refused(copy, text):
 
     with pytest.raises(CheckpointError):
         loading.load(str(copy))
+
+
+@pytest.mark.parametrize("kind", ["image", "class"])
+@pytest.mark.parametrize("layers", [10**6, [2, 10**6]])
+def test_layers_beyond_reason_are_refused_before_any_is_built(folders, tmp_path, kind, layers):
+    copy = shutil.copytree(folders[kind], tmp_path / "copy")
+    config = copy / "transformer" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_layers": layers}))
+    name = str(copy)
+
+    for read in (
+        lambda: loading.load(name),
+        lambda: flop_table.stored(copy, 64, 64, 1, 16),
+    ):
+        with pytest.raises(CheckpointError, match="has num_layers 1e\\+06; at most 1000"):
+            read()

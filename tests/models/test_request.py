@@ -23,14 +23,14 @@ def test_a_prompt_is_stripped_and_whole_floats_count_as_whole():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"interval": 0}, "interval is 0; .* 1 to 10"),
-        ({"interval": 2.5}, "interval is 2.5; .* 1 to 10"),
-        ({"interval": 11}, "interval is 11; .* 1 to 10"),
+        ({"interval": 0}, "interval is 0; .* 1 to 25"),
+        ({"interval": 2.5}, "interval is 2.5; .* 1 to 25"),
+        ({"interval": 26}, "interval is 26; .* 1 to 25"),
         ({"interval": math.nan}, "interval is nan"),
         ({"interval": math.inf}, "interval is inf"),
         ({"interval": "5"}, "interval is '5'"),
         ({"interval": True}, "interval is True"),
-        ({"interval": None}, "interval is None"),
+        ({"interval": None}, "interval is empty"),
         ({"steps": 9}, "steps is 9; .* 10 to 50"),
         ({"steps": 51}, "steps is 51; .* 10 to 50"),
         ({"seed": -1}, "seed is -1; .* 0 to 2147483647"),

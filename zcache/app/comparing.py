@@ -10,6 +10,7 @@ import gradio as gr
 from ..models.request import APP, EXAMPLES, PROMPT_LENGTH, Request
 from . import device, engine, sweeps, views
 from .endpoints import ON_DEVICE
+from .errors import sentence_of, was_stopped
 from .tab import PRIVATE, QUICK, REVEAL
 from .visitors import visitor
 
@@ -46,8 +47,11 @@ def build() -> None:
                 go = gr.Button("Compare all", variant="primary", min_width=120)
                 halt = gr.Button("Stop", variant="stop", interactive=False, min_width=120)
         with gr.Column(scale=3, min_width=300):
+            progress = gr.HTML(elem_classes="zc-progress", padding=False)
             figures = gr.HTML(
-                views.note("Press Compare all."), elem_classes="zc-figures", padding=False
+                views.note("Press Compare all: every row is one setting beside the plain run."),
+                elem_classes="zc-figures",
+                padding=False,
             )
             sheet = gr.Image(
                 label="Contact sheet", type="filepath", format="png", interactive=False,
@@ -70,8 +74,16 @@ def build() -> None:
             kind, subject, CHOICES.get(over, over), _name(request), visitor(request),
             interval=interval, steps=steps,
         )  # fmt: skip
-        for rows, path in swept:
-            yield views.table(rows), path or None
+        named = f"{over} of “{subject}”"
+        table = ""
+        yield views.running(named), None
+        try:
+            for rows, path in swept:
+                table = views.table(rows)
+                yield table if path else views.running(named) + table, path or None
+        except gr.Error as error:
+            ended = views.stopped(named) if was_stopped(error) else views.failed(sentence_of(error))
+            yield ended + table, None
 
     def idle() -> tuple[Any, ...]:
         return gr.Button(interactive=True), gr.Button(interactive=False)
@@ -80,9 +92,10 @@ def build() -> None:
     started = go.click(begin, None, [go, halt], **QUICK)
     inputs = [kind, prompt, label, over, interval, steps]
     running = started.then(
-        compare, inputs, [figures, sheet], show_progress_on=figures, **PRIVATE, **ON_DEVICE
+        compare, inputs, [figures, sheet], show_progress_on=progress, **PRIVATE, **ON_DEVICE
     )
-    running.then(idle, None, [go, halt], **QUICK)
+    for ended in (running.success, running.failure):
+        ended(idle, None, [go, halt], **QUICK)
     halt.click(_stop, None, None, **QUICK)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -21,20 +20,20 @@ from ..measure.files import write_whole
 from ..method.schedule import Kind
 from ..models import loading
 from ..models.request import Request
-from . import engine, pace
+from . import engine, leftovers, pace
 from .errors import StoppedError, told
 
 OVERHEAD_SECONDS = 15  # a cold worker fetches the weights from the disk
 MARGIN = 1.4  # a run that exceeds what was asked for is aborted
 SECONDS_ASKED = (20, 600)
-ALONE_SECONDS = 20.0  # the longest run of the base alone that is made besides
+ALONE_SECONDS = 120.0  # the longest run of the base alone that is made besides
 UPDATE_SECONDS = 0.1
 ANNOUNCED = 256  # names of runs kept for Stop; the queue and the device hold far fewer
 SIDE_NAMES = {
     "accelerated": "Z-Cache",
     "baseline": "plain pipeline",
     compare.AGAIN: "Z-Cache, timed once more",
-    compare.ALONE: "base without reflection",
+    compare.ALONE: "base alone",
 }
 
 _stops: dict[str, Path] = {}  # by run: a file that is there once it is to stop, for a worker to see
@@ -50,8 +49,8 @@ def announce(run: str) -> None:
 
 def flag(run: str) -> Path:
     """Return the file whose presence stops the run of this name, in whatever process it is."""
-    place = Path(tempfile.gettempdir())
-    return _stops.setdefault(run, place / f"zcache-stop-{secrets.token_hex(16)}")
+    place = leftovers.place("stops")
+    return _stops.setdefault(run, place / secrets.token_hex(16))
 
 
 def stop(run: str) -> None:
@@ -60,17 +59,23 @@ def stop(run: str) -> None:
         _stops[run].touch()
 
 
+def stop_all(prefix: str) -> None:
+    """End the runs whose names begin so."""
+    for run in [name for name in _stops if name.startswith(prefix)]:
+        stop(run)
+
+
 def forget(run: str) -> None:
     """Note that the run of this name is over."""
     if run in _stops:
         flag = _stops.pop(run)
-        for file in (flag, *(_view(flag, side) for side in compare.SIDES)):
+        for file in (flag, *(_view(flag, side) for side in SIDE_NAMES)):
             file.unlink(missing_ok=True)
 
 
 def seen(run: str) -> dict[str, bytes]:
     """Return small pictures, as PNG, of the sides of a run in progress, by name, as far as there are."""
-    views = {side: _view(_stops[run], side) for side in compare.SIDES} if run in _stops else {}
+    views = {side: _view(_stops[run], side) for side in SIDE_NAMES} if run in _stops else {}
     return {side: view.read_bytes() for side, view in views.items() if view.exists()}
 
 
@@ -110,12 +115,12 @@ def seconds_of(
 
 
 def shows_base_alone(request: Request) -> bool:
-    """Whether the base without reflection is run too: where it is known to cost little time."""
+    """Whether the base without reflection is run too: unless that would take long."""
     model = engine.of(request.kind).model
     times = pace.seconds(
         model, request, pace.cost_of(model, request), loading.default_device().type
     )
-    return request.reflect and times is not None and times["accelerated"] <= ALONE_SECONDS
+    return request.reflect and (times is None or times["accelerated"] <= ALONE_SECONDS)
 
 
 @spaces.GPU(duration=seconds_of)

@@ -9,8 +9,9 @@ import gradio as gr
 
 from ..method import bases, weights
 from ..method.config import GRANULARITIES, MAX_ORDER
-from ..models.request import APP, EXAMPLES, PROMPT_LENGTH, SEED_MAX, Request
+from ..models.request import APP, EXAMPLES, PROMPT_LENGTH, SEED_MAX, SUBJECTS, Request, choice
 from . import engine, forecast, runs, sweeps
+from .errors import told
 from .inputs import own_frames, own_rate
 from .visitors import visitor
 
@@ -79,6 +80,29 @@ def compare_class(
     return outcome.paths["baseline"], outcome.paths["accelerated"], outcome.report
 
 
+def three_pictures(
+    kind: str,
+    subject: str,
+    interval: int,
+    base: str,
+    weight: str,
+    reflect: bool,
+    steps: int,
+    seed: int,
+    order: int | None = None,
+    granularity: str = Request.granularity,
+    request: gr.Request = NOBODY,
+) -> tuple[str, str | None, str, dict[str, Any]]:
+    """Make one prompt or class plainly, with the base strategy alone, and with Z-Cache; return the
+    three files (the second is empty where the base alone was not run) and the report."""
+    asked = _asked(locals())
+    with told():
+        named = SUBJECTS[choice("kind", asked.pop("kind"), tuple(engine.EMBEDDED))][0]
+    outcome = runs.last(kind, **{named: asked.pop("subject")}, **asked)
+    paths = outcome.paths
+    return paths["baseline"], paths.get("base_alone"), paths["accelerated"], outcome.report
+
+
 def sweep(
     kind: str, subject: str, over: str, interval: int, steps: int, seed: int, request: gr.Request
 ) -> tuple[str, list[dict[str, Any]]]:
@@ -111,7 +135,8 @@ def info() -> dict[str, Any]:
 
 
 def add_endpoints() -> None:
-    """Add /compare_image, /compare_video, /compare_class, /sweep, /plan and /info to the page in progress.
+    """Add /compare_image, /compare_video, /compare_class, /three_pictures, /sweep, /plan and /info to
+    the page in progress.
 
     Their inputs have no limits of their own: a browser and a program are told the same sentence.
     """
@@ -131,14 +156,20 @@ def add_endpoints() -> None:
     )
     _add(compare_class, label + _settings(), _files("picture (PNG)", "Baseline", "Accelerated"))
 
+    either = [
+        gr.Textbox("image", label=_one_of("Kind", tuple(engine.EMBEDDED)), **HIDDEN),
+        gr.Textbox(EXAMPLES["image"][0], label="Prompt, or name or number of a class", **HIDDEN),
+    ]
+    sides = _files("picture (PNG) or clip (mp4)", "Baseline", "Base alone", "Accelerated")
+    _add(three_pictures, either + _settings(), sides)
+
     kind = gr.Textbox("image", label=_one_of("Kind", tuple(engine.EMBEDDED)), **HIDDEN)
     interval, base, weight, reflect, steps, _, order, granularity = _settings()
     frames = gr.Number(
         own_frames(), label=whole("Frames of a video, 4k + 1", *APP.frames), **HIDDEN
     )
     swept = [
-        gr.Textbox("image", label=_one_of("Kind", tuple(engine.EMBEDDED)), **HIDDEN),
-        gr.Textbox(EXAMPLES["image"][0], label="Prompt, or name or number of a class", **HIDDEN),
+        *either,
         gr.Textbox("interval", label=_one_of("Over", tuple(sweeps.OVER)), **HIDDEN),
         gr.Number(Request.interval, label=whole("Interval", *APP.interval), **HIDDEN),
         gr.Number(Request.steps, label=whole("Steps", *APP.steps), **HIDDEN),

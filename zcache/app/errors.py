@@ -21,7 +21,8 @@ class StoppedError(ZCacheError):
 logger = logging.getLogger(__name__)
 
 PATH = re.compile(r"(?<![\w:/.<])/(?:[^\s/'\"<>]+/)+([^\s/'\"<>:,;]+)")
-MEMORY = "The GPU ran out of memory: choose fewer steps or a smaller model, and run again."
+MEMORY = "{} ran out of memory: choose fewer steps or a smaller model, and run again."
+ON_CPU = "DefaultCPUAllocator"  # torch's RuntimeError names it, and has no class of its own
 DISK = "The server's disk is full: try again in a few minutes."
 LOST = "The GPU's process ended in the middle of the run, which is lost: run again."
 BROKEN = "The run failed for a reason inside the server; it is in the server's log. Run again."
@@ -37,7 +38,9 @@ def told() -> Iterator[None]:
             raise _error("GPU worker lost", LOST) from error
         raise
     except StoppedError as error:
-        raise _error("StoppedError", "the run was stopped; the next one starts afresh.") from error
+        raise _error(
+            StoppedError.__name__, "the run was stopped; the next one starts afresh."
+        ) from error
     except CheckpointError as error:
         raise _error("Model not available", str(error)) from error
     except ZCacheError as error:
@@ -49,11 +52,23 @@ def told() -> Iterator[None]:
 
 def _unexpected(error: Exception) -> tuple[str, str]:
     """Return title and sentence for an error nobody raised on purpose; nothing of it is shown."""
-    if "OutOfMemory" in type(error).__name__ or isinstance(error, MemoryError):
-        return "Out of memory", MEMORY
+    if "OutOfMemory" in type(error).__name__:
+        return "Out of memory", MEMORY.format("The GPU")
+    if isinstance(error, MemoryError) or ON_CPU in str(error):
+        return "Out of memory", MEMORY.format("The server")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "Disk full", DISK
     return "Run failed", BROKEN
+
+
+def was_stopped(error: gr.Error) -> bool:
+    """Whether an error that `told` raised says that the visitor pressed Stop."""
+    return error.title == StoppedError.__name__
+
+
+def sentence_of(error: gr.Error) -> str:
+    """Return what an error that `told` raised says, without its escapes."""
+    return html.unescape(str(error.message))
 
 
 def public(text: str) -> str:

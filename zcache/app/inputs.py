@@ -10,13 +10,14 @@ from ..method import bases, weights
 from ..models.request import APP, EXAMPLES, FRAME_MULTIPLE, PROMPT_LENGTH, SEED_MAX, Request
 from . import drawings, engine
 
-PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8}
+PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8, "Too far": 20}
 
 
 def build(kind: str) -> dict[str, Any]:
     """Lay out the inputs of a kind of model; return the components by the names of the settings,
-    and the buttons `go` and `halt`, the `preset` and `randomise`, the `cost` line and the `curve`."""
+    the buttons `go` and `halt`, `preset` and `randomise`, the lines `world` and `cost`, the `curve`."""
     subject = _label() if kind == "class" else _prompt(kind)
+    world = gr.HTML(elem_classes="zc-plan", padding=False)
     with gr.Row(elem_classes="zc-buttons"):
         go = gr.Button("Run", variant="primary", min_width=120, elem_id=f"{kind}-run")
         halt = gr.Button(
@@ -25,7 +26,8 @@ def build(kind: str) -> dict[str, Any]:
     preset = gr.Radio(list(PRESETS), value="Balanced", label="Preset")
     interval = gr.Slider(
         *APP.interval, Request.interval, step=1, label="Interval N",
-        info="One step in N is computed in full. 1 computes all.",
+        info="Every N-th step is computed in full, the steps between are predicted. 1 computes all; "
+        "the larger N is, the faster, until the picture breaks.",
     )  # fmt: skip
     cost = gr.HTML(elem_classes="zc-plan", padding=False)
     with gr.Accordion("Advanced", open=False):
@@ -38,7 +40,7 @@ def build(kind: str) -> dict[str, Any]:
             api_visibility="private",
         )
     return {
-        **subject, "go": go, "halt": halt, "preset": preset, "interval": interval, "cost": cost,
+        **subject, "world": world, "go": go, "halt": halt, "preset": preset, "interval": interval, "cost": cost,
         **advanced,
     }  # fmt: skip
 
@@ -59,7 +61,10 @@ def own_rate() -> int:
 
 
 def _prompt(kind: str) -> dict[str, Any]:
-    box = gr.Textbox(EXAMPLES[kind][0], label="Prompt", lines=2, max_length=PROMPT_LENGTH)
+    box = gr.Textbox(
+        EXAMPLES[kind][0], label="Prompt", lines=2, max_length=PROMPT_LENGTH,
+        info="Shift+Enter runs it, Enter begins a new line.",
+    )  # fmt: skip
     return {"prompt": box}
 
 
@@ -70,9 +75,20 @@ def _label() -> dict[str, Any]:
 
 def _advanced(kind: str) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "base": gr.Dropdown(list(bases.names()), value=Request.base, label="Base strategy"),
+        "base": gr.Dropdown(
+            list(bases.names()),
+            value=Request.base,
+            label="Base strategy",
+            info="How a skipped step is predicted: taylorseer continues the trend of the last full "
+            "steps, fora repeats the last one, teacache repeats it and computes anew when the input "
+            "has changed enough.",
+        ),
         "weight": gr.Dropdown(
-            list(weights.choices()), value=Request.weight, label="Weight function"
+            list(weights.choices()),
+            value=Request.weight,
+            label="Weight function",
+            info="When predicted steps are redone, how much the full step after them counts against "
+            "the one before them: the curve shows it, step by step.",
         ),
         "curve": gr.HTML(
             drawings.weight_curve(Request.weight, Request.interval),
@@ -80,10 +96,18 @@ def _advanced(kind: str) -> dict[str, Any]:
             padding=False,
         ),
         "reflect": gr.Checkbox(
-            Request.reflect, label="Reflect", info="Go back once the future is known."
+            Request.reflect,
+            label="Reflect",
+            info="What makes it Z-Cache: when the next full step is done, the predicted steps before it "
+            "are redone with it. Off, the base strategy runs alone.",
         ),
         "steps": gr.Slider(
-            *APP.steps, Request.steps, step=1, label="Steps", elem_id=f"{kind}-steps"
+            *APP.steps,
+            Request.steps,
+            step=1,
+            label="Steps",
+            elem_id=f"{kind}-steps",
+            info="How many steps lead from noise to the picture.",
         ),
     }
     if kind == "video":
@@ -91,8 +115,9 @@ def _advanced(kind: str) -> dict[str, Any]:
             *APP.frames, own_frames(), step=FRAME_MULTIPLE, label="Frames"
         )
         settings["fps"] = gr.Slider(*APP.fps, own_rate(), step=1, label="Frames per second")
-    settings["seed"] = gr.Number(
-        Request.seed, label="Seed", precision=0, minimum=0, maximum=SEED_MAX
-    )
+    settings["seed"] = gr.Number(  # without limits, so that one outside them is told in words
+        Request.seed, label="Seed", precision=0,
+        info=f"Of the noise that the drawing begins with: a whole number from 0 to {SEED_MAX}.",
+    )  # fmt: skip
     settings["randomise"] = gr.Checkbox(False, label="New seed for each run")
     return settings

@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 
 from ..errors import ZCacheError
 from ..models import loading
-from ..models.request import APP, EXAMPLES, Request
-from . import engine
+from ..models.request import APP, EXAMPLES, Request, label
+from . import engine, inputs, runs
+from .outcome import Outcome
 
 TAB = "tab"
 SETTINGS = [name for name in Request.__dataclass_fields__ if name != "kind"]
@@ -35,8 +36,24 @@ def restored(query: Mapping[str, str]) -> tuple[str, dict[str, Any]] | None:
     for name, text in query.items():
         value = _read(name, text)
         if name in SETTINGS and _allowed(kind, name, value):
-            settings[name] = value
+            settings[name] = _label(value) if name == "label" else value
     return kind, settings
+
+
+def result(query: Mapping[str, str]) -> tuple[str, Outcome, str] | None:
+    """Return the kind, the result and the address of the run that a query asks for, if the store has
+    it."""
+    found = restored(query)
+    if found is None:
+        return None
+    kind, settings = found
+    if kind == "video":
+        settings = {"frames": inputs.own_frames(), "fps": inputs.own_rate()} | settings
+    try:
+        outcome = runs.earlier(kind, **settings)
+    except ZCacheError:  # no prompt in it, or one that cannot be run
+        return None
+    return None if outcome is None else (kind, outcome, address(kind, settings))
 
 
 def _allowed(kind: str, name: str, value: Any) -> bool:
@@ -47,6 +64,12 @@ def _allowed(kind: str, name: str, value: Any) -> bool:
     except ZCacheError:
         return False
     return True
+
+
+def _label(value: str) -> str:
+    """Return the name of a class, which its number stands for, too."""
+    ids = loading.labels(engine.of("class").model)
+    return next(name for name in ids if ids[name] == label(value, ids))
 
 
 def _written(value: Any) -> str:

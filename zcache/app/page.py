@@ -9,14 +9,22 @@ from typing import Any
 
 import gradio as gr
 
-from . import comparing, engine, explained, forecast, guard, links, tab, views
+from . import (
+    comparing,
+    device,
+    engine,
+    explained,
+    first_sight,
+    forecast,
+    guard,
+    links,
+    outputs,
+    tab,
+    views,
+    visitors,
+)
 from .endpoints import add_endpoints
 from .tab import QUICK
-
-INTRO = (
-    "<h1>Z-Cache</h1><p>Makes the same thing twice, plainly and with a training-free feature "
-    "cache, and measures what the cache saves and what it changes.</p>"
-)
 
 
 def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
@@ -29,22 +37,23 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
     engine.of("image").start()
     threading.Thread(target=forecast.prepare, name="zcache-count", daemon=True).start()
     with gr.Blocks(title="Z-Cache", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
-        gr.HTML(INTRO, elem_classes="zc-head", padding=False)
-        chips, tabs, settings = {}, {}, {}
+        gr.HTML(first_sight.head(), elem_classes="zc-head", padding=False)
+        chips, tabs, settings, shown = {}, {}, {}, {}
         with gr.Tabs() as all_tabs:
             for kind in engine.EMBEDDED:
                 with gr.Tab(kind.capitalize(), id=kind) as tabs[kind]:
-                    chips[kind] = gr.HTML(_chip(kind), elem_classes="zc-status", padding=False)
-                    settings[kind] = tab.build(demo, kind)
+                    settings[kind], shown[kind], chips[kind] = tab.build(demo, kind, _chip(kind))
             with gr.Tab("Compare", id="compare"):
                 comparing.build()
             with gr.Tab("How it works", id="how"):
                 explained.build()
         _keep_status(demo, tabs, list(chips.values()))
-        _restore(demo, all_tabs, settings)
+        _restore(demo, all_tabs, settings, shown)
+        demo.unload(_leave)
         add_endpoints()
     demo.queue(max_size=20, api_open=False)
     guard.keep_alive(demo)
+    visitors.share_queue(demo)
     return demo
 
 
@@ -56,9 +65,15 @@ def _keep_status(demo: gr.Blocks, tabs: Mapping[str, gr.Tab], chips: list[gr.HTM
     gr.on([demo.load, timer.tick], _refresh, None, [*chips, timer], **QUICK)
 
 
-def _restore(demo: gr.Blocks, all_tabs: gr.Tabs, settings: dict[str, dict[str, Any]]) -> None:
-    """Set what the address of the page asks for."""
+def _restore(
+    demo: gr.Blocks,
+    all_tabs: gr.Tabs,
+    settings: dict[str, dict[str, Any]],
+    shown: dict[str, dict[str, Any]],
+) -> None:
+    """Set what the address of the page asks for, and show its result where the store has it."""
     parts = [part for of_kind in settings.values() for part in of_kind.values()]
+    results = [part for of_kind in shown.values() for part in of_kind.values()]
 
     def restore(request: gr.Request) -> dict[Any, Any]:
         found = links.restored(dict(request.query_params))
@@ -69,7 +84,20 @@ def _restore(demo: gr.Blocks, all_tabs: gr.Tabs, settings: dict[str, dict[str, A
         chosen = {settings[kind][name]: v for name, v in values.items() if name in settings[kind]}
         return {all_tabs: gr.Tabs(selected=kind), **chosen}
 
+    def result(request: gr.Request) -> dict[Any, Any]:
+        found = links.result(dict(request.query_params))
+        if found is None:
+            return {all_tabs: gr.skip()}
+        kind, outcome, link = found
+        return outputs.of_outcome(shown[kind], outcome, link, earlier=True)
+
     demo.load(restore, None, [all_tabs, *parts], **QUICK)
+    demo.load(result, None, [all_tabs, *results], **QUICK)
+
+
+def _leave(request: gr.Request) -> None:
+    """Stop what a visitor who goes away has running."""
+    device.stop_all(f"{request.session_hash}/")
 
 
 def _open(kind: str) -> gr.Timer:

@@ -72,11 +72,11 @@ class Store:
         except OSError as error:
             logger.warning("a stored baseline cannot be read: %s", error)
             if error.errno == errno.EINVAL:  # its index points outside the file
-                _remove(path)
+                remove(path)
             return None
         except DAMAGE as error:
             logger.warning("a stored plain run is damaged (%s) and was dropped", error)
-            _remove(path)
+            remove(path)
             return None
         with suppress(OSError):  # of another user, or on a disk that is read-only
             os.utime(path)
@@ -100,29 +100,39 @@ class Store:
             with self._lock:
                 if unfinished.stat().st_size <= self._limit:
                     os.replace(unfinished, self._path(key))
-                self._trim()
+                for stat, path in files_of(self._folder, UNFINISHED):
+                    if time.time() - stat.st_mtime > ABANDONED:  # a dead process left it
+                        remove(path)
+                trim(self._folder, SUFFIX, self._limit)
         except OSError as error:
             logger.warning("a plain run could not be stored: %s", error)
         finally:
             if unfinished is not None:
-                _remove(unfinished)
+                remove(unfinished)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}{SUFFIX}"
 
-    def _trim(self) -> None:
-        """Drop the entries used longest ago until the rest fit, and what a dead process left."""
-        for path in self._folder.glob(f"*{UNFINISHED}"):
-            if time.time() - path.lstat().st_mtime > ABANDONED:
-                _remove(path)
-        now = time.time_ns()
-        entries = [(path.lstat(), path) for path in self._folder.glob(f"*{SUFFIX}")]
-        held = sum(stat.st_size for stat, _ in entries)
-        for stat, path in sorted(entries, key=lambda entry: _age(entry[0], now)):
-            if held <= self._limit:
-                return
-            _remove(path)
-            held -= stat.st_size
+
+def trim(folder: Path, ending: str, limit: int) -> None:
+    """Drop the files of this ending that were used longest ago until the rest fit into `limit` bytes."""
+    now = time.time_ns()
+    entries = files_of(folder, ending)
+    held = sum(stat.st_size for stat, _ in entries)
+    for stat, path in sorted(entries, key=lambda entry: _age(entry[0], now)):
+        if held <= limit:
+            return
+        remove(path)
+        held -= stat.st_size
+
+
+def files_of(folder: Path, ending: str) -> list[tuple[os.stat_result, Path]]:
+    """Return the files of an ending; those that another process just took away are none."""
+    found = []
+    for path in folder.glob(f"*{ending}"):
+        with suppress(FileNotFoundError):
+            found.append((path.lstat(), path))
+    return found
 
 
 def _age(stat: os.stat_result, now: int) -> int:
@@ -160,7 +170,7 @@ def key(model: Model, pipe: Any, call: Mapping[str, Any], seed: int) -> str:
     """Return the name of the plain run of a call: a hash of all that shapes it."""
     facts = {
         "format": FORMAT,
-        "model": [model.source, model.revision, _weights(model)],
+        "model": [model.source, model.revision, weights(model)],
         "call": dict(call),
         "seed": seed,
         "dtype": str(pipe.dtype),
@@ -170,7 +180,7 @@ def key(model: Model, pipe: Any, call: Mapping[str, Any], seed: int) -> str:
     return sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _weights(model: Model) -> list[Any]:
+def weights(model: Model) -> list[Any]:
     """Return what changes when the files of a local model do."""
     if model.local is None:
         return []
@@ -179,7 +189,8 @@ def _weights(model: Model) -> list[Any]:
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file; one that cannot be is logged, nothing else."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

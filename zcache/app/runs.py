@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ..measure import files
+from ..measure import files, verdict
 from ..measure.generation import Comparison, Generation
 from ..measure.summary import with_flops
 from ..models import loading
+from ..models.catalogue import Model
 from ..models.request import APP, Request
-from . import device, engine, pace, plain_runs
+from . import device, engine, finished, leftovers, pace, plain_runs
 from .errors import told
+from .finished import Finished
+from .outcome import Outcome
 from .plain_runs import Store
 from .sharing import shared, turn
 from .visitors import admitted
 
 FOLDER_VARIABLE, STORE_BYTES = "ZCACHE_STORE", 2_000_000_000
+RESULT_BYTES = 200_000_000
 KEPT_RUNS = 16  # Gradio copies what it serves; these are only the originals
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One stage of a run: first only the accelerated side, then everything.
-
-    `paths` has "accelerated", and when `done` also "baseline", "side_by_side", "difference" and
-    "report".
-    """
-
-    paths: dict[str, str]
-    report: dict[str, Any] = field(default_factory=dict)
-    done: bool = False
+RUNS, OPENED = "runs", "opened"  # folders of what is made here, and of what the store had
 
 
 def outcomes(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Iterator[Outcome]:
@@ -88,8 +81,22 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
                 if not stage.baseline.stored:
                     store().put(key, stage.baseline)
                 pace.learn(host.model, request, stage.report)
-                stage = replace(stage, report=with_flops(stage.report, host.model, request))
-            yield _written(stage, folder, fps)
+                report = with_flops(stage.report, host.model, request)
+                now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                named = {"subject": subject(host.model, request), "finished": now}
+                stage = replace(stage, report=report | named)
+            outcome = _written(stage, folder, fps)
+            if outcome.done:
+                results().put(_result_key(host.model, request), outcome)
+            yield outcome
+
+
+def subject(model: Model, request: Request) -> str:
+    """Return what a request draws, in words: its prompt, or the name of its class."""
+    if request.kind != "class":
+        return request.prompt
+    names = [name for name, number in loading.labels(model).items() if number == request.label]
+    return names[0] if names else str(request.label)
 
 
 def last(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Outcome:
@@ -98,39 +105,56 @@ def last(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Outcome:
     return outcome
 
 
+def earlier(kind: str, **raw: Any) -> Outcome | None:
+    """Return the last stage of an earlier run of these inputs, if the store has it; nothing is run."""
+    host = engine.of(kind)
+    request = loading.asked(host.model, APP, **raw)
+    return results().get(_result_key(host.model, request), lambda: _new_folder(OPENED))
+
+
+def _result_key(model: Model, request: Request) -> str:
+    return finished.key(model, request, loading.default_device().type)
+
+
 @lru_cache(maxsize=1)
 def store() -> Store:
     """Return the store of plain runs: in ZCACHE_STORE, by default in the user's cache folder."""
-    folder = os.environ.get(FOLDER_VARIABLE) or "~/.cache/zcache/baselines"
-    return Store(Path(folder).expanduser(), STORE_BYTES)
+    return Store(_store_folder(), STORE_BYTES)
+
+
+@lru_cache(maxsize=1)
+def results() -> Finished:
+    """Return the store of finished comparisons, beside that of plain runs."""
+    return Finished(_store_folder() / "finished", RESULT_BYTES)
+
+
+def _store_folder() -> Path:
+    return Path(os.environ.get(FOLDER_VARIABLE) or "~/.cache/zcache/baselines").expanduser()
 
 
 def _written(stage: Generation | Comparison, folder: Path, fps: int | None) -> Outcome:
     if isinstance(stage, Comparison):
         heat, brightest = files.heat_map(stage.baseline.frames, stage.accelerated.frames)
-        stage = replace(stage, report=stage.report | {"largest_difference": brightest})
+        found = {"largest_difference": brightest, "verdict": verdict.of(stage.report)}
+        stage = replace(stage, report=stage.report | found)
         written = files.write_comparison(stage, folder, fps)
+        if stage.alone is not None:
+            name = f"base_alone{files.suffix(fps)}"
+            written["base_alone"] = files.write(stage.alone.frames, folder / name, fps)
         written["difference"] = files.write(heat, folder / "difference.png")
         paths = {name: str(path) for name, path in written.items()}
         return Outcome(paths, stage.report, done=True)
     path = files.write(stage.frames, folder / f"accelerated{files.suffix(fps)}", fps)
-    return Outcome({"accelerated": str(path)})
+    return Outcome({"accelerated": str(path)}, {"accelerated_seconds": stage.denoise_seconds})
 
 
-def _new_folder() -> Path:
-    """Return an empty folder of a random name, and drop the oldest ones."""
-    old = sorted(_root().iterdir(), key=lambda folder: folder.stat().st_mtime)
-    for folder in old[: max(0, len(old) - KEPT_RUNS + 1)]:
+def _new_folder(place: str = RUNS) -> Path:
+    """Return an empty folder of a random name, and drop the oldest ones of its place."""
+    root = leftovers.place(place)
+    old = []
+    for folder in root.iterdir():
+        with suppress(FileNotFoundError):  # another call dropped it
+            old.append((folder.stat().st_mtime, folder))
+    for _, folder in sorted(old)[: max(0, len(old) - KEPT_RUNS + 1)]:
         shutil.rmtree(folder, ignore_errors=True)
-    return Path(tempfile.mkdtemp(dir=_root()))
-
-
-_made: list[Path] = []
-
-
-def _root() -> Path:
-    if not _made or not _made[0].is_dir():
-        root = Path(tempfile.mkdtemp(prefix="zcache-app-"))
-        atexit.register(shutil.rmtree, root, ignore_errors=True)
-        _made[:] = [root]
-    return _made[0]
+    return Path(tempfile.mkdtemp(dir=root))

@@ -94,7 +94,10 @@ def _rows(
             seconds, steps = report["baseline_seconds"], report["num_steps"]
             is_ = report["speedup_is"]
             rows.append(PLAIN | {"seconds": seconds, "seconds_are": is_, "full_steps": steps})
-            cells.append((f"plain\n{seconds:.2f} s", files.still(Path(outcome.paths["baseline"]))))
+            about = "~" if is_ == "estimated" else ""
+            cells.append(
+                (f"plain\n{about}{seconds:.2f} s", files.still(Path(outcome.paths["baseline"])))
+            )
         rows.append(_row(variant, report, seconds))
         likeness = "identical" if report["psnr"] is None else f"{report['psnr']:.1f} dB"
         about = "~" if report["speedup_is"] == "estimated" else ""

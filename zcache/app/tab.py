@@ -9,8 +9,9 @@ from typing import Any
 import gradio as gr
 
 from ..models.request import SEED_MAX, Request
-from . import device, drawings, forecast, inputs, links, outputs, runs, views
+from . import device, drawings, engine, forecast, inputs, links, outputs, result, runs, views
 from .endpoints import ON_DEVICE
+from .errors import sentence_of, was_stopped
 from .visitors import visitor
 
 PLANNED = ("interval", "base", "weight", "reflect", "steps", "frames")
@@ -25,24 +26,42 @@ REVEAL = """() => {
 }"""
 
 
-def build(demo: gr.Blocks, kind: str) -> dict[str, Any]:
-    """Lay out and wire the tab of a kind of model; return its settings by name."""
+def build(
+    demo: gr.Blocks, kind: str, status: str
+) -> tuple[dict[str, Any], dict[str, Any], gr.HTML]:
+    """Lay out and wire the tab of a kind of model; return its settings and what it shows, by name, and
+    the line that tells the `status` of the model."""
     with gr.Row(equal_height=False, elem_classes="zc-tab"):
         with gr.Column(scale=2, min_width=300):
             given = inputs.build(kind)
+            chip = gr.HTML(status, elem_classes="zc-status", padding=False)
         with gr.Column(scale=3, min_width=300):
             shown = outputs.build(kind)
     settings = {name: part for name, part in given.items() if name in Request.__dataclass_fields__}
     _wire_presets(given)
+    if "prompt" in given:
+        _wire_world(demo, kind, given)
     _wire_plan(demo, kind, given, settings, shown["report"])
     _wire_runs(kind, given, settings, shown)
-    return settings
+    return settings, shown, chip
 
 
 def _wire_presets(given: dict[str, Any]) -> None:
     preset, interval = given["preset"], given["interval"]
     preset.input(lambda name: inputs.PRESETS[name], preset, interval, **QUICK)
     interval.change(inputs.preset_of, interval, preset, **QUICK)
+
+
+def _wire_world(demo: gr.Blocks, kind: str, given: dict[str, Any]) -> None:
+    """Say before a run whether the prompt is outside what the model was taught."""
+
+    def tell(prompt: str) -> str:
+        return views.outside(engine.of(kind).model, prompt or "")
+
+    gr.on(
+        [given["prompt"].change, demo.load], tell, given["prompt"], given["world"],
+        trigger_mode="always_last", **QUICK,
+    )  # fmt: skip
 
 
 def _wire_plan(
@@ -72,13 +91,14 @@ def _wire_runs(
     go, halt = given["go"], given["halt"]
     timer = gr.Timer(LOOK_SECONDS, active=False)
 
-    def begin(seed: int, randomise: bool, request: gr.Request) -> dict[Any, Any]:
+    def begin(seed: int | None, randomise: bool, request: gr.Request) -> dict[Any, Any]:
         device.announce(_name(kind, request))
         return {
             given["seed"]: random.randint(0, SEED_MAX) if randomise else seed,
             go: gr.Button(interactive=False),
             halt: gr.Button(interactive=True),
             timer: gr.Timer(active=True),
+            **outputs.cleared(shown, views.running("…")),
         }
 
     def look(request: gr.Request) -> str:
@@ -86,9 +106,15 @@ def _wire_runs(
 
     def compare(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         asked = {name: values[part] for name, part in settings.items()}
-        for outcome in runs.outcomes(kind, _name(kind, request), visitor(request), **asked):
-            link = links.address(kind, asked) if outcome.done else ""
-            yield outputs.of_outcome(shown, outcome, link)
+        named = result.asked_for(asked)
+        yield {shown["figures"]: views.running(named)}
+        try:
+            for outcome in runs.outcomes(kind, _name(kind, request), visitor(request), **asked):
+                link = links.address(kind, asked) if outcome.done else ""
+                yield outputs.of_outcome(shown, outcome, link)
+        except gr.Error as error:
+            ended = views.stopped(named) if was_stopped(error) else views.failed(sentence_of(error))
+            yield outputs.unfinished(shown, ended)
 
     def stop(request: gr.Request) -> None:
         device.stop(_name(kind, request))
@@ -100,28 +126,26 @@ def _wire_runs(
             timer: gr.Timer(active=False),
         }
 
-    def fail() -> dict[Any, Any]:
-        return idle() | outputs.unfinished(shown)
-
     starts = [go.click] + ([given["prompt"].submit] if "prompt" in given else [])
     gr.on(starts, None, js=REVEAL, **QUICK)
     started = gr.on(
         starts,
         begin,
         [given["seed"], given["randomise"]],
-        [given["seed"], go, halt, timer],
+        [given["seed"], go, halt, timer, *shown.values()],
         **QUICK,
     )
     running = started.then(
         compare,
         set(settings.values()),
         list(shown.values()),
-        show_progress_on=shown["figures"],
+        show_progress_on=shown["progress"],
         **PRIVATE,
         **ON_DEVICE,
     )
-    running.success(idle, None, [go, halt, timer], **QUICK)
-    running.failure(fail, None, [go, halt, timer, *shown.values()], **QUICK)
+    running.success(None, js=REVEAL, **QUICK)
+    for ended in (running.success, running.failure):
+        ended(idle, None, [go, halt, timer], **QUICK)
     timer.tick(look, None, shown["preview"], **QUICK)
     halt.click(stop, None, None, **QUICK)
 

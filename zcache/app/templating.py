@@ -11,6 +11,6 @@ _templates = Environment(
 )
 
 
-def html(name: str, **values: Any) -> str:
+def html(name: str, /, **values: Any) -> str:
     """Return the template `name` filled with `values`."""
     return _templates.get_template(f"{name}.html").render(values)

@@ -45,7 +45,7 @@ def _text(name: str) -> str:
 
 
 def _theme() -> gr.themes.Base:
-    """Return the default theme with the system's fonts, and small text dark enough to read."""
+    """Return the default theme with the system's fonts, text and buttons dark enough to read."""
     theme = gr.themes.Default(
         primary_hue="indigo",
         font=["system-ui", "sans-serif"],
@@ -54,6 +54,16 @@ def _theme() -> gr.themes.Base:
     return theme.set(
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
+        button_cancel_background_fill="*neutral_100",
+        button_cancel_background_fill_hover="*neutral_200",
+        button_cancel_background_fill_dark="*neutral_700",
+        button_cancel_background_fill_hover_dark="*neutral_600",
+        button_cancel_text_color="#b91c1c",
+        button_cancel_text_color_dark="#fecaca",
         block_info_text_color="*neutral_600",
         block_info_text_color_dark="*neutral_300",
     )

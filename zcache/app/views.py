@@ -9,14 +9,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from ..measure import verdict
+from ..models.catalogue import Model
+from ..models.mini import world
 from .templating import html
 
+LARGE = {"image": "FLUX.1-dev", "video": "HunyuanVideo"}
+WORDS_SHOWN = 6
 MEANINGS = {"F": "computed in full", "f": "predicted", "r": "redone once the next F is known"}
 TONES = {"F": "full", "f": "forecast", "r": "reflect"}
 PASS = re.compile(r"(\d+)([Ffr])")
-HALFWAY = "Z-Cache (the plain pipeline is still running)"
-PREVIEWED = {"baseline": "Plain pipeline", "accelerated": "Z-Cache"}
-UNFINISHED = "Z-Cache (the plain run did not finish)"
+PREVIEWED = {"baseline": "Plain", "alone": "Base alone", "accelerated": "Z-Cache"}
 
 
 def chip(status: dict[str, str]) -> str:
@@ -26,15 +29,15 @@ def chip(status: dict[str, str]) -> str:
     return html("chip", head=head, note=note)
 
 
-def note(text: str) -> str:
+def note(text: str, failed: bool = False) -> str:
     """Return a line that stands where the figures will be."""
-    return html("note", text=text)
+    return html("note", text=text, failed=failed)
 
 
 def preview(pictures: dict[str, bytes]) -> str:
-    """Return small PNG pictures of the two sides of a run in progress; "" without any."""
+    """Return small PNG pictures of the sides of a run in progress; "" without any."""
     shown = [
-        (name, base64.b64encode(pictures[side]).decode("ascii"))
+        (side, name, base64.b64encode(pictures[side]).decode("ascii"))
         for side, name in PREVIEWED.items()
         if side in pictures
     ]
@@ -46,6 +49,20 @@ def plan(line: str) -> str:
     return html("plan", line=line)
 
 
+def outside(model: Model, prompt: str) -> str:
+    """Return what is said before a run of a prompt that the model was not taught; "" of any other."""
+    words = world.outside(model.name, prompt)
+    if not words:
+        return ""
+    return html(
+        "outside",
+        words=", ".join(f"“{word}”" for word in words[:WORDS_SHOWN]),
+        name=model.name,
+        knows=model.knows,
+        large=LARGE[model.kind],
+    )
+
+
 def link(address: str) -> str:
     """Return a link that restores the settings of a run; "" without an address."""
     return html("link", address=address)
@@ -55,7 +72,25 @@ def waiting(kind: str) -> str:
     """Return what to do for a first run of a kind of model."""
     first = "Choose a class" if kind == "class" else "Write a prompt"
     what = "clip" if kind == "video" else "picture"
-    return note(f"{first} and press Run: the accelerated {what} comes first, then the plain one.")
+    return note(
+        f"{first} and press Run. The same {what} is made three times from the same seed: by Z-Cache, "
+        "plainly, and by the base strategy alone."
+    )
+
+
+def running(name: str) -> str:
+    """Return what stands where the figures will be while a run of this name goes on."""
+    return note(f"Running {name}")
+
+
+def stopped(name: str) -> str:
+    """Return what is said of a run that its visitor stopped."""
+    return note(f"Stopped: {name}. Press Run to start again.")
+
+
+def failed(sentence: str) -> str:
+    """Return why a run did not finish."""
+    return note(f"No result. {sentence.rstrip('.')}.", failed=True)
 
 
 def cards(report: dict[str, Any]) -> str:
@@ -65,7 +100,7 @@ def cards(report: dict[str, Any]) -> str:
         f"computed; {report['forecast_passes']} predicted, {report['reflect_passes']} redone",
     )
     figures = [
-        (times_faster(report), f"faster, {report['speedup_is']}", "speedup"),
+        (_times(report), f"{_faster(report)}, {report['speedup_is']}{_spread(report)}", "speedup"),
         (_both_seconds(report, ""), "denoising: plain → Z-Cache", "times"),
         (
             f"{_about(report)}{report['speedup_end_to_end']:.2f}×",
@@ -78,26 +113,39 @@ def cards(report: dict[str, Any]) -> str:
     if report.get("flops_speedup"):
         flops = f"{report['flops_speedup']:.2f}× fewer"
         figures.insert(3, (flops, "FLOPs, the most a clock could show", "flops"))
-    return html("cards", figures=figures, origin=origin(report), fallbacks=report["fallbacks"])
+    return html(
+        "cards",
+        figures=figures,
+        origin=origin(report),
+        fallbacks=report["fallbacks"],
+        broken=report["verdict"]["level"] == verdict.OTHER,
+    )
+
+
+def _faster(report: dict[str, Any]) -> str:
+    broken = report["verdict"]["level"] == verdict.OTHER
+    return "faster, but another picture" if broken else "faster"
 
 
 def origin(report: dict[str, Any]) -> str:
-    """Return one sentence on where the plain run is from, and one on an estimate."""
-    when = report["baseline_taken"].replace("T", " ").replace("+00:00", " UTC")
-    if report["baseline_from"] == "the store":
-        said = f"The plain run is from the store: timed {when} on {report['baseline_device']}."
-    else:
-        said = f"The plain run was timed now, on {report['baseline_device']}."
-    if report["speedup_how"]:
-        is_ = "is estimated" if report["speedup_is"] == "estimated" else "was measured"
-        said += f" The speedup {is_}: {report['speedup_how']}."
-    return said
+    """Return one sentence on how a speedup was estimated or measured, if there is more to say."""
+    if not report["speedup_how"]:
+        return ""
+    is_ = "is estimated" if report["speedup_is"] == "estimated" else "was measured"
+    return f"The speedup {is_}: {report['speedup_how']}."
 
 
 def times_faster(figures: dict[str, Any]) -> str:
     """Return a speedup with its spread, an estimate marked."""
-    spread = f" ± {figures['speedup_spread']:.2f}" if figures["speedup_spread"] else ""
-    return f"{_about(figures)}{figures['speedup']:.2f}{spread}×"
+    return _times(figures) + _spread(figures)
+
+
+def _times(figures: dict[str, Any]) -> str:
+    return f"{_about(figures)}{figures['speedup']:.2f}×"
+
+
+def _spread(figures: dict[str, Any]) -> str:
+    return f" ± {figures['speedup_spread']:.2f}" if figures["speedup_spread"] else ""
 
 
 def _about(figures: dict[str, Any]) -> str:
@@ -153,10 +201,10 @@ def _likeness(report: dict[str, Any]) -> tuple[str, str]:
     if report["identical"]:
         return "identical", "to the plain run, bit for bit"
     if "psnr_worst_frame" in report:
-        mean = f"PSNR to the plain clip, its worst frame {report['psnr_worst_frame']:.1f}"
+        mean = f"near the plain clip on average (PSNR), {report['psnr_worst_frame']:.1f} in its worst frame"
     else:
-        mean = "PSNR to the plain picture"
-    return f"{report['psnr']:.1f} dB", f"{mean}; SSIM {report['ssim']:.3f}"
+        mean = "near the plain picture (PSNR)"
+    return f"{report['psnr']:.1f} dB", f"{mean}; structure (SSIM) {report['ssim']:.3f} of 1"
 
 
 def _seconds(seconds: float) -> str:

@@ -1,4 +1,5 @@
-"""Who asks, and how much one visitor may ask for: few runs at once, and not too many in a while."""
+"""Who asks, and how much one visitor may ask for: few runs at once and few that wait, and not too many in
+a while."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv6Address, ip_address, ip_network
+from types import SimpleNamespace
+from typing import Any
 
 import gradio as gr
 
@@ -15,6 +18,7 @@ from ..models.request import RequestError
 from .guard import behind_proxy
 
 AT_ONCE = 4  # runs of one visitor
+WAITING = 6  # calls of one visitor in the queue, which holds 20
 STARTS, WHILE = 60, 300  # runs one visitor may start in so many seconds
 
 _lock = threading.Lock()
@@ -35,6 +39,32 @@ def visitor(request: gr.Request) -> str:
     public = (hop for hop in map(str.strip, reversed(hops)) if _is_public(hop))
     nearest = next(public, "")
     return _network(nearest) if nearest else str(request.session_hash)
+
+
+def share_queue(demo: gr.Blocks) -> None:
+    """Refuse to queue a call of a visitor who has `WAITING` there already."""
+    queue = demo._queue
+    push = queue.push
+
+    async def shared(body: Any, request: Any, username: str | None) -> Any:
+        asks = _caller(request, body.session_hash)
+        lists = [one.queue for one in queue.event_queue_per_concurrency_id.values()]
+        waiting = sum(
+            _caller(event.request, event.session_hash) == asks for one in lists for event in one
+        )
+        if waiting >= WAITING:
+            said = f"You have {WAITING} runs waiting, the most that one visitor may have: wait for one to end."
+            return False, said, "queue_full"
+        return await push(body, request, username)
+
+    queue.push = shared  # type: ignore[method-assign]
+
+
+def _caller(request: Any, session: str | None) -> str:
+    """Return who sent a request of gradio's queue."""
+    return visitor(
+        SimpleNamespace(headers=request.headers, client=request.client, session_hash=session)  # type: ignore[arg-type]
+    )
 
 
 @contextmanager

@@ -16,14 +16,20 @@ from __future__ import annotations
 import io
 import json
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import ConfigError
 from ..measure.files import write_whole
+
+# What a file that was cut or changed makes its readers raise.
+DAMAGE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, UnidentifiedImageError)
 
 
 class Store:
@@ -44,6 +50,8 @@ class Store:
         if begun is None:
             write_json(path, wanted)
             return
+        if not isinstance(begun, dict):
+            raise damaged(path)
         for key in sorted({*begun, *wanted}):
             if begun.get(key) != wanted.get(key):
                 raise ConfigError(
@@ -53,7 +61,13 @@ class Store:
 
     def record(self, method: str, index: int) -> dict[str, Any] | None:
         """The facts and scores of a sample, None before it is drawn."""
-        return read_json(self._sample(method, index, ".json"))
+        path = self._sample(method, index, ".json")
+        record = read_json(path)
+        if record is not None and not (
+            isinstance(record, dict) and isinstance(record.get("scores"), dict)
+        ):
+            raise damaged(path)
+        return record
 
     def done(self, method: str, index: int) -> dict[str, Any]:
         """The facts and scores of a sample that was drawn.
@@ -75,13 +89,16 @@ class Store:
     def frames(self, method: str, index: int) -> np.ndarray:
         """The frames of a sample, (F, H, W, 3) uint8; F is 1 for a picture."""
         path = self._sample(method, index, ".png")
-        if path.exists():
-            from PIL import Image
-
-            with Image.open(path) as picture:
-                return np.asarray(picture.convert("RGB"))[None]
-        with np.load(self._sample(method, index, ".npz")) as stored:
-            return stored["frames"]
+        if not path.exists():
+            path = self._sample(method, index, ".npz")
+        try:
+            if path.suffix == ".png":
+                with Image.open(path) as picture:
+                    return np.asarray(picture.convert("RGB"))[None]
+            with np.load(path) as stored:
+                return stored["frames"]
+        except DAMAGE as error:
+            raise damaged(path) from error
 
     def write_frames(self, method: str, index: int, frames: np.ndarray, clip: bool) -> None:
         """Write (F, H, W, 3) uint8 frames without loss: a clip packed, a picture as PNG."""
@@ -89,8 +106,6 @@ class Store:
         if clip:
             np.savez_compressed(held, frames=frames)
         else:
-            from PIL import Image
-
             Image.fromarray(frames[0]).save(held, "PNG")
         write_whole(self._sample(method, index, ".npz" if clip else ".png"), held.getvalue())
 
@@ -100,6 +115,8 @@ class Store:
             return np.load(self._reference(index))
         except FileNotFoundError:
             return None
+        except DAMAGE as error:
+            raise damaged(self._reference(index)) from error
 
     def write_reference(self, index: int, frames: np.ndarray) -> None:
         """Keep the uncached frames until every method has been compared with them."""
@@ -142,11 +159,18 @@ def file_name(method: str) -> str:
 
 
 def read_json(path: Path) -> Any | None:
-    """What a JSON file holds, None if there is no such file."""
+    """What a JSON file holds, None if there is no such file; raises ConfigError if it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except (ValueError, RecursionError) as error:
+        raise damaged(path) from error
+
+
+def damaged(path: Path) -> ConfigError:
+    """The refusal of a file that is not what was once written there, with the cure."""
+    return ConfigError(f"{path} is damaged: remove it, and run the same command again")
 
 
 def write_json(path: Path, values: Any) -> None:

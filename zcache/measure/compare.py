@@ -111,7 +111,8 @@ def stages(
     "baseline", "again" or "alone". A `baseline` from an earlier run of the same call and seed is not run
     again, unless its frames or latents are of another shape; plain steps beside the accelerated ones tell its pace.
     Where a new one was timed at another pace, the accelerated run is timed "again", a side of its own.
-    With `alone`, the base strategy without reflection is run too, and its figures are in the report.
+    With `alone`, the base strategy without reflection is run too: it is the Comparison's `alone`, and
+    its figures are in the report.
     `on_look` is called with the name of the side and a small picture, (h, w, 3) uint8, a few times a
     second.
     """
@@ -120,7 +121,7 @@ def stages(
         pass
     warm_up(pipe, call, config)
     watch = {name: partial(on_pass, name) if on_pass else None for name in (*SIDES, AGAIN, ALONE)}
-    look = {name: partial(on_look, name) if on_look else None for name in SIDES}
+    look = {name: partial(on_look, name) if on_look else None for name in (*SIDES, ALONE)}
     accelerated = generate(
         pipe, call, config, seed, watch["accelerated"], True, look["accelerated"],
         BESIDE if baseline else 0,
@@ -139,14 +140,15 @@ def stages(
         "errors": errors(accelerated, baseline),
         **origin(baseline),
     }
+    base = None
     if alone and config.reflect:
         bare = config.replace(reflect=False)
-        base = generate(pipe, call, bare, seed, watch[ALONE], trace=True)
+        base = generate(pipe, call, bare, seed, watch[ALONE], True, look[ALONE])
         report["base_alone"] = {
             **summary(base, baseline),
             "errors": errors(base, baseline),
         }
-    yield Comparison(accelerated, baseline, _plain(report))
+    yield Comparison(accelerated, baseline, _plain(report), base)
 
 
 def _with_times_of(run: Generation, again: Generation) -> Generation:

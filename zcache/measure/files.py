@@ -70,14 +70,15 @@ def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def heat_map(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return a picture (1, H, W, 3) of where two sides differ, and the difference it shows brightest.
+    """Return a picture (1, H, W, 3) of where two sides differ, and the difference it shows brightest,
+    0 where they are identical.
 
     A pixel's difference is that of its most different channel, of 255, averaged over the frames.
     """
     difference = np.abs(left.astype(np.int16) - right).max(axis=-1).mean(axis=0)
-    brightest = max(1, int(np.ceil(difference.max())))
+    brightest = int(np.ceil(difference.max()))
     colours = np.array(HEAT, float)
-    levels = np.linspace(0, brightest, len(colours))
+    levels = np.linspace(0, max(1, brightest), len(colours))
     channels = [np.interp(difference, levels, colours[:, c]) for c in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)[None], brightest
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..models.architectures import ARCHITECTURES, Architecture, Shape
 from ..models.catalogue import Model
+from ..models.folder import check_layers
 from ..models.request import Request
 from .flop_estimate import Estimate, PassCost, count, pass_cost, price
 
@@ -95,6 +96,7 @@ def stored(
     folder: Path, height: int | None, width: int | None, frames: int | None, text: int
 ) -> Stored | None:
     """Return the architecture of a pipeline folder at these sizes; None for one of no known class."""
+    check_layers(folder / "transformer")
     config = json.loads((folder / "transformer" / "config.json").read_text("utf-8"))
     like = ARCHITECTURES.get(LIKE.get(config["_class_name"], ""))
     if like is None:

@@ -33,8 +33,10 @@ class Generation:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both runs, and the report of them as plain values that JSON can hold."""
+    """Both runs, and the report of them as plain values that JSON can hold; `alone` is the run of the
+    base strategy without reflection, where one was made."""
 
     accelerated: Generation
     baseline: Generation
     report: dict[str, Any]
+    alone: Generation | None = None

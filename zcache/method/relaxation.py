@@ -7,11 +7,13 @@ along most of a run and small where the noise ends.
 
 t is the time of the flow, 1 at noise and 0 at the picture. A diffusion schedule's noise level
 s = sigma/alpha has t = s / (1 + s). Taken with s itself (`sigma`) the share is too small in the first
-half of a run (examples/study)."""
+half of a run. In the last window the rule would keep next to nothing, where uncached runs ask for a third
+to a half or more: `time` keeps at least `LEAST` (examples/study)."""
 
 from __future__ import annotations
 
 NAMES = ("time", "sigma")
+LEAST = 0.4  # that `time` keeps
 
 
 def share(relax: str | float | None, start: float, stop: float) -> float:
@@ -27,4 +29,5 @@ def share(relax: str | float | None, start: float, stop: float) -> float:
         return 1.0
     if relax not in NAMES:
         return float(relax)
-    return 2 * stop / (start + stop) if start + stop > 0 else 1.0
+    kept = 2 * stop / (start + stop) if start + stop > 0 else 1.0
+    return max(kept, LEAST) if relax == "time" else kept

@@ -101,8 +101,9 @@ KNOWN = {
             source=packaged("mini-dit"),
             pipeline="DiTPipeline",
             licence="apache-2.0",
-            terms="Trained for this repository; free to use under Apache-2.0.",
-            knows="It draws one circle, square or triangle in one of six colours, and nothing else.",
+            terms="Trained for this repository on Fluent Emoji (Microsoft, MIT); free to use under "
+            "Apache-2.0.",
+            knows="It paints one emoji of eight groups, and chooses which; nothing else.",
             nbytes=50_000_000,
             call={"num_inference_steps": 50, "guidance_scale": 1.5},
         ),

@@ -26,6 +26,7 @@ WEIGHTLESS = (
     "processor",
     "guider",
 )
+MOST_LAYERS = 1000
 HEADROOM = 1.15  # activations and the loader's own copies
 
 
@@ -60,9 +61,26 @@ def check(path: Path) -> None:
             )
         for file in place.glob("*.json"):
             _json(file)
+        check_layers(place)
         if not component.startswith(WEIGHTLESS):
             for file in _weight_files(place):
                 _shapes(file)
+
+
+def check_layers(place: Path) -> None:
+    """Raise CheckpointError if a component's configuration asks for more layers than any model has, which
+    would be built for minutes before its weights are found missing."""
+    config = _json(place / "config.json") if (place / "config.json").is_file() else {}
+    for name, value in config.items():
+        number = max((n for n in _flat(value) if isinstance(n, int)), default=0)
+        if "layers" in name and number > MOST_LAYERS:
+            raise CheckpointError(
+                f"{place / 'config.json'} has {name} {number:.6g}; at most {MOST_LAYERS} are built: {CURE}"
+            )
+
+
+def _flat(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def count_parameters(path: Path) -> int:

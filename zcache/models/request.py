@@ -57,7 +57,7 @@ class Limits:
 
 
 WIDE = Limits()
-APP = Limits(steps=(10, 50), interval=(1, 10), frames=(5, 65))
+APP = Limits(steps=(10, 50), interval=(1, 25), frames=(5, 65))
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,9 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
     """Return `value` as an int in low..high; 5.0 counts as whole, 2.5, "5" and True do not."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not low <= value <= high or value != int(value):
+        said = "empty" if value is None else _shown(value)
         raise RequestError(
-            f"{name} is {_shown(value)}; it must be a whole number from {low} to {high}: "
+            f"{name} is {said}; it must be a whole number from {low} to {high}: "
             "choose one in that range"
         )
     return int(value)

@@ -1,38 +1,60 @@
-"""Classes of pictures: one shape of one kind and one colour, near the middle of a plain background.
+"""The classes of mini-dit: groups of emoji with many members, and who recognises them.
 
-`LABELS` lists the classes in the order of their ids, `draw` paints one, `recognised` judges a
-picture by its pixels alone.
+`LABELS` lists the classes in the order of their ids; `recognised` judges a picture by its pixels alone,
+with a small network that was trained on painted pictures (examples/training/classify_emoji.py) and has
+never seen one of the model's.
 """
 
-import random
+import functools
+import itertools
+from importlib import resources
 
-from PIL import Image, ImageDraw
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn import functional
 
-from . import check
-from .scenes import COLOURS, IMAGE_SIZE, SUPERSAMPLING, TONES, outline
-
-KINDS = ("circle", "square", "triangle")
-LABELS = tuple(f"{colour} {kind}" for kind in KINDS for colour in COLOURS)
-RADII = (26.0, 36.0)
-DRIFT = 8.0  # pixels that a shape may stand off the middle, along each side
-
-
-def draw(label: str, rng: random.Random) -> Image.Image:
-    """Paint a class; `rng` chooses the background, the size and the place."""
-    colour, kind = label.split()
-    scale = SUPERSAMPLING
-    ground, _ = TONES[rng.choice(tuple(TONES))]
-    image = Image.new("RGB", (IMAGE_SIZE * scale,) * 2, ground)
-    radius = rng.uniform(*RADII)
-    x, y = (IMAGE_SIZE / 2 + rng.uniform(-DRIFT, DRIFT) for _ in range(2))
-    corners = [(px * scale, py * scale) for px, py in outline(kind, x, y, radius)]
-    ImageDraw.Draw(image).polygon(corners, fill=COLOURS[colour])
-    return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BOX)
+LABELS = ("face", "person", "animal", "plant", "food", "vehicle", "building", "clothing")
+CONFIDENT = 0.5
+SIDE = 64  # pixels that the network sees
+WIDTHS = (3, 32, 64, 96, 128)
+WEIGHTS = "emoji-groups.safetensors"
 
 
 def recognised(image: Image.Image) -> str | None:
-    """Name the class of a picture with one shape; None when it shows no shape, or several."""
-    blobs = check.find(image)
-    if len(blobs) != 1:
-        return None
-    return f"{blobs[0].colour} {blobs[0].kind}"
+    """Name the class of a picture; None where the network is not sure of any."""
+    pixels = torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1)
+    return recognise(_trained(), pixels[None].float() / 127.5 - 1)[0]
+
+
+def network() -> nn.Sequential:
+    """Build four convolutions of stride two and a linear layer; (N, 3, 64, 64) to (N, classes)."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(WIDTHS):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)]
+        layers += [nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(
+        *layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(WIDTHS[-1] * 16, len(LABELS))
+    )
+
+
+def shrink(pictures: Tensor) -> Tensor:
+    """Average pictures (N, 3, H, W) down to (N, 3, 64, 64)."""
+    return functional.adaptive_avg_pool2d(pictures, SIDE)
+
+
+@torch.no_grad()
+def recognise(model: nn.Module, pictures: Tensor) -> list[str | None]:
+    """Name the class of each picture (N, 3, H, W) in [-1, 1]; None where `model` is not sure."""
+    sure, best = model(shrink(pictures)).softmax(1).max(1)
+    return [LABELS[i] if p > CONFIDENT else None for p, i in zip(sure, best, strict=True)]
+
+
+@functools.cache
+def _trained() -> nn.Sequential:
+    weights = load((resources.files("zcache") / "data" / WEIGHTS).read_bytes())
+    model = network().eval()
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return model

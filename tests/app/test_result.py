@@ -1,0 +1,107 @@
+"""A finished run in words: its name, what it saved, where each side is from, what stands under it."""
+
+import json
+
+import pytest
+
+from zcache.app import first_sight, outputs, result, runs, views
+from zcache.measure import verdict
+
+from .test_app import KINDS, asked, engines  # noqa: F401  a fixture
+
+
+@pytest.fixture(params=KINDS)
+def report(request, engines):  # noqa: F811
+    return runs.last(request.param, **asked(request.param, seed=3)).report
+
+
+def test_the_headline_has_name_verdict_savings_and_sources(report):
+    said = result.headline(report)
+
+    for part in ("N = 5", "seed 3", "10 steps", report["verdict"]["sentence"], "same seed"):
+        assert part in said
+    assert f"“{report['subject']}”" in said and report["subject"] in ("a red circle", "red square")
+    assert "drawn now" in said
+    assert "All from the store: run 20" in result.headline(report, earlier=True)
+
+
+def test_each_side_has_seconds_and_the_cached_ones_decibels(report):
+    plain, alone, ours = (result.facts(side, report) for side in result.SIDES)
+
+    assert all(one["seconds"].endswith(" s") for one in (plain, alone, ours))
+    assert (plain["title"], alone["title"], ours["title"]) == (
+        "Plain",
+        "taylorseer alone",
+        "Z-Cache",
+    )
+    assert "dB" in ours["said"] and "dB" in alone["said"]
+    if "psnr_worst_frame" in report:
+        assert f"{report['psnr_worst_frame']:.1f} dB, worst frame" == ours["said"]
+
+
+def test_an_estimate_is_marked_where_the_plain_seconds_stand(report):
+    told = result.facts("baseline", report | {"speedup_is": "estimated"})
+
+    assert told["seconds"].startswith("≈ ")
+    assert not result.facts("baseline", report | {"speedup_is": "measured"})["seconds"].startswith(
+        "≈"
+    )
+
+
+def test_without_a_base_alone_its_place_says_why(report):
+    bare = {name: value for name, value in report.items() if name != "base_alone"}
+    config = report["config"] | {"reflect": False}
+
+    assert result.facts("base_alone", bare)["said"] == "would take long"
+    assert result.facts("base_alone", bare | {"config": config})["said"].startswith("as Z-Cache")
+
+
+def test_a_broken_picture_is_under_no_big_number(report):
+    other = {"level": verdict.OTHER, "sentence": "Another."}
+
+    assert "zc-another" in views.cards(report | {"verdict": other})
+    assert "but another picture" in views.cards(report | {"verdict": other})
+    kept = {"level": verdict.SAME, "sentence": "Same."}
+    assert "zc-another" not in views.cards(report | {"verdict": kept})
+
+
+def test_a_run_is_named_before_it_is_checked_and_escaped():
+    named = result.asked_for({"prompt": "<b>" + "x " * 300, "interval": 5, "seed": None})
+
+    assert len(named) < 200
+    assert "&lt;b&gt;" in views.running(named)
+
+
+def test_the_example_shipped_with_the_app_is_what_the_report_says():
+    head = first_sight.head()
+    told = json.loads(
+        (first_sight.resources.files("zcache.app") / "first_sight/report.json").read_text()
+    )
+
+    assert head.count("<img") == 3 and head.count("alt=") == 3
+    assert told["subject"] in head and told["verdict"]["level"] in (verdict.SAME, verdict.IDENTICAL)
+    assert verdict.level(told["base_alone"]) == verdict.OTHER  # what the eye is to see
+    for side in result.SIDES:
+        assert result.facts(side, told)["seconds"] in head
+
+
+@pytest.mark.parametrize(
+    ("environment", "address"),
+    [({"SPACE_ID": "someone/zcache"}, "https://huggingface.co/spaces/someone/zcache/tree/main")],
+)
+def test_on_a_space_the_code_is_linked(monkeypatch, environment, address):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert address in first_sight.head()
+
+
+def test_cleared_outputs_leave_nothing_of_the_run_before(engines):  # noqa: F811
+    import gradio as gr
+
+    with gr.Blocks():
+        shown = outputs.build("image")
+    cleared = outputs.cleared(shown, "running")
+
+    assert set(cleared) == set(shown.values())
+    assert [value for value in cleared.values() if value] == ["running"]
