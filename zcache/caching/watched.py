@@ -46,21 +46,23 @@ class Weights:
     def __init__(self, modules: Sequence[nn.Module], skipped: Sequence[nn.Module]) -> None:
         self.modules = list(modules)
         self._known = _tensors(modules)
-        self._within: dict[int, list[nn.Module]] = {}
-        for module in skipped:
-            for part in ([module], *(list(child.modules()) for child in module.children())):
-                self._within |= dict.fromkeys(_tensors(part), part)
+        self._skipped = skipped
 
     def has(self, tensor: Tensor) -> bool:
         """Whether it is one of them, of modules that can be recorded."""
         if id(tensor) in self._known:
             return True
-        part = self._within.get(id(tensor))
+        part = next((part for part in self._within() if id(tensor) in _tensors(part)), None)
         if part is None or not all(map(is_bare, part)):
             return False
         self._known |= _tensors(part)
         self.modules += part
         return True
+
+    def _within(self) -> Iterator[list[nn.Module]]:
+        for module in self._skipped:
+            yield [module]
+            yield from (list(child.modules()) for child in module.children())
 
 
 def walked(module: nn.Module, skipped: set[int]) -> Iterator[nn.Module]:
