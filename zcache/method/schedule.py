@@ -70,7 +70,7 @@ def timed(
     Windows are equally long in (1 - `PULL`) of the steps and `PULL` of the time. The first, which
     forecasts without a slope, is made shorter, to a half at most, where the time would fall in it by
     more than half of its share."""
-    usual = tuple(even(num_steps, interval, warmup, last))
+    usual = tuple(even(num_steps, interval, warmup, last, times))
     yield from usual[: warmup - 1]
     yield from spread(usual[warmup - 1 :], times)
 

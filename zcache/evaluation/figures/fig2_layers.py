@@ -29,8 +29,8 @@ def fig2(pipe: Any, call: dict[str, Any], config: ZCacheConfig, seed: int = 0) -
     alone, ours = (
         record(pipe, call, config.replace(reflect=reflect), seed) for reflect in (False, True)
     )
-    errors = (layer_errors(plain, run) for run in (alone, ours))
-    return draw(*errors, ours.full_steps(), config.base)
+    errors = [layer_errors(plain, run) for run in (alone, ours)]
+    return draw(errors[0], errors[1], ours.full_steps(), config.base)
 
 
 def layer_errors(reference: Recording, other: Recording) -> np.ndarray:
