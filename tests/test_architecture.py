@@ -123,15 +123,55 @@ def test_the_method_knows_no_tensors(path: Path) -> None:
     assert not roots & {"torch", "diffusers", "numpy"}
 
 
-def test_importing_zcache_is_light() -> None:
-    code = (
-        "import sys, zcache; "
-        "print([m for m in ('gradio', 'diffusers', 'matplotlib', 'PIL', 'transformers') if m in sys.modules])"
+HEAVY = ("torch", "numpy", "diffusers", "transformers", "gradio", "matplotlib", "PIL")
+
+
+def heavy(code: str) -> list[str]:
+    """Which heavy packages this code imports, in a process of its own."""
+    shown = f"import sys\n{code}\nprint([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
+    ran = subprocess.run(
+        [sys.executable, "-c", shown], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    printed = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
-    assert printed.strip() == "[]"
+    return ast.literal_eval(ran.stderr.splitlines()[-1])
+
+
+def command(*arguments: str) -> str:
+    return (
+        f"from zcache.commands import main\ntry: main({list(arguments)})\nexcept SystemExit: pass"
+    )
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import zcache; zcache.ZCacheConfig(); zcache.bases.names(); zcache.Profile",
+        command("plan", "--interval", "8"),
+        command("plan", "--interval", "0"),
+        command("--help"),
+        command("flops", "--help"),
+        command(),
+    ],
+    ids=["import", "plan", "refused", "help", "help of a command", "bare"],
+)
+def test_what_needs_no_model_imports_no_library(code: str) -> None:
+    assert heavy(code) == []
+
+
+def test_the_cache_itself_imports_torch_and_nothing_else_heavy() -> None:
+    assert set(heavy("from zcache import ZCache, adapters, disable, enable, enabled")) <= {
+        "torch",
+        "numpy",
+    }
+
+
+def test_every_public_name_is_there() -> None:
+    import zcache
+
+    for name in zcache.__all__:
+        assert getattr(zcache, name) is not None
+        assert name in dir(zcache)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = zcache.nothing
 
 
 @pytest.mark.parametrize("path", FILES, ids=module)

@@ -13,10 +13,9 @@
 A step is an index that counts up from 0, the noisiest; timesteps belong to the scheduler.
 """
 
-from .caching import adapters
-from .caching.enable import disable, enable, enabled
-from .caching.handle import ZCache
-from .caching.report import Report
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import (
     AlreadyEnabledError,
     CheckpointError,
@@ -30,6 +29,13 @@ from .method import bases, schedule, weights
 from .method.config import Plan, ZCacheConfig
 from .method.profile import Profile
 from .method.recommended import recommended
+
+if TYPE_CHECKING:
+    from .caching import adapters
+    from .caching.enable import disable, enable, enabled
+    from .caching.handle import ZCache
+    from .caching.report import Report
+    from .measure.tune import tune
 
 __all__ = [
     "AlreadyEnabledError",
@@ -57,10 +63,24 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> object:
-    """`zcache.tune`, which measures pictures, is imported when it is asked for."""
-    if name == "tune":
-        from .measure.tune import tune
+# What needs torch is imported when it is asked for: planning and `--help` need none.
+_WITH_TORCH = {
+    "Report": "caching.report",
+    "ZCache": "caching.handle",
+    "disable": "caching.enable",
+    "enable": "caching.enable",
+    "enabled": "caching.enable",
+    "tune": "measure.tune",
+}
 
-        return tune
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name == "adapters":
+        return import_module(".caching.adapters", __name__)
+    if name not in _WITH_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_WITH_TORCH[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -86,8 +86,9 @@ def test_a_velocity_made_of_a_denoised_prediction_takes_the_latent_in() -> None:
     assert found.takes_latent and found.factors == pytest.approx((-1 / 0.3, 1 / 0.3), abs=1e-4)
     applied = found.apply((x - d) / 0.3, [[d]], [[d2]], (x, x2))
     torch.testing.assert_close(applied, (x2 - d2) / 0.3, rtol=0, atol=1e-4)
-    assert float(found.distance([[d]], (x - d) / 0.3, x)) < 1e-5
-    assert float(found.distance([[d]], (x - d) / 0.4, x)) > 0.1
+    velocities = [(x - d) / 0.3, (x - d) / 0.4]
+    right, wrong = found.distances([[[d]]] * 2, velocities, [x] * 2).tolist()
+    assert right < 1e-5 and wrong > 0.1
 
 
 def test_outputs_that_come_one_by_one_are_put_together() -> None:

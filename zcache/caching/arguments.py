@@ -58,6 +58,45 @@ def put(arguments: Any, places: tuple[Place, ...], sample: Tensor) -> Any:
     return arguments
 
 
+def inserted(tensor: Tensor, place: Place, sample: Tensor) -> Tensor:
+    """What stands at a place where `tensor` stood, with `sample` in it."""
+    sample = sample.to(tensor.dtype)
+    if place.repeats > 1:
+        sample = torch.cat([sample] * place.repeats)
+    if place.dim is None:
+        return sample
+    joined = tensor.clone()
+    joined.narrow(place.dim, place.start, sample.shape[place.dim]).copy_(sample)
+    return joined
+
+
+def at(arguments: Any, path: Path) -> Any:
+    """What stands at a path."""
+    for key in path:
+        arguments = arguments[key]
+    return arguments
+
+
+def flattened(tree: Any) -> list[Any]:
+    """The leaves of a call's arguments in order, with the keys or the length of every container."""
+    found: list[Any] = []
+    _flatten(tree, found)
+    return found
+
+
+def _flatten(tree: Any, found: list[Any]) -> None:
+    if isinstance(tree, dict):
+        found.append(tuple(tree))
+        for value in tree.values():
+            _flatten(value, found)
+    elif isinstance(tree, tuple | list):
+        found.append(len(tree))
+        for value in tree:
+            _flatten(value, found)
+    else:
+        found.append(tree)
+
+
 def _walk(tree: Any, path: Path) -> Iterator[tuple[Path, Tensor]]:
     if isinstance(tree, Tensor):
         yield path, tree
@@ -102,21 +141,10 @@ def _compare_part(
 
 def _set(tree: Any, path: Path, place: Place, sample: Tensor) -> Any:
     if not path:
-        return _insert(tree, place, sample)
+        return inserted(tree, place, sample)
     key, *rest = path
     if isinstance(tree, dict):
         return {**tree, key: _set(tree[key], tuple(rest), place, sample)}
     values = list(tree)
     values[key] = _set(values[key], tuple(rest), place, sample)
     return type(tree)(values)
-
-
-def _insert(tensor: Tensor, place: Place, sample: Tensor) -> Tensor:
-    sample = sample.to(tensor.dtype)
-    if place.repeats > 1:
-        sample = torch.cat([sample] * place.repeats)
-    if place.dim is None:
-        return sample
-    joined = tensor.clone()
-    joined.narrow(place.dim, place.start, sample.shape[place.dim]).copy_(sample)
-    return joined

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .terms import Outputs, terms
+from .terms import Outputs, parts, terms
 
 SAMPLES = 4096
 LIMIT = 0.05  # relative misfit above which guidance is called non-linear
@@ -52,27 +52,40 @@ class Combination:
             return new[call][leaf]
         if self.takes_latent:
             old, new = [*old, [latents[0]]], [*new, [latents[1]]]
+        change = [
+            [is_now - was for was, is_now in zip(*leaves, strict=True)]
+            for leaves in zip(old, new, strict=True)
+        ]
         total = model_output.to(torch.float32)
-        for factor, was, is_now in zip(
-            self.factors, terms(old, model_output), terms(new, model_output), strict=True
-        ):
+        for factor, part in zip(self.factors, parts(change, model_output), strict=True):
             if factor != 0.0:
-                total = total + (is_now - was).to(torch.float32) * factor
+                total = total.add(part(), alpha=factor)
         return total.to(model_output.dtype)
 
-    def distance(self, outputs: Outputs, model_output: Tensor, latent: Tensor) -> Tensor:
-        """The relative distance of the sum to model_output, as a tensor that nobody has waited for."""
+    def distances(
+        self,
+        outputs: Sequence[Outputs],
+        model_outputs: Sequence[Tensor],
+        latents: Sequence[Tensor],
+    ) -> Tensor:
+        """The relative distance of the sum to model_output, of several steps of the same shapes at once
+        (they stand along a further, last dimension); a tensor that nobody has waited for."""
         if self.takes_latent:
-            outputs = [*outputs, [latent]]
-        found = list(terms(outputs, model_output))
+            outputs = [[*old, [latent]] for old, latent in zip(outputs, latents, strict=True)]
+        target = torch.stack(list(model_outputs), dim=-1).float()
+        together = [
+            [torch.stack(leaf, dim=-1) for leaf in zip(*call, strict=True)]
+            for call in zip(*outputs, strict=True)
+        ]
+        found = list(parts(together, target))
         if len(found) != len(self.factors):
-            return model_output.new_tensor(math.inf, dtype=torch.float32)
-        picked = _picked(model_output)
-        target = model_output.flatten()[picked].float()
-        total = torch.zeros_like(target)
-        for term, factor in zip(found, self.factors, strict=True):
-            total = total + term.flatten()[picked].float() * factor
-        return (total - target).norm() / target.norm().clamp_min(1e-30)
+            return target.new_full((len(model_outputs),), math.inf)
+        rest = target
+        for part, factor in zip(found, self.factors, strict=True):
+            if factor != 0.0:
+                rest = rest.sub(part(), alpha=factor)
+        size = target.flatten(0, -2).norm(dim=0)
+        return rest.flatten(0, -2).norm(dim=0) / size.clamp_min(1e-30)
 
 
 def rounding(dtype: torch.dtype) -> float:
@@ -89,35 +102,44 @@ def explain(
     """Whether each known combination gives its model_output as well as where it was found. Waits for
     the device once, and only where outputs were added up."""
     fits = [False] * len(known)
-    tried: dict[int, Tensor] = {}
-    limits: dict[int, float] = {}
+    together: dict[Any, list[int]] = {}  # steps by combination and shapes
     for index, (combination, old, model_output) in enumerate(
         zip(known, outputs, model_outputs, strict=True)
     ):
         if combination is None:
             continue
-        if getattr(combination, "leaf", None) is not None:
+        if isinstance(combination, Combination) and combination.leaf is not None:
             call, leaf = combination.leaf
             fits[index] = old[call][leaf] is model_output
         else:
-            tried[index] = combination.distance(old, model_output, latents[index])
-            limits[index] = 2 * combination.misfit + rounding(model_output.dtype)
-    if tried:
-        for index, misfit in zip(tried, torch.stack(list(tried.values())).tolist(), strict=True):
-            fits[index] = misfit <= limits[index]
+            shapes = (model_output.shape, *(leaf.shape for call in old for leaf in call))
+            together.setdefault((id(combination), shapes), []).append(index)
+    tried = [index for steps in together.values() for index in steps]
+    misfits = [
+        known[steps[0]].distances(
+            *([each[i] for i in steps] for each in (outputs, model_outputs, latents))
+        )
+        for steps in together.values()
+    ]
+    for index, misfit in zip(tried, torch.cat(misfits).tolist() if misfits else (), strict=True):
+        limit = 2 * known[index].misfit + rounding(model_outputs[index].dtype)
+        fits[index] = misfit <= limit
     return fits
 
 
-def _picked(like: Tensor) -> Tensor:
-    """At most SAMPLES places, spread evenly."""
-    count = like.numel()
-    return torch.linspace(0, count - 1, min(count, SAMPLES), device=like.device).long()
+def _picked(tensor: Tensor) -> Tensor:
+    """About SAMPLES elements at even distances that meet every channel and token alike."""
+    count = tensor.numel()
+    stride = -(-count // SAMPLES)
+    while math.gcd(stride, count) > 1:
+        stride += 1
+    return tensor.flatten()[::stride]
 
 
 def solve(outputs: Outputs, model_output: Tensor, latent: Tensor) -> Combination | None:
     """Find the combination; None if no output has a shape that could enter it.
 
-    Identity first; otherwise least squares in float64 on at most 4096 elements, which waits for the
+    Identity first; otherwise least squares in float64 on about 4096 elements, which waits for the
     device."""
     for call, leaves in enumerate(outputs):
         for index, leaf in enumerate(leaves):
@@ -136,9 +158,8 @@ def solve(outputs: Outputs, model_output: Tensor, latent: Tensor) -> Combination
 
 def _least_squares(terms: Sequence[Tensor], model_output: Tensor) -> Combination:
     """The factors of the sum of terms that comes nearest to model_output."""
-    picked = _picked(model_output)
-    matrix = torch.stack([term.flatten()[picked].double().cpu() for term in terms], dim=1)
-    target = model_output.flatten()[picked].double().cpu()
+    matrix = torch.stack([_picked(term).double().cpu() for term in terms], dim=1)
+    target = _picked(model_output).double().cpu()
     if not (torch.isfinite(matrix).all() and torch.isfinite(target).all()):
         return Combination(misfit=math.inf)
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)

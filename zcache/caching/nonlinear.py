@@ -44,9 +44,15 @@ class Normalised:
         """As `Combination.apply`, exactly."""
         return _moved(self.combine, model_output, old, new)
 
-    def distance(self, outputs: Outputs, model_output: Tensor, latent: Tensor) -> Tensor:
-        """As `Combination.distance`."""
-        return _distance(self.combine, outputs, model_output)
+    def distances(
+        self,
+        outputs: Sequence[Outputs],
+        model_outputs: Sequence[Tensor],
+        latents: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """As `Combination.distances`."""
+        steps = zip(outputs, model_outputs, strict=True)
+        return torch.stack([_distance(self.combine, old, v) for old, v in steps])
 
 
 @dataclass(frozen=True)
@@ -72,9 +78,15 @@ class Rescaled:
         """As `Combination.apply`, exactly."""
         return _moved(self.combine, model_output, old, new)
 
-    def distance(self, outputs: Outputs, model_output: Tensor, latent: Tensor) -> Tensor:
-        """As `Combination.distance`."""
-        return _distance(self.combine, outputs, model_output)
+    def distances(
+        self,
+        outputs: Sequence[Outputs],
+        model_outputs: Sequence[Tensor],
+        latents: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """As `Combination.distances`."""
+        steps = zip(outputs, model_outputs, strict=True)
+        return torch.stack([_distance(self.combine, old, v) for old, v in steps])
 
 
 def normalised(outputs: Outputs, model_output: Tensor) -> Normalised | None:
@@ -94,7 +106,7 @@ def normalised(outputs: Outputs, model_output: Tensor) -> Normalised | None:
         scale = float(-(across(u) * direction).sum() / direction.square().sum().clamp_min(1e-30))
         for sign in (1.0, -1.0):
             form = Normalised(conditional, other, scale, sign)
-            misfit = float(form.distance(outputs, model_output, model_output))
+            misfit = float(form.distances([outputs], [model_output]))
             if misfit <= rounding(model_output.dtype):
                 return replace(form, misfit=misfit)
     return None
@@ -123,10 +135,7 @@ def rescaled(
         scales, shares = zip(*numbers, strict=True)
         if _alike(scales) and _alike(shares) and 0 < shares[-1] <= 1 + AGREE:
             form = Rescaled(conditional, other, scales[-1], shares[-1])
-            misfits = [
-                float(form.distance(old, model_output, model_output))
-                for old, model_output in zip(outputs, model_outputs, strict=True)
-            ]
+            misfits = form.distances(outputs, model_outputs).tolist()
             if max(misfits) <= rounding(model_outputs[0].dtype):
                 return replace(form, misfit=max(misfits))
     return None

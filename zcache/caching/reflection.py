@@ -17,7 +17,7 @@ from torch import Tensor
 from ..method.relaxation import share
 from ..method.schedule import Kind, Pass
 from ..method.weights import weight_at
-from . import guidance, intercept, nonlinear, scheduler
+from . import affine, guidance, intercept, nonlinear, scheduler
 from .arguments import copied, put
 from .features import leaves, version
 from .guidance import Combination
@@ -46,16 +46,14 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
     except CannotReflectError as reason:
         run.log.fall_back(f"a window was not reflected: {reason}")
         return None
-    scheduler.restore(run.scheduler, run.scheduler_state)
+    if not run.steps_are_closed:
+        scheduler.restore(run.scheduler, run.scheduler_state)
     sample = visits[0].sample
     for visit, following, combination in zip(visits, visits[1:], combinations, strict=False):
         w = weight_at(run.weight, visit.step, run.start, stop.step)
         run.announce(Pass(visit.step, Kind.REFLECT, w), run.num_steps)
         model_output = evaluate(run, visit, sample, w, combination)
-        result = step(visit, model_output, sample)
-        sample = carry_edit(
-            scheduler.previous_sample(result).to(visit.sample.dtype), visit, following
-        )
+        sample = carry_edit(advanced(run, step, visit, model_output, sample), visit, following)
     sample = relaxed(run, sample, stop)
     run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.num_steps)
     return step(stop, evaluate(run, stop, sample, 1.0, combinations[-1]), sample)
@@ -64,6 +62,9 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
 def check_window(run: RunState, visits: Sequence[Visit]) -> None:
     """Raise CannotReflectError unless every step of the window can be evaluated at another latent."""
     stop = visits[-1]
+    for branch in stop.branches:
+        if branch.key in run.passes:
+            run.passes[branch.key].check()
     for visit in visits:
         for branch in visit.branches:
             anchors = run.anchors.get(branch.key)
@@ -81,8 +82,37 @@ def check_window(run: RunState, visits: Sequence[Visit]) -> None:
             raise CannotReflectError("the pipeline changed the latent's shape between two steps")
 
 
+def advanced(
+    run: RunState, step: StepAgain, visit: Visit, model_output: Tensor, sample: Tensor
+) -> Tensor:
+    """The latent after a visit's step, taken again."""
+    if run.affine is not None:
+        return run.affine.advance(visit.step, model_output, sample)
+    return scheduler.previous_sample(step(visit, model_output, sample)).to(visit.sample.dtype)
+
+
+def check_closed_form(run: RunState, visits: Sequence[Visit]) -> None:
+    """Forget the scheduler's closed form unless it gives every step of the window; waits for the device in
+    the first window of a run, later windows are looked at for arguments and tables only."""
+    form = run.affine
+    if form is None:
+        return
+    plain = form.is_of(run.scheduler) and all(
+        visit.noise is None and affine.is_plain(visit.args, visit.kwargs) for visit in visits
+    )
+    if plain and not run.step_repeats:
+        missed = [
+            affine.beyond_rounding(form.advance(v.step, v.model_output, v.sample), v.after())
+            for v in visits
+        ]
+        run.step_repeats = plain = not bool(torch.stack(missed).any())
+    if not plain:
+        run.affine, run.step_repeats = None, False
+
+
 def check_steps_repeat(run: RunState, step: StepAgain) -> None:
     """Raise CannotReflectError unless a step that is taken again gives what it gave; once per run."""
+    check_closed_form(run, run.window)
     if run.step_repeats:
         return
     visit, now = run.window[0], scheduler.snapshot(run.scheduler)
@@ -106,6 +136,9 @@ def combine(run: RunState, visits: Sequence[Visit]) -> list[Guidance]:
     window wait for the device once."""
     outputs = [[branch.leaves for branch in visit.branches] for visit in visits]
     keys = [tuple(branch.key for branch in visit.branches) for visit in visits]
+    for visit, old, key in zip(visits, outputs, keys, strict=True):
+        if key not in run.combinations and (first := _solve(old, visit)) is not None:
+            run.combinations[key] = first
     known = [run.combinations.get(key) for key in keys]
     model_outputs, latents = zip(*((v.model_output, v.sample) for v in visits), strict=True)
     fits = guidance.explain(known, outputs, model_outputs, latents)
@@ -155,12 +188,15 @@ def evaluate(
 
 def _again(run: RunState, visit: Visit, branch: Branch, sample: Tensor, weight: float) -> Any:
     anchors = run.anchors[branch.key]
+
+    def call(latent: Tensor) -> Any:
+        args, kwargs = put(copied(branch.arguments), run.places.get(branch.key, ()), latent)
+        return branch.original(*args, **kwargs)
+
     feature = anchors.reflect(visit.step, weight)
-    arguments = put(copied(branch.arguments), run.places.get(branch.key, ()), sample)
-    args, kwargs = arguments
     with intercept.lock(branch.denoiser.module, "__call__"):
-        return branch.denoiser.binding.cached(
-            lambda: branch.original(*args, **kwargs), feature, anchors.output, branch.memo
+        return run.passes[branch.key].again(
+            call, branch.flat, sample, feature, anchors.output, branch.memo
         )
 
 

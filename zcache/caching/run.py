@@ -15,10 +15,11 @@ from torch import Tensor
 
 from ..method.schedule import Kind, Pass
 from ..method.teacache import IDENTITY, Accumulator
-from . import noise, reflection, self_check
+from . import affine, noise, reflection, self_check
 from .anchors import Anchors
-from .arguments import copied, locate, put
+from .arguments import copied, flattened, locate, put
 from .bindings import Denoiser, Signal
+from .cached_pass import CachedPass
 from .features import leaves, version
 from .scheduler import noise_levels, position, previous_sample, snapshot
 from .stand_ins import Memo
@@ -28,9 +29,9 @@ from .times import flow_times
 MOST_CALLS = 16  # of the denoiser in one step
 
 
-def shapes(arguments: Any) -> tuple[Any, ...]:
+def shapes(flat: list[Any]) -> tuple[Any, ...]:
     """The shapes of all tensors of a call's arguments."""
-    return tuple(tensor.shape for tensor in leaves(arguments))
+    return tuple(leaf.shape for leaf in flat if isinstance(leaf, Tensor))
 
 
 class Run(RunState):
@@ -47,13 +48,13 @@ class Run(RunState):
             )
             self.close()
             return original(*args, **kwargs)
-        arguments = (copied(args), copied(kwargs))
+        arguments, flat = (copied(args), copied(kwargs)), flattened((args, kwargs))
         key = (id(denoiser.module), len(self.branches))
-        fits = key in self.anchors and self.shapes[key] == shapes(arguments)
+        fits = key in self.anchors and self.shapes[key] == shapes(flat)
         if not self.branches:
             self._begin_step(denoiser.signal, original, arguments, fits)
         cached = self.kind is Kind.FORECAST and fits
-        device = next((tensor.device for tensor in leaves(arguments)), torch.device("cpu"))
+        device = next((x.device for x in flat if isinstance(x, Tensor)), torch.device("cpu"))
         memo: Memo = {}
 
         def run_original() -> Any:
@@ -63,11 +64,14 @@ class Run(RunState):
             if cached:
                 anchors = self.anchors[key]
                 feature = anchors.forecast(self.step)
-                output = denoiser.binding.cached(run_original, feature, anchors.output, memo)
+                places = self.places.get(key, ())
+                output = self.passes[key].forecast(
+                    run_original, arguments, flat, places, feature, anchors.output, memo
+                )
             else:
-                output = self._compute(key, denoiser, run_original, memo, arguments)
+                output = self._compute(key, denoiser, run_original, memo, flat)
         self.branches.append(
-            Branch(key, denoiser, original, arguments, list(leaves(output)), cached, memo)
+            Branch(key, denoiser, original, arguments, flat, list(leaves(output)), cached, memo)
         )
         return output
 
@@ -77,7 +81,7 @@ class Run(RunState):
         denoiser: Denoiser,
         run_original: Callable[[], Any],
         memo: Memo,
-        arguments: Any,
+        flat: list[Any],
     ) -> Any:
         output, feature = denoiser.binding.full(run_original, memo)
         self.log.full_computations += 1
@@ -93,12 +97,14 @@ class Run(RunState):
             if fault:
                 self._give_up(fault)
                 return output
-        if self.shapes.get(key) != (seen := shapes(arguments)):
+        if self.shapes.get(key) != (seen := shapes(flat)):
             self.anchors.pop(key, None)
             self.places.pop(key, None)
             self.shapes[key] = seen
         if key not in self.anchors:
             self.anchors[key] = Anchors(self.base, self.config.order)
+            self.passes[key] = CachedPass(denoiser)
+        self.passes[key].see(flat)
         self.anchors[key].add(self.step, feature, output)
         return output
 
@@ -174,6 +180,7 @@ class Run(RunState):
         for branch in visit.branches:
             places = self.places.get(branch.key, ())
             branch.arguments = put(branch.arguments, places, visit.sample)
+            branch.flat = flattened(branch.arguments)
         outputs = (leaf for branch in visit.branches for leaf in branch.leaves)
         visit.versions = tuple(version(tensor) for tensor in (visit.model_output, *outputs))
 
@@ -189,7 +196,7 @@ class Run(RunState):
         """The scheduler's own step, watched: what it drew, and a copy of what it returned."""
         remembers = self.config.reflect and not self.never_back
         before = None
-        if remembers and self.kind is Kind.FORECAST:
+        if remembers and self.kind is Kind.FORECAST and not self.steps_are_closed:
             before = noise.states(noise.generators(visit.kwargs, visit.sample.device))
         result = step(visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs)
         if remembers:
@@ -244,6 +251,8 @@ class Run(RunState):
         self.log.num_steps = num_steps
         levels = (flow_times if self.config.relax == "time" else noise_levels)(self.scheduler)
         self.levels = levels[begin:] if levels is not None else None
+        if self.config.reflect and self.caches:
+            self.affine = affine.find(self.scheduler, begin)
         if isinstance(self.config.relax, str) and self.levels is None:
             self.log.fall_back(
                 f"{type(self.scheduler).__name__} has no noise levels, so reflection is not relaxed"

@@ -85,6 +85,6 @@ def noise_levels(scheduler: Any) -> list[float] | None:
         return [float(s) for s in sigmas[: len(timesteps)].tolist()]
     kept = getattr(scheduler, "alphas_cumprod", None)
     if isinstance(kept, Tensor):
-        levels = ((1 - kept) / kept).sqrt()
-        return [float(levels[int(t)]) for t in timesteps.tolist()]
+        levels = ((1 - kept) / kept).sqrt().tolist()
+        return [levels[int(t)] for t in timesteps.tolist()]
     return None

@@ -13,15 +13,17 @@ from ..method.config import Plan, ZCacheConfig
 from ..method.mapping import mapped
 from ..method.schedule import Kind, Pass
 from ..method.teacache import Accumulator
+from .affine import Affine
 from .anchors import Anchors
 from .bindings import Denoiser
+from .cached_pass import CachedPass
 from .guidance import Combination
 from .noise import States
 from .nonlinear import Normalised, Rescaled
 from .report import Log
 from .scheduler import State as SchedulerState
 from .stand_ins import Memo
-from .times import flow_times
+from .times import flow_of, flow_times
 
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
@@ -37,6 +39,7 @@ class Branch:
     denoiser: Denoiser
     original: Original
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    flat: list[Any]  # the leaves of the arguments, as they came
     leaves: list[Tensor]
     from_cache: bool
     memo: Memo
@@ -77,6 +80,7 @@ class RunState:
     step: int = 0
     kind: Kind | None = None
     anchors: dict[Key, Anchors] = field(default_factory=dict)
+    passes: dict[Key, CachedPass] = field(default_factory=dict)
     shapes: dict[Key, Shapes] = field(default_factory=dict)  # of the arguments at the newest anchor
     branches: list[Branch] = field(default_factory=list)
     window: list[Visit] = field(default_factory=list)
@@ -91,6 +95,7 @@ class RunState:
     last_latent: tuple[Tensor, int | None, Tensor] | None = None  # returned, its version, its copy
     in_full: bool = False  # nothing can be cached
     never_back: str = ""  # why no window can be gone back over
+    affine: Affine | None = None  # the scheduler's step in closed form
     step_repeats: bool = False  # the scheduler was seen to take a step again, alike
     trying: bool = False  # the step that is being taken is that trial
 
@@ -108,7 +113,7 @@ class RunState:
                 f"interval {config.interval} is above the {num_steps} sampling steps; {num_steps} was taken"
             )
             config = config.replace(interval=num_steps)
-        return config.plan(num_steps)
+        return config.plan(num_steps, flow_of(self.scheduler)[-num_steps:])
 
     def _at_levels(self, num_steps: int) -> ZCacheConfig:
         """The settings, mapped to this run's noise levels where they were found at others."""
@@ -127,6 +132,11 @@ class RunState:
         if full_steps is not None:
             return len(full_steps) < len(self.scheduler.timesteps)
         return self.config.interval > 1
+
+    @property
+    def steps_are_closed(self) -> bool:
+        """Whether the scheduler's step was seen to be its closed form."""
+        return self.step_repeats and self.affine is not None
 
     @property
     def num_steps(self) -> int:
@@ -152,7 +162,7 @@ class RunState:
         """Let go of every tensor; the log stays."""
         self.done = True
         self.anchors, self.shapes, self.window, self.branches = {}, {}, [], []
-        self.scheduler_state, self.places, self.combinations = {}, {}, {}
+        self.scheduler_state, self.places, self.combinations, self.passes = {}, {}, {}, {}
         self.last_signal = self.last_latent = None
 
     def held(self) -> list[Tensor]:

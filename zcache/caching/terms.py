@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,12 +14,25 @@ Outputs = Sequence[Sequence[Tensor]]  # leaves of every call of one step
 def terms(outputs: Outputs, like: Tensor, halves: bool = True) -> Iterator[Tensor]:
     """Return what guidance may add up, in the shape of `like`: outputs, chunks, and, with `halves`,
     the halves of a batch repeated (DiT guides one half by the other)."""
+    return (part() for part in parts(outputs, like, halves))
+
+
+def parts(outputs: Outputs, like: Tensor, halves: bool = True) -> Iterator[Callable[[], Tensor]]:
+    """`terms`, each made only when it is called."""
     for leaves in outputs:
         if (items := _items(leaves, like)) is not None:
-            yield from items
+            yield from (partial(_same, item) for item in items)
             continue
         for leaf in leaves:
             yield from _of(leaf, like, halves)
+
+
+def _same(term: Tensor) -> Tensor:
+    return term
+
+
+def _doubled(half: Tensor) -> Tensor:
+    return torch.cat([half, half])
 
 
 def _items(leaves: Sequence[Tensor], like: Tensor) -> Sequence[Tensor] | None:
@@ -35,7 +49,7 @@ def _items(leaves: Sequence[Tensor], like: Tensor) -> Sequence[Tensor] | None:
     return joined.chunk(len(leaves) // like.shape[0])
 
 
-def _of(leaf: Tensor, like: Tensor, halves: bool) -> Iterator[Tensor]:
+def _of(leaf: Tensor, like: Tensor, halves: bool) -> Iterator[Callable[[], Tensor]]:
     if leaf.ndim == like.ndim - 1:
         leaf = leaf[None]
     if leaf.ndim != like.ndim:
@@ -50,8 +64,8 @@ def _of(leaf: Tensor, like: Tensor, halves: bool) -> Iterator[Tensor]:
     if leaf.shape[1:] != like.shape[1:] or batch % wanted:
         return
     if batch != wanted:
-        yield from leaf.chunk(batch // wanted)
+        yield from (partial(_same, part) for part in leaf.chunk(batch // wanted))
         return
-    yield leaf
+    yield partial(_same, leaf)
     if halves and wanted % 2 == 0:
-        yield from (torch.cat([half, half]) for half in leaf.chunk(2))
+        yield from (partial(_doubled, half) for half in leaf.chunk(2))

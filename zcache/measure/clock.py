@@ -36,6 +36,7 @@ class LoopClock:
         self._pipe = pipe
         self._device = torch_device(pipe)  # looking it up takes milliseconds
         self._stack = ExitStack()
+        self._hooks: list[Any] = []
         self._entered = self._left = self._paused = self._paused_denoising = 0.0
         self._begin: float | None = None
         self._end: float | None = None
@@ -45,6 +46,7 @@ class LoopClock:
     def __enter__(self) -> LoopClock:
         for denoiser in denoisers(self._pipe):
             handle = denoiser.register_forward_pre_hook(self._on_denoiser)
+            self._hooks.append(handle)
             self._stack.callback(handle.remove)
         if getattr(self._pipe, "vae", None) is not None:
             self._stack.enter_context(before(self._pipe.vae, "decode", self._on_end))
@@ -107,6 +109,10 @@ class LoopClock:
             self._paused_denoising += took if inside else 0.0
 
     def _on_denoiser(self, *_: object) -> None:
+        for (
+            hook
+        ) in self._hooks:  # a cached pass goes through the modules as long as they have hooks
+            hook.remove()
         if self._begin is None:
             self._begin = self.now()
             self._marks.append((0 if self._words else None, self._instant(self._begin)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeGuard
 
@@ -35,9 +35,9 @@ class ZCacheConfig:
             reflection). Off leaves the bare base strategy.
         order: O, the highest derivative of `taylorseer` and `hicache`; 0 is reuse. 1 is what the
             authors of the former recommend, 2 those of the latter; below 2 they are the same.
-        placement: where full steps stand: `even` (from step 0 to a full last step), `tapered` (the
-            first and the last window half as long as the others), `warmup` (the paper's and
-            TaylorSeer's), or one you registered in `zcache.schedule`.
+        placement: where full steps stand: `timed` (from step 0 to a full last step; evenly, drawn
+            to where a flow's time falls fast), `even`, `warmup` (the paper's and TaylorSeer's), or
+            one you registered in `zcache.schedule`.
         warmup: full steps at the beginning; None is 3 for `warmup` and else 1.
         last_full: whether the last step is always full.
         full_steps: explicit list of full steps; then interval, placement, warmup and last_full play
@@ -66,7 +66,7 @@ class ZCacheConfig:
     weight: str | weights.WeightFunction = AUTOMATIC
     reflect: bool = True
     order: int = 1
-    placement: str = "even"
+    placement: str = "timed"
     warmup: int | None = None
     last_full: bool = True
     full_steps: tuple[int, ...] | None = None
@@ -131,11 +131,16 @@ class ZCacheConfig:
             return weights.future if straight else weights.linear
         return weights.resolve(self.weight)
 
-    def plan(self, num_steps: int) -> Plan:
+    def plan(self, num_steps: int, flow_times: Sequence[float] = ()) -> Plan:
         """The full steps and the walk for a run of `num_steps` steps.
 
         For `teacache` this is the walk without adaptation, that is if every step changes the signal
         alike.
+
+        Args:
+            num_steps: steps of the sampling loop.
+            flow_times: a flow's time at every one of them, as a run knows it, for the placement `timed`;
+                without them its full steps are as many, and even.
 
         Raises:
             ConfigError: the interval or an explicit full step does not fit into `num_steps`.
@@ -156,7 +161,7 @@ class ZCacheConfig:
         else:
             warmup = self.warmup or (3 if self.placement == "warmup" else 1)
             full = schedule.full_steps(
-                num_steps, self.interval, self.placement, warmup, self.last_full
+                num_steps, self.interval, self.placement, warmup, self.last_full, flow_times
             )
         passes = schedule.walk(num_steps, full, self.weight_function, self.reflection)
         return Plan(num_steps, full, passes)

@@ -1,0 +1,315 @@
+"""What a cached pass costs beside what its arithmetic costs, and what that leaves of the FLOPs ratio.
+
+    python examples/benchmarks/overhead.py --before ../earlier --out examples/benchmarks/overhead.json
+
+The floor is the arithmetic of a cached pass in a loop of its own: embedder, blend, head, guidance and the
+scheduler's step, called bare. A pass is timed from its announcement to the next one, inside the unmodified
+pipeline, so the parts of a run add up to the run. Everything is interleaved; earlier code, of another
+checkout, is measured in turn with this one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from zcache import ZCacheConfig, enabled
+from zcache.measure import environment
+from zcache.measure.clock import LoopClock
+from zcache.measure.flop_meter import FlopMeter
+from zcache.models import loading
+
+MODELS = ("mini-flux", "mini-dit")
+GRANULARITIES = ("stack", "output")
+ANCHORS = {
+    "forecast": 2,
+    "reflect": 3,
+}  # that enter a blend at order 1, and a class model's at order 2
+
+Captured = dict[str, Any]
+Samples = dict[str, Any]
+
+
+def blend(anchors: list[torch.Tensor]) -> torch.Tensor:
+    total = anchors[0] * 0.3
+    for anchor in anchors[1:]:
+        total.add_(anchor, alpha=0.3)
+    return total
+
+
+def flux(t: Any, call: Captured, kind: str, anchors: list[torch.Tensor], known: dict) -> Any:
+    """Embedder, blend and head of FLUX; a reflect pass has the timestep's embedding already."""
+    hidden = t.x_embedder(call["hidden_states"])
+    if kind == "forecast":
+        scales = (1000 * call["timestep"], 1000 * call["guidance"], call["pooled_projections"])
+        known["temb"] = t.time_text_embed(*scales)
+    return t.proj_out(t.norm_out(hidden + blend(anchors), known["temb"]))
+
+
+def dit(t: Any, call: Captured, kind: str, anchors: list[torch.Tensor], known: dict) -> Any:
+    """Embedder, blend and head of DiT, which embeds the timestep in its head, and its guidance."""
+    latent = call["hidden_states"]
+    half = latent[: len(latent) // 2]
+    hidden = t.pos_embed(torch.cat([half, half]))
+    embed = t.transformer_blocks[0].norm1.emb
+    temb = embed(call["timestep"], call["class_labels"], hidden_dtype=hidden.dtype)
+    shift, scale = t.proj_out_1(functional.silu(temb)).chunk(2, dim=1)
+    hidden = t.norm_out(hidden + blend(anchors)) * (1 + scale[:, None]) + shift[:, None]
+    patch, channels = t.patch_size, t.out_channels
+    side = int(hidden.shape[1] ** 0.5)
+    patches = t.proj_out_2(hidden).reshape(-1, side, side, patch, patch, channels)
+    noise = torch.einsum("nhwpqc->nchpwq", patches)
+    return guided(noise.reshape(-1, channels, side * patch, side * patch), latent.shape[1])
+
+
+def guided(noise: torch.Tensor, channels: int) -> torch.Tensor:
+    eps, rest = noise[:, :channels], noise[:, channels:]
+    cond, uncond = torch.split(eps, len(eps) // 2)
+    half = uncond + 4.0 * (cond - uncond)
+    return torch.split(torch.cat([torch.cat([half, half]), rest], dim=1), channels, dim=1)[0]
+
+
+class Floor:
+    """The bare loop over a schedule's cached steps, of one pipeline call's own tensors."""
+
+    def __init__(self, pipe: Any, call: dict[str, Any], granularity: str) -> None:
+        self._scheduler, self._transformer = pipe.scheduler, pipe.transformer
+        self._is_dit = type(pipe.transformer).__name__.startswith("DiT")
+        self._granularity = granularity
+        self._call: Captured = {}
+        hook = pipe.transformer.register_forward_pre_hook(self._capture, with_kwargs=True)
+        try:
+            pipe(**{**call, "num_inference_steps": 2})
+        finally:
+            hook.remove()
+        pipe(**call)  # the scheduler's tables are those of the whole schedule again
+        with torch.no_grad():
+            self._output = pipe.transformer(**self._call, return_dict=False)[0]
+            embedder = pipe.transformer.pos_embed if self._is_dit else pipe.transformer.x_embedder
+            hidden = embedder(self._call["hidden_states"])
+        like = hidden if granularity == "stack" else self._output
+        orders = 1 if self._is_dit else 0
+        self._anchors = {
+            kind: [torch.randn_like(like) for _ in range(count + orders)]
+            for kind, count in ANCHORS.items()
+        }
+
+    def _capture(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        names = ("hidden_states",)
+        self._call = {**dict(zip(names, args, strict=False)), **kwargs}
+        self._call.pop("return_dict", None)
+
+    @torch.no_grad()
+    def seconds(self, kind: str, passes: int = 40) -> float:
+        """Mean seconds of a pass."""
+        scheduler, call, latent = self._scheduler, dict(self._call), self._call["hidden_states"]
+        timesteps = list(scheduler.timesteps[:passes])
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(0)
+            scheduler._step_index = 0
+        known: dict[str, Any] = {}
+        self._model_output("forecast", call, known)
+        began = time.perf_counter()
+        for timestep in timesteps:
+            call["hidden_states"] = latent
+            output = self._model_output(kind, call, known)
+            latent = scheduler.step(output, timestep, latent, return_dict=False)[0]
+        return (time.perf_counter() - began) / len(timesteps)
+
+    def _model_output(self, kind: str, call: Captured, known: dict[str, Any]) -> torch.Tensor:
+        anchors = self._anchors[kind]
+        if self._granularity == "stack":
+            return (dit if self._is_dit else flux)(self._transformer, call, kind, anchors, known)
+        output = blend(anchors)
+        return guided(output, call["hidden_states"].shape[1]) if self._is_dit else output
+
+
+class Stamps:
+    """When each pass was announced; afterwards, what each took."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[str, float]] = []
+
+    def mark(self, step: int, kind: str, num_steps: int) -> None:
+        self._marks.append((kind, time.perf_counter()))
+
+    def passes(self) -> dict[str, list[float]]:
+        """Seconds of forecast and of reflect passes that another cached pass follows."""
+        found = defaultdict(list)
+        for (kind, begin), (following, end) in zip(self._marks, self._marks[1:], strict=False):
+            if kind == following != "full":
+                found[kind].append(end - begin)
+        return found
+
+
+def run(pipe: Any, call: dict[str, Any], config: ZCacheConfig | None, meter: Any = None) -> Any:
+    """Seconds of the loop, of its passes, and the report; FLOPs go into the meter."""
+    generator, stamps = torch.Generator().manual_seed(0), Stamps()
+    with ExitStack() as stack:
+        handle = stack.enter_context(enabled(pipe, config)) if config is not None else None
+        if handle is not None:
+            handle.on_pass = stamps.mark
+        if meter is not None:
+            stack.enter_context(meter)
+        with LoopClock(pipe) as clock:
+            pipe(**call, generator=generator)
+        return clock.denoising, stamps.passes(), handle.report() if handle is not None else None
+
+
+def flops(pipe: Any, call: dict[str, Any], config: ZCacheConfig | None) -> int:
+    meter = FlopMeter(pipe)
+    run(pipe, call, config, meter)
+    return int(meter.total)
+
+
+def measure(name: str, interval: int, repeats: int) -> Samples:
+    """Everything that was timed of one model, by granularity."""
+    model = loading.find(name)
+    pipe = loading.load(model, "cpu")
+    pipe.set_progress_bar_config(disable=True)
+    subject = {"label": next(iter(loading.labels(model)))} if model.kind == "class" else {}
+    if model.kind != "class":
+        subject["prompt"] = "two red circles left of a blue square on a light background"
+    request = loading.asked(model, steps=50, interval=interval, **subject)
+    call = loading.call_arguments(model, request)
+    base = request.config()
+    configs = {g: base.replace(granularity=g) for g in GRANULARITIES}
+    floors = {g: Floor(pipe, call, g) for g in GRANULARITIES}
+    uncached = flops(pipe, call, None)
+    found: Samples = {
+        "environment": environment.describe(pipe),
+        "steps": request.steps,
+        "flops_speedup": {g: uncached / flops(pipe, call, configs[g]) for g in GRANULARITIES},
+        "seconds": defaultdict(list),
+        "passes": defaultdict(list),
+        "floor": defaultdict(list),
+        "counts": {},
+    }
+    for _ in range(repeats):
+        found["seconds"]["uncached"].append(run(pipe, call, None)[0])
+        for g, config in configs.items():
+            took, passes, report = run(pipe, call, config)
+            found["seconds"][g].append(took)
+            found["counts"][g] = {k: getattr(report, f"{k}_passes") for k in ("full", *ANCHORS)}
+            assert not report.fallbacks, report.fallbacks
+            for kind in ANCHORS:
+                found["passes"][f"{g} {kind}"] += passes[kind]
+                found["floor"][f"{g} {kind}"].append(floors[g].seconds(kind))
+    return found
+
+
+def rows(name: str, interval: int, found: Samples) -> list[dict[str, Any]]:
+    """A row per granularity."""
+    plain = quiet(found["seconds"]["uncached"])
+    made = []
+    for g in GRANULARITIES:
+        speedup, limit = plain / quiet(found["seconds"][g]), found["flops_speedup"][g]
+        row = {"model": name, "granularity": g, "interval": interval}
+        row["uncached_step_ms"] = 1000 * plain / found["steps"]
+        for kind in ANCHORS:
+            row[f"{kind}_ms"] = 1000 * quiet(found["passes"][f"{g} {kind}"])
+            row[f"{kind}_floor_ms"] = 1000 * quiet(found["floor"][f"{g} {kind}"])
+        # What the run would take if every cached pass took its floor.
+        counts = found["counts"][g]
+        full = plain / found["steps"] * counts["full"]
+        bare = full + sum(counts[kind] * row[f"{kind}_floor_ms"] / 1000 for kind in ANCHORS)
+        row |= {"speedup": speedup, "flops_speedup": limit, "efficiency": speedup / limit}
+        row |= {"efficiency_at_floor": plain / bare / limit, "passes": counts}
+        made.append(row | {"seconds": found["seconds"][g]})
+    return made
+
+
+def quiet(seconds: Sequence[float]) -> float:
+    """The tenth part from below: what other work on the machine does only adds."""
+    return sorted(seconds)[len(seconds) // 10]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    heads = ("code", "model", "granularity", "N", "step ms", "forecast ms (floor)")
+    heads += ("reflect ms (floor)", "speedup", "by FLOPs", "efficiency", "at the floor")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in rows:
+        cells = [row[key] for key in ("code", "model", "granularity", "interval")]
+        cells.append(f"{row['uncached_step_ms']:.1f}")
+        for kind in ANCHORS:
+            cells.append(f"{row[f'{kind}_ms']:.3f} ({row[f'{kind}_floor_ms']:.3f})")
+        numbers = ("speedup", "flops_speedup", "efficiency", "efficiency_at_floor")
+        cells += [f"{row[key]:.2f}" for key in numbers]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def of_checkout(checkout: Path, options: argparse.Namespace) -> dict[str, Samples]:
+    """What `measure` finds with the code of a checkout, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "samples.json"
+        command = [sys.executable, __file__, "--samples", out, "--models", *options.models]
+        command += ["--interval", options.interval, "--repeats", options.repeats]
+        command += ["--threads", options.threads]
+        paths = os.environ | {"PYTHONPATH": str(checkout)}
+        subprocess.run(list(map(str, command)), env=paths, check=True)
+        return json.loads(out.read_text())
+
+
+def pooled(found: Samples, more: Samples) -> Samples:
+    """The samples of two rounds together."""
+    for key in ("seconds", "passes", "floor"):
+        for name, samples in more[key].items():
+            found[key][name] += samples
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
+    parser.add_argument("--interval", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=4, help="in each round")
+    parser.add_argument("--rounds", type=int, default=3, help="each checkout is measured in turn")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--before", type=Path, help="a checkout of earlier code to compare with")
+    parser.add_argument("--out", type=Path, help="JSON, and a table beside it")
+    parser.add_argument(
+        "--samples", type=Path, help="only measure this code, and write what was timed"
+    )
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.samples is not None:
+        found = {name: measure(name, options.interval, options.repeats) for name in options.models}
+        options.samples.write_text(json.dumps(found))
+        return
+    codes = {"after": Path(__file__).parents[2]}
+    if options.before is not None:
+        codes = {"before": options.before, **codes}
+    found = {}
+    for _ in range(options.rounds):
+        for code, checkout in codes.items():
+            for name, more in of_checkout(checkout, options).items():
+                key = (name, code)
+                found[key] = pooled(found[key], more) if key in found else more
+    made = []
+    for (name, code), samples in sorted(found.items(), key=lambda item: MODELS.index(item[0][0])):
+        made += [{"code": code, **row} for row in rows(name, options.interval, samples)]
+    made.sort(key=lambda row: (MODELS.index(row["model"]), GRANULARITIES.index(row["granularity"])))
+    if options.out is not None:
+        where = next(iter(found.values()))["environment"]
+        facts = {"environment": where, "threads": options.threads, "rows": made}
+        options.out.write_text(json.dumps(facts, indent=1) + "\n")
+        options.out.with_suffix(".md").write_text(table(made) + "\n")
+    print(table(made))
+
+
+if __name__ == "__main__":
+    main()
