@@ -6,7 +6,7 @@ from typing import Any
 
 from zcache import ZCacheConfig
 from zcache.caching.times import flow_of
-from zcache.method.config import Plan
+from zcache.method.schedule import Plan
 
 
 def planned(config: ZCacheConfig, pipe: Any, num_steps: int) -> Plan:

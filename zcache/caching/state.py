@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from ..method import bases
-from ..method.config import Plan, ZCacheConfig
+from ..method.config import ZCacheConfig
 from ..method.mapping import mapped
-from ..method.schedule import Kind, Pass
+from ..method.schedule import Kind, Pass, Plan
 from ..method.teacache import Accumulator
 from .affine import Affine
 from .anchors import Anchors

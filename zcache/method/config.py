@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from ..errors import ConfigError
 from . import bases, relaxation, schedule, weights
+from .schedule import Plan
 
 GRANULARITIES = ("stack", "module", "output")
 MAX_ORDER = 6
@@ -194,25 +197,31 @@ class ZCacheConfig:
             )
         return cls(**values)
 
+    @classmethod
+    def load(cls, path: str | Path) -> ZCacheConfig:
+        """Read settings that were written as JSON (`to_dict`), or a profile's at its default of full steps.
+
+        `zcache.enable(pipe, Profile.load(path))` also refuses a pipeline that a profile was not found on.
+
+        Raises:
+            ConfigError: no such file, no JSON, or settings that do not hold.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            if "budgets" in values:
+                values = values["budgets"][str(values["default"])]
+            return cls.from_dict(values)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            why = getattr(error, "strerror", None) or error
+            raise ConfigError(
+                f"{path} cannot be read as settings ({why}); give the JSON of a ZCacheConfig or a profile"
+            ) from error
+
     def replace(self, **changes: Any) -> ZCacheConfig:
         """A copy with some settings changed, checked again."""
         return replace(self, **changes)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do: its full steps and the walk over all passes."""
-
-    num_steps: int
-    full_steps: tuple[int, ...]
-    walk: tuple[schedule.Pass, ...]
-
-    def __str__(self) -> str:
-        return schedule.render(self.walk)
-
-    def count(self, kind: schedule.Kind) -> int:
-        """How many passes of a kind the walk has."""
-        return sum(p.kind is kind for p in self.walk)
 
 
 def _whole(name: str, value: object, low: int, high: int | None = None) -> None:

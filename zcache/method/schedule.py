@@ -217,3 +217,19 @@ def walk(
 def render(passes: Iterable[Pass]) -> str:
     """Return the walk as text, for example `0F 1f 2f 3F 1r 2r 3r 4f …`."""
     return " ".join(f"{p.step}{p.kind.value}" for p in passes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: its full steps and the walk over all passes."""
+
+    num_steps: int
+    full_steps: tuple[int, ...]
+    walk: tuple[Pass, ...]
+
+    def __str__(self) -> str:
+        return render(self.walk)
+
+    def count(self, kind: Kind) -> int:
+        """How many passes of a kind the walk has."""
+        return sum(p.kind is kind for p in self.walk)
