@@ -249,6 +249,16 @@ def test_a_folder_of_any_supported_class_needs_no_entry(capsys, folders, tmp_pat
     assert "identical" in capsys.readouterr().out
 
 
+def test_a_shift_draws_the_planned_steps_to_the_end(capsys):
+    plans = []
+    for more in ([], ["--shift", "1"], ["--shift", "7"]):
+        assert main(["plan", "--steps", "50", "--interval", "7", "--json", *more]) == 0
+        plans.append(json.loads(capsys.readouterr().out)["full_steps"])
+    assert plans[0] == [0, 7, 14, 21, 28, 35, 42, 49]
+    assert sum(plans[1]) < sum(plans[0]) < sum(plans[2])
+    assert "shift is 0; give a number above 0" in refused(capsys, "plan", "--shift", "0")
+
+
 @pytest.mark.parametrize(
     ("name", "subject", "ending"),
     [
