@@ -255,7 +255,7 @@ def test_relaxation_is_reported_per_window() -> None:
 
 def test_true_guidance_keeps_less() -> None:
     """2 b / (2 b + g (a - b)), and at least 0.4."""
-    guided = CASES["flux-true-cfg"]
+    guided = next(case for case in CASES if case.name == "flux-true-cfg")
     pipe = guided.build()
     with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
         guided.run(pipe)
