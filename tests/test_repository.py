@@ -87,6 +87,7 @@ def test_the_readme_is_a_front_page():
         "python -m pytest",
         "Not run yet",
         "CITATION",
+        "examples/screenshots/three.webp",
     ):
         assert what in first_screen
 

@@ -26,9 +26,10 @@ from .errors import (
     ZCacheError,
 )
 from .method import bases, schedule, weights
-from .method.config import Plan, ZCacheConfig
+from .method.config import ZCacheConfig
 from .method.profile import Profile
 from .method.recommended import recommended
+from .method.schedule import Plan
 
 if TYPE_CHECKING:
     from .caching import adapters

@@ -53,6 +53,7 @@ ENDPOINTS: dict[str, dict[str, tuple[Any, ...]]] = {
     "/compare_image": SUBJECT | SETTINGS,
     "/compare_video": SUBJECT | SETTINGS | {"frames": (5,), "fps": (8,)},
     "/compare_class": {"label": ("red square", "0")} | SETTINGS,
+    "/three_pictures": {"kind": ("image", "class"), "subject": ("a red circle", "0")} | SETTINGS,
     "/sweep": {
         "kind": ("image", "class"),
         "subject": ("a red circle",),

@@ -160,6 +160,8 @@ def test_the_files_of_a_clip_hold_both_sides_beside_each_other(page):
     page.get_by_role("button", name="Report and files").click()
 
     page.get_by_text("side_by_side").first.wait_for(timeout=PATIENCE)
+    page.get_by_role("link", name="Download side_by_side").wait_for(timeout=PATIENCE)
+    assert page.get_by_label("Remove this file").locator("visible=true").count() == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -340,7 +342,8 @@ def test_a_bad_seed_is_told_in_a_sentence_that_stays(page, seed):
     page.get_by_role("button", name="Run", exact=True).click()
 
     said = f"Seed is {seed or 'empty'}; it must be a whole number from 0 to 2147483647"
-    page.locator(".zc-waiting").filter(has_text=said).wait_for(timeout=PATIENCE)
+    page.get_by_role("alert").filter(has_text=said).wait_for(timeout=PATIENCE)
+    assert page.get_by_test_id("toast-body").count() == 0  # it is said once, where it stays
     page.get_by_label("Seed", exact=True).fill("7")
     run(page)
 

@@ -13,6 +13,7 @@ from zcache import ZCacheConfig
 from zcache.caching.intercept import is_armed
 
 from ..pipelines import CASES, Case
+from ..planning import planned
 
 GRANULARITIES = ("stack", "module", "output")
 case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -196,7 +197,7 @@ def test_the_walk_of_a_run_is_the_planned_one(case: Case) -> None:
     with zcache.enabled(pipe, CONFIG) as handle:
         case.run(pipe)
     report = handle.report()
-    plan = CONFIG.plan(report.num_steps)
+    plan = planned(CONFIG, pipe, report.num_steps)
     assert report.walk == str(plan)
     assert report.full_steps == plan.full_steps
     assert report.fallbacks == ()

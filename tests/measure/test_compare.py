@@ -12,6 +12,7 @@ from zcache.measure.clock import LoopClock
 from zcache.models.request import RequestError
 
 from .. import pipelines
+from ..planning import planned
 
 
 def test_interval_one_is_the_plain_picture(tiny_pipe, tiny_call):
@@ -75,7 +76,7 @@ def test_the_report_is_json_and_adds_up(tiny_pipe, tiny_call):
 
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert report["speedup"] == report["baseline_seconds"] / report["accelerated_seconds"]
-    assert report["full_steps"] == list(ZCacheConfig(interval=3).plan(10).full_steps)
+    assert report["full_steps"] == list(planned(ZCacheConfig(interval=3), tiny_pipe, 10).full_steps)
     assert len(report["full_steps"]) == report["full_passes"]
     assert 0 < report["accelerated_seconds"] <= report["accelerated_seconds_end_to_end"]
     assert 0 < report["baseline_seconds"] <= report["baseline_seconds_end_to_end"]

@@ -11,6 +11,7 @@ from zcache import ZCacheConfig, enabled
 from zcache.measure.recording import record, thinned
 
 from .. import pipelines
+from ..planning import planned
 
 STEPS = 9
 CONFIG = ZCacheConfig(interval=4)
@@ -50,10 +51,11 @@ def test_the_visits_are_those_of_the_walk(granularity):
     case = CASES["flux"]
     config = CONFIG.replace(granularity=granularity)
 
-    visits = record(case.build(), call_of(case), config).visits
+    pipe = case.build()
+    visits = record(pipe, call_of(case), config).visits
 
     words = {"F": "full", "f": "forecast", "r": "reflect"}
-    walk = [(int(p[:-1]), words[p[-1]]) for p in str(config.plan(STEPS)).split()]
+    walk = [(int(p[:-1]), words[p[-1]]) for p in str(planned(config, pipe, STEPS)).split()]
     gone_back = {
         n for n in range(len(walk) - 1) if walk[n][1] == "full" and walk[n + 1][1] == "reflect"
     }

@@ -1,8 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
-from zcache import ConfigError, ZCacheConfig
+from zcache import ConfigError, Profile, ZCacheConfig
 
 BAD = {
     "interval": ([0, -1, 2.5, True, "5", None, float("nan")], "interval"),
@@ -73,6 +74,25 @@ def test_a_config_cannot_be_changed_but_replaced() -> None:
 )
 def test_a_config_survives_json(config: ZCacheConfig) -> None:
     assert ZCacheConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_settings_are_loaded_from_their_own_file_and_from_a_profile(tmp_path: Path) -> None:
+    path, config = tmp_path / "one.json", ZCacheConfig(interval=7, order=2)
+    path.write_text(json.dumps(config.to_dict()))
+    assert ZCacheConfig.load(path) == config
+    budgets = {4: ZCacheConfig(full_steps=[0, 3, 6, 9]), 2: ZCacheConfig(full_steps=[0, 9])}
+    profile = Profile("A", "B", "epsilon", 4, budgets)
+    assert ZCacheConfig.load(profile.save(path)) == budgets[4]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", '{"interval": 0}', '{"budgets": {}}', "\x00"])
+def test_a_file_without_settings_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "one.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"one\.json cannot be read|interval is 0"):
+        ZCacheConfig.load(path)
+    with pytest.raises(ConfigError, match="No such file"):
+        ZCacheConfig.load(tmp_path / "none.json")
 
 
 def test_an_unknown_key_is_named() -> None:

@@ -40,19 +40,42 @@ def test_even_windows_differ_by_at_most_one_step() -> None:
         assert not gaps or max(gaps) - min(gaps) <= 1
 
 
-def test_tapered_windows_are_as_long_but_the_first_and_the_last_which_are_half() -> None:
+@pytest.mark.parametrize("shift", [0.3, 1.0, 3.0, 7.0])
+def test_timed_has_as_many_full_steps_as_even_from_the_first_to_the_last(shift) -> None:
     for steps, interval in EVERY:
-        full = full_steps(steps, interval, "tapered")
-        gaps = [b - a for a, b in itertools.pairwise(full)]
-        if len(inner := gaps[1:-1]) > 1:
-            assert max(inner) - min(inner) <= 1
-            assert all(abs(2 * end - inner[0]) <= 2 for end in (gaps[0], gaps[-1]))
+        for warmup, last in itertools.product((1, 3), (True, False)):
+            even = full_steps(steps, interval, "even", warmup, last)
+            timed = full_steps(
+                steps, interval, "timed", warmup, last, schedule.shifted(steps, shift)
+            )
+            assert len(timed) == len(even)
+            assert timed[:warmup] == even[:warmup] and timed[-1] == even[-1]
 
 
-def test_tapered_golden() -> None:
-    """49 steps make five windows of 9.8; four and two halves: 4.9, 14.7, 24.5, 34.3, 44.1."""
-    assert full_steps(50, 10, "tapered") == (0, 4, 14, 24, 34, 44, 49)
-    assert full_steps(50, 10, "tapered", last=False) == (0, 5, 15, 25, 35, 45)
+def test_timed_without_times_is_even() -> None:
+    for steps, interval in EVERY:
+        assert full_steps(steps, interval, "timed") == full_steps(steps, interval, "even")
+        assert full_steps(steps, interval, times=[0.5] * steps) == full_steps(steps, interval)
+
+
+def test_timed_is_drawn_to_where_the_time_falls_fast() -> None:
+    """The larger the shift, the later a flow's time falls, and the later stand the full steps."""
+    sums = [sum(full_steps(50, 7, times=schedule.shifted(50, shift))) for shift in (1.0, 3.0, 7.0)]
+    assert sums == sorted(sums) and sums[0] < sums[-1]
+
+
+def test_timed_golden() -> None:
+    """Time that falls evenly: seven windows, the first half as long, 49 / 6.5 = 7.54 each: ends at 3.77,
+    11.3, 18.8, 26.4, 33.9, 41.5. Time that falls at the end alone: the middle of
+    3/4 i/4 + 1/4 (1 - t) = 0, 0.19, 0.38, 0.56, 1 is nearest to step 3."""
+    assert full_steps(50, 7, times=schedule.shifted(50, 1.0)) == (0, 4, 11, 19, 26, 34, 41, 49)
+    assert full_steps(5, 2, times=[1, 1, 1, 1, 0]) == (0, 3, 4)
+
+
+@pytest.mark.parametrize("shift", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_shift_that_is_none_is_refused(shift) -> None:
+    with pytest.raises(ConfigError, match="give a number above 0, such as 3"):
+        schedule.shifted(10, shift)
 
 
 def test_even_needs_no_more_full_steps_than_windows_of_n_do() -> None:

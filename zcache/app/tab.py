@@ -124,6 +124,7 @@ def _wire_runs(
             go: gr.Button(interactive=True),
             halt: gr.Button(interactive=False),
             timer: gr.Timer(active=False),
+            shown["preview"]: "",  # which the last look may have brought after the end
         }
 
     starts = [go.click] + ([given["prompt"].submit] if "prompt" in given else [])
@@ -145,7 +146,7 @@ def _wire_runs(
     )
     running.success(None, js=REVEAL, **QUICK)
     for ended in (running.success, running.failure):
-        ended(idle, None, [go, halt, timer], **QUICK)
+        ended(idle, None, [go, halt, timer, shown["preview"]], **QUICK)
     timer.tick(look, None, shown["preview"], **QUICK)
     halt.click(stop, None, None, **QUICK)
 

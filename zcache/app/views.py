@@ -135,11 +135,6 @@ def origin(report: dict[str, Any]) -> str:
     return f"The speedup {is_}: {report['speedup_how']}."
 
 
-def times_faster(figures: dict[str, Any]) -> str:
-    """Return a speedup with its spread, an estimate marked."""
-    return _times(figures) + _spread(figures)
-
-
 def _times(figures: dict[str, Any]) -> str:
     return f"{_about(figures)}{figures['speedup']:.2f}×"
 
@@ -157,7 +152,12 @@ def _both_seconds(report: dict[str, Any], which: str) -> str:
     plain, ours = (
         _seconds(report[f"{side}_seconds{which}"]) for side in ("baseline", "accelerated")
     )
-    return f"{_about(report)}{plain} → {ours}"
+    return f"{_unbroken(_about(report) + plain)} → {_unbroken(ours)}"
+
+
+def _unbroken(text: str) -> str:
+    """Return a figure that is not broken before its unit."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -172,10 +172,10 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["name"],
         str(row["full_steps"]),
-        ("≈ " if row["seconds_are"] == "estimated" else "") + _seconds(row["seconds"]),
-        times_faster(row),
+        _unbroken(("≈ " if row["seconds_are"] == "estimated" else "") + _seconds(row["seconds"])),
+        f"{_unbroken(_times(row))} {_unbroken(_spread(row).strip())}",
         flops,
-        psnr,
+        _unbroken(psnr),
         f"{row['ssim']:.3f}",
     )
 

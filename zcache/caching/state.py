@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from ..method import bases
-from ..method.config import Plan, ZCacheConfig
+from ..method.config import ZCacheConfig
 from ..method.mapping import mapped
-from ..method.schedule import Kind, Pass
+from ..method.schedule import Kind, Pass, Plan
 from ..method.teacache import Accumulator
 from .affine import Affine
 from .anchors import Anchors
@@ -23,7 +23,7 @@ from .nonlinear import Normalised, Rescaled
 from .report import Log
 from .scheduler import State as SchedulerState
 from .stand_ins import Memo
-from .times import flow_times
+from .times import flow_of, flow_times
 
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
@@ -113,7 +113,7 @@ class RunState:
                 f"interval {config.interval} is above the {num_steps} sampling steps; {num_steps} was taken"
             )
             config = config.replace(interval=num_steps)
-        return config.plan(num_steps)
+        return config.plan(num_steps, flow_of(self.scheduler)[-num_steps:])
 
     def _at_levels(self, num_steps: int) -> ZCacheConfig:
         """The settings, mapped to this run's noise levels where they were found at others."""

@@ -20,3 +20,8 @@ def flow_times(scheduler: Any) -> list[float] | None:
     if levels is None or prediction(scheduler) == FLOW:
         return levels
     return [s / (1 + s) for s in levels]
+
+
+def flow_of(scheduler: Any) -> list[float]:
+    """The time of every timestep of a flow; empty for a diffusion schedule."""
+    return (flow_times(scheduler) or []) if prediction(scheduler) == FLOW else []

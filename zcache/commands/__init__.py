@@ -19,6 +19,7 @@ from ..errors import ZCacheError
 from ..method import bases, weights
 from ..method.config import GRANULARITIES, ZCacheConfig
 from ..method.profile import Profile
+from ..method.schedule import shifted
 from ..models.quiet import quieten
 from ..models.request import Request, checked
 from . import cost, paper, tune
@@ -119,7 +120,7 @@ def plan(options: argparse.Namespace) -> None:
     from ..method.schedule import Kind
 
     request = checked(prompt="plan", **_given(options))
-    planned = request.config().plan(request.steps)
+    planned = request.config().plan(request.steps, shifted(request.steps, options.shift))
     passes = {f"{kind.word}_passes": planned.count(kind) for kind in Kind}
     most = request.steps / passes["full_passes"]
     report = {
@@ -163,7 +164,14 @@ def _parser() -> argparse.ArgumentParser:
         )
         sub.set_defaults(command=command)
         _add_cache_options(sub)
-        if command is not plan:
+        if command is plan:
+            sub.add_argument(
+                "--shift",
+                type=float,
+                help="of a flow's time, as FLUX.1-dev's 3.2 or HunyuanVideo's 7: full steps are drawn to "
+                "where it falls fast; without it (a diffusion model) they are even",
+            )
+        else:
             _add_run_options(sub)
     cost.add_commands(commands)
     paper.add_commands(commands)

@@ -54,6 +54,10 @@ class Recording:
         """Return the last visit of every step: the one that the output stands on."""
         return {visit.step: visit for visit in self.visits}
 
+    def full_steps(self) -> tuple[int, ...]:
+        """Return the steps that were computed in full."""
+        return tuple(visit.step for visit in self.visits if visit.kind == "full")
+
     def layers(self) -> list[str]:
         """Return the blocks that some visit ran, in the order of the forward."""
         found = dict.fromkeys(site for visit in self.visits for site in visit.features)

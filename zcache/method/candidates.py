@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
-from . import fitting, knots
+from . import fitting, knots, schedule
 from .config import FITTED, ZCacheConfig
 from .knots import Gram
 
@@ -62,18 +62,20 @@ def placements(
                 tuned[count].append(steps)
     found = {}
     for count in counts:
-        rules = untuned(len(lengths), count)
+        rules = untuned(len(lengths), count, times if flow else ())
         rules[:2] = rules[:2] if flow else rules[1::-1]
         pairs = zip_longest(tuned[count], rules)
         found[count] = [steps for pair in pairs for steps in pair if steps is not None]
     return {count: list(dict.fromkeys(lists)) for count, lists in found.items()}
 
 
-def untuned(num_steps: int, count: int) -> list[tuple[int, ...]]:
-    """Even, even with an open end, and the paper's rule where an interval gives this number."""
+def untuned(num_steps: int, count: int, flow_times: Sequence[float] = ()) -> list[tuple[int, ...]]:
+    """The default's, even, even with an open end, and the paper's rule where an interval gives this number."""
     last = num_steps - 1
+    even = tuple(round(i * last / (count - 1)) for i in range(count))
     lists = [
-        tuple(round(i * last / (count - 1)) for i in range(count)),
+        tuple(schedule.spread(even, flow_times)),
+        even,
         tuple(round(i * num_steps / count) for i in range(count)),
     ]
     papers = (ZCacheConfig.paper(n).plan(num_steps).full_steps for n in range(1, num_steps + 1))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, TypeGuard
 
 from ..errors import ConfigError
 from . import bases, relaxation, schedule, weights
+from .schedule import Plan
 
 GRANULARITIES = ("stack", "module", "output")
 MAX_ORDER = 6
@@ -35,9 +38,9 @@ class ZCacheConfig:
             reflection). Off leaves the bare base strategy.
         order: O, the highest derivative of `taylorseer` and `hicache`; 0 is reuse. 1 is what the
             authors of the former recommend, 2 those of the latter; below 2 they are the same.
-        placement: where full steps stand: `even` (from step 0 to a full last step), `tapered` (the
-            first and the last window half as long as the others), `warmup` (the paper's and
-            TaylorSeer's), or one you registered in `zcache.schedule`.
+        placement: where full steps stand: `timed` (from step 0 to a full last step; evenly, drawn
+            to where a flow's time falls fast), `even`, `warmup` (the paper's and TaylorSeer's), or
+            one you registered in `zcache.schedule`.
         warmup: full steps at the beginning; None is 3 for `warmup` and else 1.
         last_full: whether the last step is always full.
         full_steps: explicit list of full steps; then interval, placement, warmup and last_full play
@@ -66,7 +69,7 @@ class ZCacheConfig:
     weight: str | weights.WeightFunction = AUTOMATIC
     reflect: bool = True
     order: int = 1
-    placement: str = "even"
+    placement: str = "timed"
     warmup: int | None = None
     last_full: bool = True
     full_steps: tuple[int, ...] | None = None
@@ -131,11 +134,16 @@ class ZCacheConfig:
             return weights.future if straight else weights.linear
         return weights.resolve(self.weight)
 
-    def plan(self, num_steps: int) -> Plan:
+    def plan(self, num_steps: int, flow_times: Sequence[float] = ()) -> Plan:
         """The full steps and the walk for a run of `num_steps` steps.
 
         For `teacache` this is the walk without adaptation, that is if every step changes the signal
         alike.
+
+        Args:
+            num_steps: steps of the sampling loop.
+            flow_times: a flow's time at every one of them, as a run knows it, for the placement `timed`;
+                without them its full steps are as many, and even.
 
         Raises:
             ConfigError: the interval or an explicit full step does not fit into `num_steps`.
@@ -156,7 +164,7 @@ class ZCacheConfig:
         else:
             warmup = self.warmup or (3 if self.placement == "warmup" else 1)
             full = schedule.full_steps(
-                num_steps, self.interval, self.placement, warmup, self.last_full
+                num_steps, self.interval, self.placement, warmup, self.last_full, flow_times
             )
         passes = schedule.walk(num_steps, full, self.weight_function, self.reflection)
         return Plan(num_steps, full, passes)
@@ -189,25 +197,31 @@ class ZCacheConfig:
             )
         return cls(**values)
 
+    @classmethod
+    def load(cls, path: str | Path) -> ZCacheConfig:
+        """Read settings that were written as JSON (`to_dict`), or a profile's at its default of full steps.
+
+        `zcache.enable(pipe, Profile.load(path))` also refuses a pipeline that a profile was not found on.
+
+        Raises:
+            ConfigError: no such file, no JSON, or settings that do not hold.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            if "budgets" in values:
+                values = values["budgets"][str(values["default"])]
+            return cls.from_dict(values)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            why = getattr(error, "strerror", None) or error
+            raise ConfigError(
+                f"{path} cannot be read as settings ({why}); give the JSON of a ZCacheConfig or a profile"
+            ) from error
+
     def replace(self, **changes: Any) -> ZCacheConfig:
         """A copy with some settings changed, checked again."""
         return replace(self, **changes)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will do: its full steps and the walk over all passes."""
-
-    num_steps: int
-    full_steps: tuple[int, ...]
-    walk: tuple[schedule.Pass, ...]
-
-    def __str__(self) -> str:
-        return schedule.render(self.walk)
-
-    def count(self, kind: schedule.Kind) -> int:
-        """How many passes of a kind the walk has."""
-        return sum(p.kind is kind for p in self.walk)
 
 
 def _whole(name: str, value: object, low: int, high: int | None = None) -> None:

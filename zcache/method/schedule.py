@@ -5,7 +5,8 @@ Python."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,7 +14,10 @@ from ..errors import ConfigError
 from .registry import Registry
 from .weights import Fitted, WeightFunction, weight_at
 
-Placement = Callable[[int, int, int, bool], Iterable[int]]
+Placement = Callable[[int, int, int, bool, Sequence[float]], Iterable[int]]
+
+PULL = 0.25
+HEADS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # lengths of a first window, beside the others'
 
 _placements: Registry[Placement] = Registry("placement")
 register, unregister, placements = _placements.register, _placements.unregister, _placements.names
@@ -41,7 +45,9 @@ class Pass:
 
 
 @register("even")
-def even(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int]:
+def even(
+    num_steps: int, interval: int, warmup: int, last: bool, times: Sequence[float] = ()
+) -> Iterator[int]:
     """Yield the ends of as few windows of at most N steps as will do, all equally long up to rounding.
 
     Starts after `warmup` full steps (1: only step 0) and ends on the last step, or, with `last`
@@ -55,28 +61,64 @@ def even(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int
         yield first + (round(i * (final - first) / windows) if windows > 0 else 0)
 
 
-@register("tapered")
-def tapered(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int]:
-    """Yield the ends of as few windows of at most N steps as will do, the first and the last half as long.
+@register("timed")
+def timed(
+    num_steps: int, interval: int, warmup: int, last: bool, times: Sequence[float] = ()
+) -> Iterator[int]:
+    """Yield as many steps as `even`, drawn to where the flow's time falls fast; `even` without times.
 
-    Before the first there is no slope to forecast with, and in the last the noise level falls to a
-    small part of itself: there a forecast errs most. With `last` off, a tail of up to N - 1 forecasts
-    stands in place of the short window behind."""
-    first, final = warmup - 1, num_steps - 1
-    yield from range(min(first + 1, num_steps))
-    if interval == 1:
-        yield from range(first, num_steps)
-    elif not last:
-        yield from range(first + interval // 2, num_steps, interval)
-    elif final > first:
-        windows = -(-(final - first) // interval)
-        length = (final - first) / windows
-        yield from (first + int((i + 0.5) * length) for i in range(windows))
-        yield final
+    Windows are equally long in (1 - `PULL`) of the steps and `PULL` of the time. The first, which
+    forecasts without a slope, is made shorter, to a half at most, where the time would fall in it by
+    more than half of its share."""
+    usual = tuple(even(num_steps, interval, warmup, last, times))
+    yield from usual[: warmup - 1]
+    yield from spread(usual[warmup - 1 :], times)
+
+
+def shifted(num_steps: int, shift: float | None) -> list[float]:
+    """Return a flow's time at every step, shift t / (1 + (shift - 1) t) of an even t; none without a shift.
+
+    Raises:
+        ConfigError: the shift is not above 0.
+    """
+    if shift is None:
+        return []
+    if not 0 < shift < math.inf:
+        raise ConfigError(f"shift is {shift:g}; give a number above 0, such as 3")
+    even_times = (1 - step / num_steps for step in range(num_steps))
+    return [shift * t / (1 + (shift - 1) * t) for t in even_times]
+
+
+def spread(steps: Sequence[int], times: Sequence[float]) -> Sequence[int]:
+    """Move the steps between the first and the last by the rule of `timed`."""
+    windows = len(steps) - 1
+    if windows < 2 or len(times) <= steps[-1] or times[steps[0]] <= times[steps[-1]]:
+        return steps
+    first, final = steps[0], steps[-1]
+    fall = times[first] - times[final]
+    path = [
+        (1 - PULL) * (step - first) / (final - first) + PULL * (times[first] - times[step]) / fall
+        for step in range(first, final + 1)
+    ]
+
+    def nearest(place: float) -> int:
+        return first + min(range(len(path)), key=lambda i: abs(path[i] - place))
+
+    for head in HEADS:
+        behind = nearest(head / (windows - 1 + head))
+        if times[first] - times[behind] <= fall / windows / 2:
+            break
+    found = [first]
+    for window in range(windows):
+        wanted = nearest((window + head) / (windows - 1 + head))
+        found.append(max(found[-1] + 1, min(wanted, final - (windows - 1 - window))))
+    return found
 
 
 @register("warmup")
-def after_warmup(num_steps: int, interval: int, warmup: int, last: bool) -> Iterator[int]:
+def after_warmup(
+    num_steps: int, interval: int, warmup: int, last: bool, times: Sequence[float] = ()
+) -> Iterator[int]:
     """Yield {0 … warmup-1}, then every N-th step after the last of them: the paper's and
     TaylorSeer's rule."""
     yield from range(warmup - 1)
@@ -88,19 +130,22 @@ def after_warmup(num_steps: int, interval: int, warmup: int, last: bool) -> Iter
 def full_steps(
     num_steps: int,
     interval: int,
-    placement: str = "even",
+    placement: str = "timed",
     warmup: int = 1,
     last: bool = True,
+    times: Sequence[float] = (),
 ) -> tuple[int, ...]:
     """Return the steps that are computed in full, ascending; step 0 always is.
 
     Args:
         num_steps: steps of the sampling loop.
         interval: N, the distance between neighbouring full steps (N - 1 cached steps between them);
-            `even` may make it smaller to end on the last step.
-        placement: a registered rule: `even`, `tapered` or `warmup`.
+            `even` may make it smaller to end on the last step, and `timed` makes some windows longer
+            and others shorter.
+        placement: a registered rule: `timed`, `even` or `warmup`.
         warmup: how many steps at the beginning are all full; 1 means step 0 alone.
         last: whether the last step is always full.
+        times: a flow's time at every step, from 1 down, for `timed`; without them it is `even`.
 
     Raises:
         ConfigError: an interval above the steps, or an unknown placement.
@@ -110,7 +155,7 @@ def full_steps(
             f"interval {interval} is above the {num_steps} sampling steps; "
             f"choose an interval from 1 to {num_steps}, or more steps"
         )
-    steps = {0, *_placements[placement](num_steps, interval, warmup, last)}
+    steps = {0, *_placements[placement](num_steps, interval, warmup, last, times)}
     return tuple(sorted(step for step in steps if step < num_steps))
 
 
@@ -172,3 +217,19 @@ def walk(
 def render(passes: Iterable[Pass]) -> str:
     """Return the walk as text, for example `0F 1f 2f 3F 1r 2r 3r 4f …`."""
     return " ".join(f"{p.step}{p.kind.value}" for p in passes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: its full steps and the walk over all passes."""
+
+    num_steps: int
+    full_steps: tuple[int, ...]
+    walk: tuple[Pass, ...]
+
+    def __str__(self) -> str:
+        return render(self.walk)
+
+    def count(self, kind: Kind) -> int:
+        """How many passes of a kind the walk has."""
+        return sum(p.kind is kind for p in self.walk)

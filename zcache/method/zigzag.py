@@ -26,6 +26,7 @@ def zigzag(
     num_steps: int,
     config: ZCacheConfig,
     sigmas: Sequence[float] = (),
+    flow_times: Sequence[float] = (),
 ) -> Any:
     """The latent after `num_steps` steps, most of them not computed in full.
 
@@ -37,6 +38,7 @@ def zigzag(
         latent: what the first step is given.
         config: base, weight, schedule and relaxation; `teacache` has its walk without adaptation.
         sigmas: noise level of every step, for `relax` by name; without them all is kept.
+        flow_times: a flow's time at every step, for the placement `timed`; without them it is `even`.
 
     Raises:
         ConfigError: the config does not fit the steps.
@@ -44,7 +46,7 @@ def zigzag(
     base, order = bases.resolve(config.base), config.order
     latents = {0: latent}  # what enters each step; the newest visit counts
     features: dict[int, Any] = {}  # H_A: what was computed at the anchors
-    for visit in config.plan(num_steps).walk:
+    for visit in config.plan(num_steps, flow_times).walk:
         k, anchors = visit.step, list(features)
         if visit.kind is Kind.FULL:  # a new anchor: t_1 of the window behind, t_2 of the next
             output, features[k] = denoise(k, latents[k], None)

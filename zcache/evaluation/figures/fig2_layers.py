@@ -27,10 +27,10 @@ def fig2(pipe: Any, call: dict[str, Any], config: ZCacheConfig, seed: int = 0) -
     config = config.replace(granularity="module")
     plain = record(pipe, call, seed=seed)
     alone, ours = (
-        layer_errors(plain, record(pipe, call, config.replace(reflect=reflect), seed))
-        for reflect in (False, True)
+        record(pipe, call, config.replace(reflect=reflect), seed) for reflect in (False, True)
     )
-    return draw(alone, ours, config.plan(call["num_inference_steps"]).full_steps, config.base)
+    errors = [layer_errors(plain, run) for run in (alone, ours)]
+    return draw(errors[0], errors[1], ours.full_steps(), config.base)
 
 
 def layer_errors(reference: Recording, other: Recording) -> np.ndarray:

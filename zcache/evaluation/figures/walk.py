@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...method.config import Plan
-from ...method.schedule import Kind
+from ...method.schedule import Kind, Plan
 from . import canvas
 
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ class Search:
 
     def untuned(self, count: int) -> ZCacheConfig:
         """What a pipeline of this kind runs at so many full steps without a profile."""
-        steps = candidates.untuned(self.num_steps, count)[0]
+        steps = candidates.untuned(self.num_steps, count, self._times if self._flow else ())[0]
         return ZCacheConfig(full_steps=steps, times=tuple(self._times))
 
     def quality(self, config: ZCacheConfig) -> float:
