@@ -10,6 +10,7 @@ from zcache.measure import compare, summary, timing
 from zcache.measure.generation import Generation
 
 from ..fake_time import CALL, machine
+from ..planning import planned
 
 CHECKS = 0.01  # of the time: the self-check of the first full step
 PACES = {"plain slow": {"plain": 10.0}, "accelerated slow": {"accelerated": 10.0}, "even": {}}
@@ -101,7 +102,7 @@ def test_the_passes_of_a_run_are_its_loop(world):
     for run in (plain, ours):
         assert sum(seconds for _, seconds in run.passes) == pytest.approx(run.denoise_seconds)
     assert plain.passes == (("plain", pytest.approx(made.full)),) * 10
-    walk = config.plan(10).walk
+    walk = planned(config, pipe, 10).walk
     assert [kind for kind, _ in ours.passes] == [visit.kind.word for visit in walk]
     cheap = [seconds for kind, seconds in ours.passes if kind != "full"]
     assert max(cheap) < 3 * CALL + 1e-9
