@@ -42,9 +42,8 @@ class CachedPass:
         self._proved = False
         self._expected: list[Any] = []  # of a call's leaves
         self._steps: list[int] = []  # the leaves that are given to the tape once a step
-        self._lives: list[
-            tuple[int, Place | None]
-        ] = []  # those at every play, and the latent in them
+        # Those that are given at every play, and where the latent stands in them.
+        self._lives: list[tuple[int, Place | None]] = []
         self._watched = Watched(())
 
     def _give_up(self) -> None:
