@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -210,24 +211,28 @@ def measure(name: str, interval: int, repeats: int) -> Samples:
     return found
 
 
-def rows(name: str, interval: int, found: Samples) -> list[dict[str, Any]]:
-    """A row per granularity."""
-    plain = quiet(found["seconds"]["uncached"])
+def rows(name: str, interval: int, rounds: list[Samples]) -> list[dict[str, Any]]:
+    """A row per granularity. Speedups are of one process each, and their median is told."""
+    first = rounds[0]
+    plain = quiet([x for found in rounds for x in found["seconds"]["uncached"]])
     made = []
     for g in GRANULARITIES:
-        speedup, limit = plain / quiet(found["seconds"][g]), found["flops_speedup"][g]
+        limit, counts = first["flops_speedup"][g], first["counts"][g]
         row = {"model": name, "granularity": g, "interval": interval}
-        row["uncached_step_ms"] = 1000 * plain / found["steps"]
+        row["uncached_step_ms"] = 1000 * plain / first["steps"]
         for kind in ANCHORS:
-            row[f"{kind}_ms"] = 1000 * quiet(found["passes"][f"{g} {kind}"])
-            row[f"{kind}_floor_ms"] = 1000 * quiet(found["floor"][f"{g} {kind}"])
+            for key, told in (("passes", f"{kind}_ms"), ("floor", f"{kind}_floor_ms")):
+                samples = [x for found in rounds for x in found[key][f"{g} {kind}"]]
+                row[told] = 1000 * quiet(samples)
+        seconds = [found["seconds"] for found in rounds]
+        speedups = [quiet(each["uncached"]) / quiet(each[g]) for each in seconds]
+        speedup = statistics.median(speedups)
         # What the run would take if every cached pass took its floor.
-        counts = found["counts"][g]
-        full = plain / found["steps"] * counts["full"]
+        full = plain / first["steps"] * counts["full"]
         bare = full + sum(counts[kind] * row[f"{kind}_floor_ms"] / 1000 for kind in ANCHORS)
         row |= {"speedup": speedup, "flops_speedup": limit, "efficiency": speedup / limit}
-        row |= {"efficiency_at_floor": plain / bare / limit, "passes": counts}
-        made.append(row | {"seconds": found["seconds"][g]})
+        row |= {"efficiency_at_floor": plain / bare / limit, "speedups": speedups}
+        made.append(row | {"passes": counts, "seconds": [each[g] for each in seconds]})
     return made
 
 
@@ -258,33 +263,28 @@ def of_checkout(checkout: Path, options: argparse.Namespace) -> dict[str, Sample
         out = Path(folder) / "samples.json"
         command = [sys.executable, __file__, "--samples", out, "--models", *options.models]
         command += ["--interval", options.interval, "--repeats", options.repeats]
-        command += ["--threads", options.threads]
+        command += ["--threads", options.threads, *(["--cpu"] if options.cpu else [])]
         paths = os.environ | {"PYTHONPATH": str(checkout)}
         subprocess.run(list(map(str, command)), env=paths, check=True)
         return json.loads(out.read_text())
-
-
-def pooled(found: Samples, more: Samples) -> Samples:
-    """The samples of two rounds together."""
-    for key in ("seconds", "passes", "floor"):
-        for name, samples in more[key].items():
-            found[key][name] += samples
-    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument("--interval", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=4, help="in each round")
-    parser.add_argument("--rounds", type=int, default=3, help="each checkout is measured in turn")
+    parser.add_argument("--repeats", type=int, default=3, help="in each round")
+    parser.add_argument("--rounds", type=int, default=4, help="each checkout is measured in turn")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cpu", action="store_true", help="seconds of the CPU, on one thread")
     parser.add_argument("--before", type=Path, help="a checkout of earlier code to compare with")
     parser.add_argument("--out", type=Path, help="JSON, and a table beside it")
     parser.add_argument(
         "--samples", type=Path, help="only measure this code, and write what was timed"
     )
     options = parser.parse_args()
+    if options.cpu:  # other programs blur them less; LoopClock reads this clock, too
+        options.threads, time.perf_counter = 1, time.thread_time
     torch.set_num_threads(options.threads)
     if options.samples is not None:
         found = {name: measure(name, options.interval, options.repeats) for name in options.models}
@@ -293,19 +293,18 @@ def main() -> None:
     codes = {"after": Path(__file__).parents[2]}
     if options.before is not None:
         codes = {"before": options.before, **codes}
-    found = {}
+    found: dict[tuple[str, str], list[Samples]] = defaultdict(list)
     for _ in range(options.rounds):
         for code, checkout in codes.items():
-            for name, more in of_checkout(checkout, options).items():
-                key = (name, code)
-                found[key] = pooled(found[key], more) if key in found else more
+            for name, samples in of_checkout(checkout, options).items():
+                found[code, name].append(samples)
     made = []
-    for (name, code), samples in sorted(found.items(), key=lambda item: MODELS.index(item[0][0])):
-        made += [{"code": code, **row} for row in rows(name, options.interval, samples)]
+    for (code, name), rounds in found.items():
+        made += [{"code": code, **row} for row in rows(name, options.interval, rounds)]
     made.sort(key=lambda row: (MODELS.index(row["model"]), GRANULARITIES.index(row["granularity"])))
     if options.out is not None:
-        where = next(iter(found.values()))["environment"]
-        facts = {"environment": where, "threads": options.threads, "rows": made}
+        where = next(iter(found.values()))[0]["environment"]
+        facts = {"environment": where, "threads": options.threads, "cpu": options.cpu, "rows": made}
         options.out.write_text(json.dumps(facts, indent=1) + "\n")
         options.out.with_suffix(".md").write_text(table(made) + "\n")
     print(table(made))

@@ -65,6 +65,22 @@ def test_a_compiled_transformer_is_cached_exactly_and_given_back(
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
+@pytest.mark.parametrize("case", MODELS, ids=str)
+def test_a_transformer_that_is_wrapped_after_enable_is_captured_whole(case: Case) -> None:
+    config = ZCacheConfig(interval=4)
+    pipe = case.build()
+    with zcache.enabled(pipe, config):
+        expected = case.run(pipe)
+    pipe = case.build()
+    with zcache.enabled(pipe, config) as handle:
+        wrapped(pipe)
+        found = case.run(pipe)
+    assert handle.report().fallbacks == ()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
 def test_a_second_run_compiles_nothing_more() -> None:
     case = CASES_BY_NAME["flux"]
     pipe = case.build()

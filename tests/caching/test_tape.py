@@ -260,6 +260,18 @@ def test_a_tape_that_lies_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(lies) == 1
 
 
+def test_a_tape_that_cannot_be_played_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, tried = through_modules(monkeypatch, lambda: draw(FLUX)), []
+
+    def fail(self: Tape, values: Any, lives: Any) -> list[Tensor]:
+        tried.append(1)
+        raise ArithmeticError
+
+    monkeypatch.setattr(Tape, "play", fail)
+    assert torch.equal(draw(FLUX), expected)
+    assert len(tried) == 1
+
+
 def test_nothing_of_a_tape_outlives_its_run() -> None:
     pipe = flux()
     with zcache.enabled(pipe, CONFIG) as handle:

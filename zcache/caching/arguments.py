@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 Path = tuple[Any, ...]
+CONTAINERS = (dict, tuple, list)
 
 
 @dataclass(frozen=True)
@@ -77,24 +78,21 @@ def at(arguments: Any, path: Path) -> Any:
     return arguments
 
 
-def flattened(tree: Any) -> list[Any]:
+def flattened(arguments: tuple[Any, ...]) -> list[Any]:
     """The leaves of a call's arguments in order, with the keys or the length of every container."""
     found: list[Any] = []
-    _flatten(tree, found)
+    _flatten(arguments, found)
     return found
 
 
-def _flatten(tree: Any, found: list[Any]) -> None:
-    if isinstance(tree, dict):
-        found.append(tuple(tree))
-        for value in tree.values():
+def _flatten(container: Any, found: list[Any]) -> None:
+    is_dict = isinstance(container, dict)
+    found.append(tuple(container) if is_dict else len(container))
+    for value in container.values() if is_dict else container:
+        if isinstance(value, CONTAINERS):
             _flatten(value, found)
-    elif isinstance(tree, tuple | list):
-        found.append(len(tree))
-        for value in tree:
-            _flatten(value, found)
-    else:
-        found.append(tree)
+        else:
+            found.append(value)
 
 
 def _walk(tree: Any, path: Path) -> Iterator[tuple[Path, Tensor]]:

@@ -42,9 +42,8 @@ class CachedPass:
         self._proved = False
         self._expected: list[Any] = []  # of a call's leaves
         self._steps: list[int] = []  # the leaves that are given to the tape once a step
-        self._lives: list[
-            tuple[int, Place | None]
-        ] = []  # those at every play, and the latent in them
+        # Those that are given at every play, and where the latent stands in them.
+        self._lives: list[tuple[int, Place | None]] = []
         self._watched = Watched(())
 
     def _give_up(self) -> None:
@@ -72,12 +71,15 @@ class CachedPass:
             self._forget()
         if self._tape is None:
             return self._recorded(call, arguments, flat, places, feature, like, memo)
-        values = self._begin(flat, memo)
         lives = [*(flat[i] for i, _ in self._lives), *tensors(feature)]
         if self._proved:
-            return rebuild(like, tuple(self._tape.play(values, lives)))
+            return rebuild(like, tuple(self._tape.play(self._begin(flat, memo), lives)))
         output = self._binding.cached(call, feature, like, memo)
-        self._proved = _same_bits(list(leaves(output)), self._tape.play(values, lives))
+        try:
+            played = self._tape.play(self._begin(flat, memo), lives)
+            self._proved = _same_bits(list(leaves(output)), played)
+        except Exception:  # the modules could, so the tape is none of this pass
+            self._proved = False
         if not self._proved:
             self._give_up()
         return output
@@ -148,13 +150,12 @@ class CachedPass:
         memo: Memo,
     ) -> Any:
         """The output from a feature, through the modules; a tape of it, if nothing speaks against one."""
-        before = self._before
+        before, features = self._before, list(tensors(feature))
         self.see(flat)
-        if len(before) != len(flat) or not self._recordings:
+        if len(before) != len(flat) or not self._recordings or not features:
             return self._binding.cached(call, feature, like, memo)
         module, skipped = self._denoiser.module, self._binding.skipped()
         modules = list(walked(module, {id(each) for each in skipped}))
-        features = list(tensors(feature))
         latents = {id(at(arguments, place.path)): place for place in places}
         kinds = [_kind(leaf, was, latents) for leaf, was in zip(flat, before, strict=True)]
         constants = [x for x, kind in zip(flat, kinds, strict=True) if kind == CONSTANT]

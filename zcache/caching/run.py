@@ -178,9 +178,9 @@ class Run(RunState):
                 self.places[branch.key] = locate(branch.arguments, visit.sample)
         visit.sample = self._copy(visit.sample)
         for branch in visit.branches:
-            places = self.places.get(branch.key, ())
-            branch.arguments = put(branch.arguments, places, visit.sample)
-            branch.flat = flattened(branch.arguments)
+            if places := self.places.get(branch.key):
+                branch.arguments = put(branch.arguments, places, visit.sample)
+                branch.flat = flattened(branch.arguments)
         outputs = (leaf for branch in visit.branches for leaf in branch.leaves)
         visit.versions = tuple(version(tensor) for tensor in (visit.model_output, *outputs))
 

@@ -109,9 +109,8 @@ class LoopClock:
             self._paused_denoising += took if inside else 0.0
 
     def _on_denoiser(self, *_: object) -> None:
-        for (
-            hook
-        ) in self._hooks:  # a cached pass goes through the modules as long as they have hooks
+        # A cached pass goes through the modules as long as they have hooks.
+        for hook in self._hooks:
             hook.remove()
         if self._begin is None:
             self._begin = self.now()
