@@ -1,124 +1,64 @@
-"""Write the quality table of an embedded model: every base, weight, schedule and granularity, with
-and without reflection, and the caches of others.
+"""Everybody at 3, 5 and 7 times fewer FLOPs on an embedded model, from the same seeds.
 
-    python examples/quality_table.py --model mini-flux --prompts 32 --out examples/quality
+    python examples/quality_table.py --model mini-flux --subjects 32
 
-Writes <out>/<model>.json after every method (a stopped run goes on where it was), and at the end
-<out>/<model>.md and the part of <out>/README.md between the two marks of the model."""
+Every method is drawn at several of its own settings; between the two nearest, dB are interpolated in the
+logarithm of the FLOPs speedup, picture by picture. No method stands beyond what was drawn. The tuned row
+takes examples/profiles/<model>.json, which was found on other subjects and seeds.
+
+Writes <out>/<model>.json after every method (a stopped run goes on where it was) and <out>/<model>.md."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 
-from zcache import ZCacheConfig
+from zcache import Profile, ZCacheConfig
 from zcache.errors import UnsupportedPipelineError
 from zcache.evaluation.method import Method
+from zcache.evaluation.methods import parse
 from zcache.evaluation.quality import measure
-from zcache.evaluation.rivals.libraries import cache_dit_mask, diffusers_taylorseer
-from zcache.method import bases, weights
+from zcache.evaluation.rivals import spectrum
+from zcache.measure.metrics import interval95
 from zcache.models import loading
 from zcache.models.mini import classes, motion, scenes
 
 STEPS = 50
-INTERVALS = range(4, 11)
-OPEN = {"order": 2, "last_full": False, "weight": "logarithmic", "relax": None}
-PAPER = {"weight": "logarithmic", "relax": None}  # of reflection; the schedule is named beside it
-MAIN = (
-    "paper schedule",
-    "even schedule",
-    "open schedule",
-    "diffusers",
-    "cache-dit",
-    "fewer",
-)  # 32 prompts
-
-
-def z(name: str, interval: int, **settings: Any) -> Method:
-    config = ZCacheConfig(interval=interval, **settings)
-    return Method.zcache(f"{name} | N={interval}", config)
-
-
-def main_methods(interval: int, kind: str) -> list[Method]:
-    """The claims: with reflection and without, ours and the paper's, on the same full steps each."""
-    methods = []
-    for name, placement in (("paper schedule", "warmup"), ("even schedule", "even")):
-        methods += [
-            z(f"{name}, TaylorSeer", interval, placement=placement, reflect=False),
-            z(f"{name}, Z-Cache as in the paper", interval, placement=placement, **PAPER),
-            z(f"{name}, Z-Cache, our defaults", interval, placement=placement),
-        ]
-    if kind == "class":
-        open_ended = {"last_full": False, "reflect": False}
-        methods += [
-            z("open schedule, TaylorSeer", interval, **open_ended),
-            z("open schedule, Z-Cache of order 2", interval, **OPEN),
-        ]
-    full = len(ZCacheConfig(interval=interval).plan(STEPS).full_steps)
-    methods.append(
-        Method(f"fewer steps, no cache | N={interval}", call={"num_inference_steps": full})
-    )
-    return methods
-
-
-def more_methods(interval: int) -> list[Method]:
-    """One setting moved at a time."""
-    methods = [
-        z(f"even, {weight}, {manner}", interval, weight=weight, relax=relax)
-        for weight in weights.names()
-        for manner, relax in (("unrelaxed", None), ("relaxed by sigma", "sigma"))
-        if (weight, relax) != ("logarithmic", None)
-    ]
-    for base in bases.names():
-        if base != "taylorseer":
-            methods += [
-                z(
-                    f"even, {base}, {'reflected' if reflect else 'no reflection'}",
-                    interval,
-                    base=base,
-                    reflect=reflect,
-                )
-                for reflect in (True, False)
-            ]
-    for granularity in ("module", "output"):
-        methods += [
-            z(f"even, {granularity}, TaylorSeer", interval, granularity=granularity, reflect=False),
-            z(f"even, {granularity}, as in the paper", interval, granularity=granularity, **PAPER),
-            z(f"even, {granularity}, our defaults", interval, granularity=granularity),
-        ]
-    methods.append(z("even, order 2", interval, order=2))
-    methods.append(z("even, order 0", interval, order=0))
-    return methods
-
-
-def peer_methods() -> list[Method]:
-    """Caches of others, from about three to six times fewer FLOPs."""
-    methods = []
-    for interval in (4, 5, 6, 7, 8, 9):
-        for lite in (False, True):
-            kind = "lite" if lite else "per layer"
-            methods.append(
-                Method(
-                    f"diffusers TaylorSeer, {kind} | N={interval}",
-                    lambda pipe, n=interval, lite=lite: diffusers_taylorseer(pipe, n, lite),
-                )
-            )
-    for interval in (5, 7, 9, 12, 16):
-        full = ZCacheConfig.paper(interval).plan(STEPS).full_steps
-        methods.append(
-            Method(
-                f"cache-dit TaylorSeer mask | N={interval}",
-                lambda pipe, full=full: cache_dit_mask(pipe, full, STEPS),
-            )
-        )
-    return methods
+TARGETS = (3, 5, 7)  # times fewer FLOPs
+COUNTS = (20, 16, 12, 10, 8, 7, 6)  # full steps, or steps
+INTERVALS = (3, 4, 5, 6, 7, 9)
+FIRST_SEED = 9000
+OURS, ALONE = "Z-Cache", "the same full steps, forecasts alone"
+NAMED = {  # family: the settings of `evaluate --methods`
+    OURS: [f"zcache:{n}" for n in (3, 4, 5, 6, 8, 9, 12)],
+    "Z-Cache on FORA": [f"zcache:{n},base=fora" for n in (3, 4, 5, 6, 8, 9, 12)],
+    ALONE: [f"taylorseer:{n}" for n in (3, 4, 5, 6, 8, 9, 12)],
+    "FORA": [f"fora:{n}" for n in (3, 4, 5, 6, 8, 9, 12)],
+    "TeaCache": [f"zcache:{n},base=teacache,reflect=no" for n in (3, 4, 5, 6, 8, 9)],
+    "diffusers TaylorSeer": [f"diffusers-taylorseer:{n}" for n in INTERVALS],
+    "diffusers TaylorSeer, lite": [f"diffusers-taylorseer-lite:{n}" for n in INTERVALS],
+    "cache-dit TaylorSeer": [f"cache-dit-mask:{n}" for n in (3, 5, 9, 16)],
+    "cache-dit FoCa": [f"cache-dit-foca:{n}" for n in (3, 5, 9, 16)],
+    "DPCache": [f"dpcache:{n}" for n in COUNTS],
+    "Spectrum": [
+        f"spectrum:2,flex={spectrum.matched(STEPS, n):g}" for n in COUNTS if n > spectrum.WARMUP
+    ],
+    "SeaCache": [f"seacache:{t}" for t in (0.1, 0.2, 0.4, 0.8)],
+    "SmoothCache": [f"smoothcache:{a}" for a in (0.08, 0.22, 0.5)],
+    "fewer steps, the model's sampler": [f"steps:{n}" for n in COUNTS],
+    "fewer steps, UniPC": [f"unipc:{n}" for n in COUNTS],
+    "fewer steps, DPM-Solver++": [f"dpm:{n}" for n in COUNTS],
+}
 
 
 def subjects(kind: str, count: int) -> tuple[str, list[Any]]:
@@ -137,10 +77,72 @@ def batches(model: loading.Model, count: int, size: int) -> list[dict[str, Any]]
             **model.call,
             "num_inference_steps": STEPS,
             argument: asked[i : i + size],
-            "seeds": list(range(i, min(i + size, count))),
+            "seeds": [FIRST_SEED + row for row in range(i, min(i + size, count))],
         }
         for i in range(0, count, size)
     ]
+
+
+def methods(model: loading.Model, calls: list[dict[str, Any]], profile: Path) -> Iterator[Method]:
+    """Every setting of every family; a name begins with its family."""
+    first = {
+        k: v[:1] if isinstance(v, list) else v for k, v in calls[0].items() if k != "seeds"
+    } | {"output_type": "latent"}
+
+    def uncached(pipe: Any, index: int = 0) -> None:
+        """What peers are calibrated on: a subject of the table, at a seed of its own."""
+        pipe(**first, generator=torch.Generator("cpu").manual_seed(index))
+
+    if profile.exists():
+        found = Profile.load(profile)
+        for count in sorted(found.budgets):
+            yield Method.zcache(f"Z-Cache, tuned | {count}", found.config(count))
+    for n in INTERVALS:
+        paper = ZCacheConfig.paper(n)
+        yield Method.zcache(f"Z-Cache as in the paper | {n}", paper)
+        yield Method.zcache(f"TaylorSeer as in the paper | {n}", paper.replace(reflect=False))
+    for family, names in NAMED.items():
+        for name in names:
+            known = parse(name, STEPS, uncached)
+            yield Method(f"{family} | {name}", known.apply, known.call)
+
+
+def at(points: list[dict[str, Any]], target: float) -> np.ndarray | None:
+    """dB of every picture at a FLOPs speedup, between the two nearest points; None outside of them."""
+    points = sorted(points, key=lambda point: point["flops_speedup"])
+    for low, high in itertools.pairwise(points):
+        a, b = (np.log(point["flops_speedup"]) for point in (low, high))
+        if a <= np.log(target) <= b and b > a:
+            share = (np.log(target) - a) / (b - a)
+            return (1 - share) * np.array(low["psnr"]) + share * np.array(high["psnr"])
+    return None
+
+
+def table(results: dict[str, Any]) -> str:
+    """Markdown: a row for every family, the best at 5 times first."""
+    families: dict[str, list[dict[str, Any]]] = {}
+    for name, score in results.items():
+        if score["flops_speedup"]:
+            families.setdefault(name.partition(" | ")[0], []).append(score)
+    rows = {
+        family: [at(points, target) for target in TARGETS] for family, points in families.items()
+    }
+    middle = len(TARGETS) // 2
+
+    def worth(family: str) -> float:
+        values = rows[family][middle]
+        return -np.inf if values is None else float(values.mean())
+
+    lines = [f"| method | {' | '.join(f'{target}×' for target in TARGETS)} | at most |"]
+    lines.append("|---|" + "---|" * (len(TARGETS) + 1))
+    for family in sorted(rows, key=worth, reverse=True):
+        cells = (
+            "" if values is None else f"{values.mean():.1f} ± {interval95(values) or 0:.1f}"
+            for values in rows[family]
+        )
+        most = max(point["flops_speedup"] for point in families[family])
+        lines.append(f"| {family} | {' | '.join(cells)} | {most:.1f}× |")
+    return "\n".join(lines)
 
 
 def write(path: Path, values: dict[str, Any]) -> None:
@@ -149,94 +151,38 @@ def write(path: Path, values: dict[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def table(results: dict[str, Any]) -> str:
-    """Markdown: a row per method, a column per interval, PSNR in dB and FLOPs speedup."""
-    rows: dict[str, dict[int, dict[str, Any]]] = {}
-    for name, score in results.items():
-        method, _, interval = name.rpartition(" | N=")
-        rows.setdefault(method, {})[int(interval)] = score
-    columns = sorted({interval for row in rows.values() for interval in row})
+def page(stored: dict[str, Any]) -> str:
+    """What was measured and how, the table, and who could not run."""
     lines = [
-        "| method | " + " | ".join(f"N={n}" for n in columns) + " |",
-        "|---|" + "---|" * len(columns),
+        f"`{stored['model']}`: PSNR in dB to the uncached output, mean of {stored['subjects']} and 95 % "
+        f"interval, {stored['steps']} steps, {stored['device']}, {stored['dtype']}, torch {stored['torch']}, "
+        f"diffusers {stored['diffusers']}. Empty: not within what was drawn.",
+        "",
+        table(stored["results"]),
+        "",
     ]
-    for method, row in rows.items():
-        cells = [
-            f"{row[n]['psnr_mean']:.1f} ({row[n]['flops_speedup']:.1f}×)" if n in row else ""
-            for n in columns
-        ]
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def split(stored: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The results of the main rows, and those of single settings."""
-    main = {name: s for name, s in stored["results"].items() if name.startswith(MAIN)}
-    return main, {name: s for name, s in stored["results"].items() if name not in main}
-
-
-def about(model: str, stored: dict[str, Any], count: int) -> str:
-    """How the figures of a table were measured, in one sentence."""
-    what = {"image": "pictures", "class": "pictures", "video": "clips"}[loading.find(model).kind]
-    return (
-        f"`{model}`: PSNR in dB to the uncached {what} (FLOPs speedup), mean of {count}, "
-        f"{stored['steps']} steps, {stored['device']}, {stored['dtype']}, torch {stored['torch']}, "
-        f"diffusers {stored['diffusers']}."
-    )
-
-
-def page(model: str, stored: dict[str, Any]) -> str:
-    """Both tables."""
-    main, more = split(stored)
-    return (
-        f"{about(model, stored, stored['prompts'])}\n\n{table(main)}\n\n"
-        "One setting changed at a time, the even schedule; "
-        f"{about(model, stored, stored['more_prompts'])}\n\n{table(more)}\n"
-    )
-
-
-def into_page(path: Path, model: str, stored: dict[str, Any]) -> None:
-    """Put the main rows, and a link to all of them, between the model's two marks."""
-    begin, end = (f"<!-- {model}:{edge} -->" for edge in ("begin", "end"))
-    before, _, rest = path.read_text().partition(begin)
-    _, _, after = rest.partition(end)
-    if not after:
-        raise SystemExit(f"{path} lacks the marks {begin} and {end}; write them and run again")
-    body = (
-        f"{begin}\n{about(model, stored, stored['prompts'])}\nEvery weight, base, order, granularity "
-        f"and relaxation: [{model}.md]({model}.md).\n\n"
-        f"{table(split(stored)[0])}\n{end}"
-    )
-    path.write_text(before + body + after)
+    faults = {name.partition(" | ")[0]: why for name, why in stored["unsupported"].items()}
+    lines += [f"{family} cannot run on this pipeline: {why}" for family, why in faults.items()]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="mini-flux")
-    parser.add_argument("--prompts", type=int, default=32)
+    parser.add_argument("--subjects", type=int, default=32)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--intervals", type=int, nargs="+", default=list(INTERVALS))
-    parser.add_argument(
-        "--more-prompts", type=int, default=8, help="for the rows of single settings"
-    )
-    parser.add_argument("--no-peers", action="store_true")
-    parser.add_argument("--out", type=Path, default=Path("examples/quality"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "quality")
     options = parser.parse_args()
 
     model = loading.find(options.model)
     pipe = loading.load(options.model)
     pipe.set_progress_bar_config(disable=True)
-    methods = [m for n in options.intervals for m in main_methods(n, model.kind)]
-    methods += [] if options.no_peers else peer_methods()
-    more = [m for n in options.intervals for m in more_methods(n)]
-
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{options.model}.json"
     header = {
         "model": options.model,
         "steps": STEPS,
-        "prompts": options.prompts,
-        "more_prompts": options.more_prompts,
+        "subjects": options.subjects,
         "device": f"{platform.machine()} CPU" if pipe.device.type == "cpu" else str(pipe.device),
         "dtype": str(pipe.transformer.dtype),
         "torch": torch.__version__,
@@ -246,19 +192,18 @@ def main() -> None:
     same = {key: stored.get(key) for key in header} == header
     stored = stored if same else {**header, "results": {}, "unsupported": {}}
     done = {**stored["results"], **stored["unsupported"]}
-    for asked, count in ((methods, options.prompts), (more, options.more_prompts)):
-        calls = batches(model, count, options.batch)
-        for name, score in measure(pipe, calls, asked, done):
-            if isinstance(score, UnsupportedPipelineError):
-                stored["unsupported"][name] = str(score)
-                print(f"{name:48s} {score}", flush=True)
-            else:
-                stored["results"][name] = score
-                speedup = f"{score['flops_speedup']:.2f}x"
-                print(f"{name:48s} {score['psnr_mean']:6.2f} dB  {speedup}", flush=True)
-            write(path, stored)
-    path.with_suffix(".md").write_text(page(options.model, stored))
-    into_page(options.out / "README.md", options.model, stored)
+    calls = batches(model, options.subjects, options.batch)
+    profile = Path(__file__).parent / "profiles" / f"{options.model}.json"
+    for name, score in measure(pipe, calls, list(methods(model, calls, profile)), done):
+        if isinstance(score, UnsupportedPipelineError):
+            stored["unsupported"][name] = str(score)
+            print(f"{name:48s} {score}", flush=True)
+        else:
+            stored["results"][name] = score
+            speedup = f"{score['flops_speedup'] or 0:.2f}x"
+            print(f"{name:48s} {score['psnr_mean']:6.2f} dB  {speedup}", flush=True)
+        write(path, stored)
+    path.with_suffix(".md").write_text(page(stored))
 
 
 if __name__ == "__main__":
