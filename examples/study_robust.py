@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def worlds(kind: str, scheduler: Any, count: int) -> Iterator[World]:
             yield f"{name}, {steps} steps, guidance {guidance:g}", made, call
         return
     scales = (None, TRUE_GUIDANCE) if kind == "image" else (None,)
-    for steps, (name, made), scale in itertools.product(STEPS, flow_solvers(), scales):
+    for steps, (name, made), scale in itertools.product(STEPS, flow_solvers(kind), scales):
         call = {argument: asked, "num_inference_steps": steps}
         if scale:
             call |= {"true_cfg_scale": scale, "negative_prompt": [""] * count}
@@ -60,11 +61,19 @@ def worlds(kind: str, scheduler: Any, count: int) -> Iterator[World]:
         yield f"{name}, {steps} steps, {guidance}", made, call
 
 
-def flow_solvers() -> Iterator[tuple[str, Any]]:
+def flow_solvers(kind: str) -> Iterator[tuple[str, Any]]:
+    """FluxPipeline tells a solver the logarithm of its shift, from the ends that its config names."""
     for shift in SHIFTS:
         yield f"Euler, shift {shift:g}", FlowMatchEulerDiscreteScheduler(shift=shift)
         for name, solver in SOLVERS.items():
-            made = solver(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
+            made = solver(
+                prediction_type="flow_prediction",
+                use_flow_sigmas=True,
+                flow_shift=shift,
+                use_dynamic_shifting=kind == "image",
+                time_shift_type="exponential",
+            )
+            made.register_to_config(base_shift=math.log(shift), max_shift=math.log(shift))
             yield f"{name}, shift {shift:g}", made
 
 

@@ -253,6 +253,19 @@ def test_relaxation_is_reported_per_window() -> None:
         assert report.relaxation[stop] == pytest.approx(gamma)
 
 
+def test_true_guidance_keeps_less() -> None:
+    """2 b / (2 b + g (a - b)), and at least 0.4."""
+    guided = next(case for case in CASES if case.name == "flux-true-cfg")
+    pipe = guided.build()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+        guided.run(pipe)
+    times, report = pipe.scheduler.sigmas.tolist(), handle.report()
+    for start, stop in zip(report.full_steps, report.full_steps[1:], strict=False):
+        a, b = times[start], times[stop]
+        expected = max(0.4, 2 * b / (2 * b + 3.0 * (a - b)))
+        assert report.relaxation[stop] == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_scheduler_without_noise_levels_is_reported() -> None:
     pipe = flux()
     with zcache.enabled(pipe, ZCacheConfig(interval=4, relax="sigma")) as handle:

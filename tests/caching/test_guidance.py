@@ -79,6 +79,22 @@ def test_plain_guidance_is_taken_for_neither() -> None:
     assert nonlinear.normalised(outputs[0], made[0]) is None
 
 
+def test_the_scale_is_that_of_plain_guidance_and_one_of_all_else() -> None:
+    c, u = predictions(1)
+    outputs = [[c], [u]]
+    for made, scale in (
+        (plain(c, u), 4.0),
+        (u + 0.5 * (c - u), 1.0),
+        (c, 1.0),
+        (normalise(c, u), 1.0),
+        (torch.full_like(c, math.nan), 1.0),
+    ):
+        found = guidance.solve(outputs, made, ELSE.expand_as(made))
+        assert guidance.scale(found) == pytest.approx(scale, abs=1e-5)
+    latent = torch.randn(c.shape, generator=torch.Generator().manual_seed(3))
+    assert guidance.scale(guidance.solve(outputs, latent - plain(c, u), latent)) == 1.0
+
+
 def test_a_velocity_made_of_a_denoised_prediction_takes_the_latent_in() -> None:
     """v = (x - D) / sigma, as Cosmos 2 hands its scheduler."""
     (x, d), (x2, d2) = predictions(1), predictions(2)

@@ -24,6 +24,8 @@ from zcache.measure import metrics
 from zcache.models import loading
 from zcache.models.mini import classes, motion, scenes
 
+from ..embedded import DIT
+
 CPU = torch.device("cpu")
 needs_fidelity = pytest.mark.skipif(
     not (find_spec("torch_fidelity") and find_spec("torchvision")),
@@ -115,7 +117,7 @@ def test_what_shows_the_subject_obeys_and_what_shows_another_does_not(kind):
         drawn, right, wrong = motion.draw(clip, rng), motion.caption(clip), motion.caption(other)
     else:
         right, wrong = classes.LABELS[0], classes.LABELS[1]
-        drawn = [classes.draw(right, rng)]
+        drawn = list((255 * DIT.draw(DIT.pipe(), 20, class_labels=[0])).round().astype(np.uint8))
     frames = np.stack([np.asarray(frame) for frame in drawn])
 
     assert score("obeyed", kind, Sample(frames, frames, right)) == {"obeyed": 1.0}

@@ -124,7 +124,7 @@ def test_a_run_of_the_page_leaves_pictures_while_it_lasts(tinies, tmp_path, monk
     *_, last = runs.outcomes("image", "mine", **asked)
     runs.store.cache_clear()
 
-    assert set(seen[-1]) == {"accelerated", "baseline"}
+    assert set(seen[-1]) == {"accelerated", "baseline", "alone"}
     assert Image.open(io.BytesIO(seen[-1]["baseline"])).size[0] >= 2
     assert device.seen("mine") == {}
     assert last.done

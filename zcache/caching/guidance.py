@@ -93,6 +93,13 @@ def rounding(dtype: torch.dtype) -> float:
     return 1e-4 if dtype in (torch.float32, torch.float64) else 2e-2
 
 
+def scale(guidance: Any) -> float:
+    """The scale g of guidance that adds up outputs as g a + (1 - g) b; 1 of anything else."""
+    if not isinstance(guidance, Combination) or not guidance.is_linear or guidance.takes_latent:
+        return 1.0
+    return max((1.0, *guidance.factors))
+
+
 def explain(
     known: Sequence[Any],
     outputs: Sequence[Outputs],

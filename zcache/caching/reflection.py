@@ -54,7 +54,7 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
         run.announce(Pass(visit.step, Kind.REFLECT, w), run.num_steps)
         model_output = evaluate(run, visit, sample, w, combination)
         sample = carry_edit(advanced(run, step, visit, model_output, sample), visit, following)
-    sample = relaxed(run, sample, stop)
+    sample = relaxed(run, sample, stop, guidance.scale(combinations[-1]))
     run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.num_steps)
     return step(stop, evaluate(run, stop, sample, 1.0, combinations[-1]), sample)
 
@@ -207,10 +207,10 @@ def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
     return (sample + (following.sample - visit.after())).to(following.sample.dtype)
 
 
-def relaxed(run: RunState, sample: Tensor, stop: Visit) -> Tensor:
-    """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`."""
+def relaxed(run: RunState, sample: Tensor, stop: Visit, scale: float) -> Tensor:
+    """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`; `scale` of the guidance."""
     levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
-    gamma = run.log.relaxation[stop.step] = share(run.config.relax, *levels)
+    gamma = run.log.relaxation[stop.step] = share(run.config.relax, *levels, scale)
     if gamma == 1.0:
         return sample
     return torch.lerp(stop.sample.float(), sample.float(), gamma).to(sample.dtype)

@@ -51,8 +51,8 @@ class ZCacheConfig:
             (features of every layer before the gate, as in the paper; gigabytes on large models) or
             `output` (the model's output; works for every denoiser).
         relax: how far reflection may move the latent at the newer anchor: `time`
-            (2 t_stop / (t_start + t_stop) in the time of the flow), `sigma` (the same with the noise
-            levels of the scheduler), a factor in [0, 1], or None (the paper: all the way).
+            (2 t_stop / (2 t_stop + g (t_start - t_stop)) in the time of the flow, with guidance of scale g),
+            `sigma` (g = 1, the noise levels of the scheduler), a factor in [0, 1], or None (the paper: all).
         factors: the weight of every step, for `weight="fitted"` with explicit full steps; found by
             `zcache.tune`.
         times: noise levels, as times of the flow from 1 to 0, of the steps that full_steps and
