@@ -14,6 +14,7 @@ from ...method.knots import Gram
 from .race import FEW, Measure, Race
 
 Form = tuple[str, dict[str, Any]]  # granularity and settings
+ENOUGH = 6  # runs for each candidate of the first round, with which it sees twice as many prompts
 LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
 FINALISTS = (
     3  # settings that meet all placements, and runs on the other prompts that are kept for the end
@@ -77,14 +78,14 @@ class Search:
         standard error over the prompts.
         """
         race = Race(self._measure, self._prompts, limit)
-        few = min(FEW, self._prompts)
-        race.enter([untuned], few)
-        spare = FINALISTS * (self._prompts - few)
         made = {
             self._config(steps, form): index
             for index, form in enumerate(self._forms)
             for steps in lists[:2]
         }
+        few = min(FEW if limit < ENOUGH * len(made) else 2 * FEW, self._prompts)
+        race.enter([untuned], few)
+        spare = FINALISTS * (self._prompts - few)
         race.enter(made, few, spare + limit // 3)
         ranked = dict.fromkeys(made[config] for config in race.leaders() if config in made)
         forms = [self._forms[index] for index in list(ranked)[:FINALISTS]]
