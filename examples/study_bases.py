@@ -2,7 +2,7 @@
 
     python examples/study_bases.py --model mini-flux
     python examples/study_bases.py --model mini-dit --guidance 1.5
-    python examples/study_bases.py --model FOLDER --name emoji-dit --guidance 1.5
+    python examples/study_bases.py --model FOLDER --name "another DiT" --guidance 1.5
 
 All run with what `zcache.recommended` says for the sampler, the order being the base's own. Every run draws
 the same subjects from the same seeds; a gain is the mean of the differences subject by subject, with its 95 %
@@ -147,8 +147,7 @@ def page(stored: dict[str, Any]) -> str:
         "# Reflection on every base\n\nPSNR in dB to the uncached output, of each base alone and with reflection on "
         "the same full steps; the gain is the mean of the differences picture by "
         "picture with its 95 % interval, bold where it lies above zero, in italics where below. Made by "
-        "[study_bases.py](../study_bases.py); what follows from it is in [README.md](README.md). emoji-dit is a "
-        "harder DiT of eight classes, still in training, that does not ship yet."
+        "[study_bases.py](../study_bases.py); what follows from it is in [README.md](README.md)."
     ]
     for name, part in sorted(stored.items()):
         guidance = "" if part["guidance"] is None else f", guidance {part['guidance']:g}"

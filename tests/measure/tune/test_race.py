@@ -67,3 +67,25 @@ def test_with_few_prompts_every_run_is_spent_on_candidates(prompts: int) -> None
     search.best([4], limit=14)
 
     assert 14 - prompts < figures.runs <= 14
+
+
+class Deceiving(Figures):
+    """The paper's weight gains everywhere with four full steps; with five the first two prompts hide it."""
+
+    def __call__(self, config: ZCacheConfig, count: int) -> dict[str, Any]:
+        if (config.weight, config.relax, config.order) == ("logarithmic", None, 1):
+            self.gains[config] = (5,) * 4 if len(config.full_steps or ()) == 4 else (-1, -1, 8, 8)
+        return super().__call__(config, count)
+
+
+@pytest.mark.parametrize(("limit", "weight"), [(150, "logarithmic"), (47, "automatic")])
+def test_what_wins_at_one_number_is_tried_at_the_others(limit: int, weight: str) -> None:
+    """47 runs are too few for that: 6 x 2 x 1 x 4 prompts."""
+    gram = [[float(i == j) + 1 for j in range(12)] for i in range(12)]
+    times = [1 - k / 12 for k in range(12)]
+    figures = Deceiving({})
+
+    found = Search({"stack": gram}, times, True, 4, figures).best([4, 5], limit)
+
+    assert found[5].weight == weight
+    assert figures.runs <= 2 * limit

@@ -35,6 +35,10 @@ class Race:
                 self._scores[config] = list(self._measure(config, count)["psnr"])
                 self._left -= needed
 
+    def allow(self, more: int) -> None:
+        """Allow so many runs more."""
+        self._left += more
+
     def leaders(self) -> list[ZCacheConfig]:
         """All that ran, the best first, by the mean over the prompts that all of them ran on."""
         least = min(len(scores) for scores in self._scores.values())

@@ -42,6 +42,7 @@ class Search:
     ) -> None:
         self._grams, self._times, self._flow = dict(grams), times, flow
         self._prompts, self._measure = prompts, measure
+        self._made: dict[ZCacheConfig, Form] = {}
         self._forms = [
             (granularity, own) for own in candidates.settings(flow) for granularity in self._grams
         ]
@@ -64,13 +65,37 @@ class Search:
         return float(np.mean(self._measure(config, self._prompts)["psnr"]))
 
     def best(self, counts: Sequence[int], limit: int) -> dict[int, ZCacheConfig]:
-        """The best settings of every number of full steps, by at most `limit` accelerated runs each."""
-        placed = self._placed(counts)
-        return {count: self._best(placed[count], self.untuned(count), limit) for count in counts}
+        """The best settings of every number of full steps, by at most `limit` accelerated runs each.
 
-    def _best(
-        self, lists: list[tuple[int, ...]], untuned: ZCacheConfig, limit: int
-    ) -> ZCacheConfig:
+        With runs enough, what won at one number is tried at all others, too.
+        """
+        placed = self._placed(counts)
+        shared = 2 * (len(counts) - 1) * self._prompts
+        shared = shared if limit >= ENOUGH * shared else 0
+        races = {
+            count: self._race(placed[count], self.untuned(count), limit - shared)
+            for count in counts
+        }
+        won = {count: race.won(self.untuned(count)) for count, race in races.items()}
+        if not shared:
+            return won
+        forms = [
+            (placed[n].index(c.full_steps or ()), self._made[c])
+            for n, c in won.items()
+            if c in self._made
+        ]
+        for count, race in races.items():
+            race.allow(shared)
+            lists = placed[count]
+            tried = (
+                self._config(lists[place], form)
+                for index, form in forms
+                for place in {0, min(index, len(lists) - 1)}
+            )
+            race.enter(tried, self._prompts)
+        return {count: race.won(self.untuned(count)) for count, race in races.items()}
+
+    def _race(self, lists: list[tuple[int, ...]], untuned: ZCacheConfig, limit: int) -> Race:
         """A race: settings and granularities on the first two placements, then the other placements with
         the best of these, on a few prompts; then fewer and fewer on more and more.
 
@@ -90,7 +115,7 @@ class Search:
         ranked = dict.fromkeys(made[config] for config in race.leaders() if config in made)
         forms = [self._forms[index] for index in list(ranked)[:FINALISTS]]
         race.enter((self._config(steps, form) for steps in lists[2:] for form in forms), few, spare)
-        return race.won(untuned)
+        return race
 
     def _placed(self, counts: Sequence[int]) -> dict[int, list[tuple[int, ...]]]:
         found: dict[int, list[tuple[int, ...]]] = {count: [] for count in counts}
@@ -140,4 +165,7 @@ class Search:
 
     def _config(self, steps: tuple[int, ...], form: Form) -> ZCacheConfig:
         granularity, own = form
-        return candidates.config(self._grams[granularity], self._times, steps, own, granularity)
+        gram = self._grams[granularity]
+        made = candidates.config(gram, self._times, steps, own, granularity)
+        self._made[made] = form
+        return made
