@@ -57,7 +57,8 @@ class Race:
             ran = [config for config in field if len(self._scores[config]) >= count]
             field = sorted(ran, key=lambda c: -float(np.mean(self._scores[c][:count])))
             field = field[: max(1, len(field) // 2)] if count < self._prompts else field
-        full = [config for config in field if len(self._scores[config]) >= self._prompts]
+        ran = [config for config, own in self._scores.items() if len(own) >= self._prompts]
+        full = sorted(ran, key=lambda c: -float(np.mean(self._scores[c])))
         return next((config for config in full if self._is_clear(config, reference)), reference)
 
     def _affordable(self, field: list[ZCacheConfig], reference: ZCacheConfig) -> list[ZCacheConfig]:
