@@ -253,17 +253,21 @@ def test_relaxation_is_reported_per_window() -> None:
         assert report.relaxation[stop] == pytest.approx(gamma)
 
 
-def test_true_guidance_keeps_less() -> None:
-    """2 b / (2 b + g (a - b)), and at least 0.4."""
-    guided = next(case for case in CASES if case.name == "flux-true-cfg")
-    pipe = guided.build()
-    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
-        guided.run(pipe)
-    times, report = pipe.scheduler.sigmas.tolist(), handle.report()
-    for start, stop in zip(report.full_steps, report.full_steps[1:], strict=False):
-        a, b = times[start], times[stop]
-        expected = max(0.4, 2 * b / (2 * b + 3.0 * (a - b)))
-        assert report.relaxation[stop] == pytest.approx(expected, rel=1e-4)
+def test_a_guided_flow_is_blended_linearly_and_no_other() -> None:
+    """Where the weight is automatic: with a scale of 3 the picture is that of `linear`, without that of `future`."""
+    for name, weight, other in (
+        ("flux-true-cfg", "linear", "future"),
+        ("flux", "future", "linear"),
+        ("dit", "future", "linear"),
+    ):
+        case = next(case for case in CASES if case.name == name)
+        drawn = {}
+        for chosen in ("automatic", weight, other):
+            pipe = case.build()
+            with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 4, 8, 11), weight=chosen)):
+                drawn[chosen] = case.run(pipe)
+        assert torch.equal(drawn["automatic"], drawn[weight]), name
+        assert not torch.equal(drawn["automatic"], drawn[other]), name
 
 
 def test_a_scheduler_without_noise_levels_is_reported() -> None:

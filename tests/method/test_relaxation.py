@@ -20,13 +20,10 @@ def test_all_is_kept_while_the_noise_level_stands_still(relax) -> None:
 
 
 def test_golden_numbers() -> None:
-    """2 stop / (start + stop), and with guidance g 2 stop / (2 stop + g (start - stop))."""
+    """2 stop / (start + stop)."""
     assert share("sigma", 1.0, 0.5) == share("time", 1.0, 0.5) == pytest.approx(2 / 3)
     assert share("sigma", 1.0, 0.2) == pytest.approx(1 / 3)
     assert share("time", 1.0, 0.2) == share("time", 0.5, 0.0) == LEAST == 0.4
     assert share("sigma", 0.5, 0.0) == 0.0
-    assert share("time", 1.0, 0.5, guidance=2.0) == 0.5  # 1 / (1 + 2 x 0.5)
-    assert share("time", 1.0, 0.5, guidance=0.5) == share("time", 1.0, 0.5)
-    assert share("sigma", 1.0, 0.5, guidance=2.0) == pytest.approx(2 / 3)
     assert share(0.8, 1.0, 0.1) == 0.8
     assert share(None, 1.0, 0.0) == 1.0

@@ -23,7 +23,7 @@ from .nonlinear import Normalised, Rescaled
 from .report import Log
 from .scheduler import State as SchedulerState
 from .stand_ins import Memo
-from .times import flow_of, flow_times
+from .times import FLOW, flow_of, flow_times, prediction
 
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
@@ -124,6 +124,11 @@ class RunState:
             if note:
                 self.log.fall_back(note)
         return self.config
+
+    @property
+    def is_flow(self) -> bool:
+        """Whether the scheduler's model predicts a flow."""
+        return prediction(self.scheduler) == FLOW
 
     @property
     def caches(self) -> bool:

@@ -11,7 +11,7 @@ FLOW = "flow_prediction"
 
 def prediction(scheduler: Any) -> str:
     """What the scheduler's model predicts; flow schedulers without a name for it predict the flow."""
-    return str(getattr(scheduler.config, "prediction_type", FLOW))
+    return str(getattr(getattr(scheduler, "config", None), "prediction_type", FLOW))
 
 
 def flow_times(scheduler: Any) -> list[float] | None:

@@ -3,8 +3,7 @@
 The features at `stop` were computed on a latent that is off by e. Where the denoised prediction hardly
 moves with e, the velocity there already answers it by e / t_stop, and replaying the window overshoots
 by (t_start - t_stop) / 2 * e / t_stop; the right share is 2 t_stop / (t_start + t_stop). It is near 1
-along most of a run and small where the noise ends. Guidance of scale g answers g times as much, which
-makes it 2 t_stop / (2 t_stop + g (t_start - t_stop)).
+along most of a run and small where the noise ends.
 
 t is the time of the flow, 1 at noise and 0 at the picture. A diffusion schedule's noise level
 s = sigma/alpha has t = s / (1 + s). Taken with s itself (`sigma`) the share is too small in the first
@@ -17,7 +16,7 @@ NAMES = ("time", "sigma")
 LEAST = 0.4  # that `time` keeps
 
 
-def share(relax: str | float | None, start: float, stop: float, guidance: float = 1.0) -> float:
+def share(relax: str | float | None, start: float, stop: float) -> float:
     """The share of the correction to keep, from 0 to 1.
 
     Args:
@@ -25,7 +24,6 @@ def share(relax: str | float | None, start: float, stop: float, guidance: float 
         start: noise level at the older anchor: t for `time`; for `sigma` the scheduler's own, which is
             t of a flow and s of a diffusion schedule.
         stop: noise level at the newer anchor.
-        guidance: the scale at which the pipeline adds up guided outputs, for `time`.
     """
     if relax is None:
         return 1.0
@@ -33,6 +31,5 @@ def share(relax: str | float | None, start: float, stop: float, guidance: float 
         return float(relax)
     if start + stop <= 0:
         return 1.0
-    if relax == "sigma":
-        return 2 * stop / (start + stop)
-    return max(LEAST, 2 * stop / (2 * stop + max(1.0, guidance) * (start - stop)))
+    kept = 2 * stop / (start + stop)
+    return max(kept, LEAST) if relax == "time" else kept
