@@ -2,8 +2,8 @@
 
     python examples/training/measure_hardness.py --model runs/dit/pipeline --sheet hardness.png
 
-The reference is DDIM-50 with guidance 1.5. TaylorSeer is the paper's row: per-layer features, order
-1, three warm-up steps, then every N-th, without reflection. The sheet shows a class a column: the
+The reference is DDIM-50 with guidance 1.5. TaylorSeer is one residual of the
+whole stack, order 1, three warm-up steps, then every N-th, without reflection. The sheet shows a class a column: the
 reference, then the other rows.
 """
 

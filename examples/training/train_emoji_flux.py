@@ -63,7 +63,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="file of the encoded scenes")
     parser.add_argument("--teacher", type=Path, help="checkpoint of stage 1; starts stage 2")
     parser.add_argument("--start", type=Path, help="transformer to begin with")
-    parser.add_argument("--minutes", type=float, default=90, help="CPU time of this process, resumed included")
+    parser.add_argument(
+        "--minutes", type=float, default=90, help="CPU time of this process, resumed included"
+    )
     parser.add_argument("--scenes", type=int, default=16_000)
     parser.add_argument("--double", type=int, default=2)
     parser.add_argument("--single", type=int, default=5)
