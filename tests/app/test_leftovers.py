@@ -28,6 +28,8 @@ def test_a_server_that_is_ended_leaves_nothing(tmp_path, how):
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        # A run of the tests in the background may ignore the interrupt, and its children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert server.stdout is not None and server.stdout.readline() == b"ready\n"
     before = {path.name.split("-")[0] for path in tmp_path.iterdir()}
