@@ -58,6 +58,16 @@ def test_timed_without_times_is_even() -> None:
         assert full_steps(steps, interval, times=[0.5] * steps) == full_steps(steps, interval)
 
 
+@pytest.mark.parametrize(
+    "times", [[1.0, 0.2, 0.9, 0.1, 0.05, 0.8, 0.3, 0.7, 0.02], [1.0, *[0.0] * 8]]
+)
+def test_timed_ends_on_the_last_step_whatever_the_times_do(times) -> None:
+    """A user's own noise levels need not fall at every step."""
+    for interval in range(1, 9):
+        full = full_steps(9, interval, times=times)
+        assert (full[0], full[-1], len(full)) == (0, 8, len(full_steps(9, interval, "even")))
+
+
 def test_timed_is_drawn_to_where_the_time_falls_fast() -> None:
     """The larger the shift, the later a flow's time falls, and the later stand the full steps."""
     sums = [sum(full_steps(50, 7, times=schedule.shifted(50, shift))) for shift in (1.0, 3.0, 7.0)]

@@ -9,6 +9,7 @@ code, or of a class that is not torch's or diffusers' may do more than torch cal
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,12 +70,13 @@ class CachedPass:
         this step, keeps what is the same at another latent. `places`: of the latent, empty if unknown."""
         if self._tape is not None and not self._holds(flat):
             self._forget()
+        through = partial(self._binding.cached, call, feature, like, memo)
         if self._tape is None:
-            return self._recorded(call, arguments, flat, places, feature, like, memo)
+            return self._recorded(through, arguments, flat, places, feature)
         lives = [*(flat[i] for i, _ in self._lives), *tensors(feature)]
         if self._proved:
             return rebuild(like, tuple(self._tape.play(self._begin(flat, memo), lives)))
-        output = self._binding.cached(call, feature, like, memo)
+        output = through()
         try:
             played = self._tape.play(self._begin(flat, memo), lives)
             self._proved = _same_bits(list(leaves(output)), played)
@@ -141,19 +143,17 @@ class CachedPass:
 
     def _recorded(
         self,
-        call: Call,
+        through: Call,
         arguments: Any,
         flat: list[Any],
         places: Sequence[Place],
         feature: Feature,
-        like: Any,
-        memo: Memo,
     ) -> Any:
-        """The output from a feature, through the modules; a tape of it, if nothing speaks against one."""
+        """What `through` the modules comes of a feature; a tape of it, if nothing speaks against one."""
         before, features = self._before, list(tensors(feature))
         self.see(flat)
         if len(before) != len(flat) or not self._recordings or not features:
-            return self._binding.cached(call, feature, like, memo)
+            return through()
         module, skipped = self._denoiser.module, self._binding.skipped()
         modules = list(walked(module, {id(each) for each in skipped}))
         latents = {id(at(arguments, place.path)): place for place in places}
@@ -171,14 +171,14 @@ class CachedPass:
             and _are_distinct([*steps, *lives], constants)
         ):
             self._give_up()
-            return self._binding.cached(call, feature, like, memo)
+            return through()
         self._recordings -= 1
         known = {LIVE: lives, STEP: steps, CONSTANT: constants}
         weights = Weights(modules, skipped)
         recorder = Recorder(known, weights.has)
         drawn = noise.states(noise.generators({}, features[0].device))
         with recorder:
-            output = self._binding.cached(call, feature, like, memo)
+            output = through()
         outputs = list(leaves(output))
         if noise.moved(drawn) or recorder.fault or not recorder.are_live(outputs):
             self._give_up()

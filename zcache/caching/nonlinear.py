@@ -20,8 +20,34 @@ from .terms import Outputs, terms
 AGREE = 1e-3  # how far two steps may find different numbers for one form
 
 
+class Form:
+    """What every form does with its own `combine`."""
+
+    is_linear = True
+
+    def apply(
+        self, model_output: Tensor, old: Outputs, new: Outputs, latents: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """As `Combination.apply`, exactly."""
+        return _moved(self.combine, model_output, old, new)
+
+    def distances(
+        self,
+        outputs: Sequence[Outputs],
+        model_outputs: Sequence[Tensor],
+        latents: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """As `Combination.distances`."""
+        steps = zip(outputs, model_outputs, strict=True)
+        return torch.stack([_distance(self.combine, old, v) for old, v in steps])
+
+    def combine(self, found: Sequence[Tensor]) -> Tensor:
+        """The model_output of the terms."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Normalised:
+class Normalised(Form):
     """The guided prediction, at the length of the conditional one along the last dimension; `sign` is -1
     where the pipeline hands on its negative."""
 
@@ -36,27 +62,9 @@ class Normalised:
         v = u + self.scale * (c - u)
         return v * (self.sign * c.norm(dim=-1, keepdim=True) / v.norm(dim=-1, keepdim=True))
 
-    is_linear = True
-
-    def apply(
-        self, model_output: Tensor, old: Outputs, new: Outputs, latents: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        """As `Combination.apply`, exactly."""
-        return _moved(self.combine, model_output, old, new)
-
-    def distances(
-        self,
-        outputs: Sequence[Outputs],
-        model_outputs: Sequence[Tensor],
-        latents: Sequence[Tensor] = (),
-    ) -> Tensor:
-        """As `Combination.distances`."""
-        steps = zip(outputs, model_outputs, strict=True)
-        return torch.stack([_distance(self.combine, old, v) for old, v in steps])
-
 
 @dataclass(frozen=True)
-class Rescaled:
+class Rescaled(Form):
     """The guided prediction, its deviation drawn to that of the conditional one by a share `phi`."""
 
     conditional: int
@@ -69,24 +77,6 @@ class Rescaled:
         c, u = found[self.conditional].float(), found[self.other].float()
         v = u + self.scale * (c - u)
         return v * (1 + self.phi * (_deviation(c) / _deviation(v) - 1))
-
-    is_linear = True
-
-    def apply(
-        self, model_output: Tensor, old: Outputs, new: Outputs, latents: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        """As `Combination.apply`, exactly."""
-        return _moved(self.combine, model_output, old, new)
-
-    def distances(
-        self,
-        outputs: Sequence[Outputs],
-        model_outputs: Sequence[Tensor],
-        latents: Sequence[Tensor] = (),
-    ) -> Tensor:
-        """As `Combination.distances`."""
-        steps = zip(outputs, model_outputs, strict=True)
-        return torch.stack([_distance(self.combine, old, v) for old, v in steps])
 
 
 def normalised(outputs: Outputs, model_output: Tensor) -> Normalised | None:

@@ -109,10 +109,10 @@ def spread(steps: Sequence[int], times: Sequence[float]) -> Sequence[int]:
         if times[first] - times[behind] <= fall / windows / 2:
             break
     found = [first]
-    for window in range(windows):
+    for window in range(windows - 1):
         wanted = nearest((window + head) / (windows - 1 + head))
         found.append(max(found[-1] + 1, min(wanted, final - (windows - 1 - window))))
-    return found
+    return [*found, final]
 
 
 @register("warmup")

@@ -16,9 +16,8 @@ from .race import FEW, Measure, Race
 Form = tuple[str, dict[str, Any]]  # granularity and settings
 ENOUGH = 6  # runs for each candidate of the first round, with which it sees twice as many prompts
 LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
-FINALISTS = (
-    3  # settings that meet all placements, and runs on the other prompts that are kept for the end
-)
+# Settings that meet all placements, and runs on the other prompts that are kept for the end.
+FINALISTS = 3
 
 
 class Search:
