@@ -239,7 +239,7 @@ class Run(RunState):
     def _take_full(self, step: Original, visit: Visit) -> Any:
         for key in [key for key, anchors in self.anchors.items() if anchors.newest != self.step]:
             del self.anchors[key]
-        self.log.hold(self.held())
+        self.log.hold(self.held(), self.held_for_again())
         result = None
         if self.window:
             wanted = self.config.reflection.applies(self.step, self.windows_closed, self.num_steps)
