@@ -15,7 +15,8 @@ from zcache.caching import cached_pass, watched
 from zcache.caching.arguments import Place, flattened
 from zcache.caching.bindings import Denoiser, bind
 from zcache.caching.cached_pass import CachedPass
-from zcache.caching.tape import Recorder, Tape
+from zcache.caching.recorder import Recorder
+from zcache.caching.tape import Tape
 
 from ..pipelines import CASES, Case, flux
 

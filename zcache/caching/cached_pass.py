@@ -19,7 +19,8 @@ from . import noise
 from .arguments import Place, at, inserted
 from .bindings import Denoiser, inner
 from .features import Feature, leaves, rebuild, tensors, version
-from .tape import CONSTANT, LIVE, STEP, Recorder, Tape
+from .recorder import Recorder
+from .tape import CONSTANT, LIVE, STEP, Tape
 from .watched import Watched, Weights, calls_are_plain, is_bare, walked
 
 MOST_RECORDINGS = 3  # of one call in a run

@@ -43,13 +43,16 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
     try:
         check_window(run, visits)
         combinations = combine(run, visits)
+        weight = weight_of(run, combinations)
+        if weight is not run.weight and not all(a.holds_past for a in run.anchors.values()):
+            raise CannotReflectError("guidance set in at its newer anchor")
         check_steps_repeat(run, step)
     except CannotReflectError as reason:
         run.log.fall_back(f"a window was not reflected: {reason}")
         return None
     if not run.steps_are_closed:
         scheduler.restore(run.scheduler, run.scheduler_state)
-    sample, weight = visits[0].sample, weight_of(run, combinations)
+    sample = visits[0].sample
     for visit, following, combination in zip(visits, visits[1:], combinations, strict=False):
         w = weight_at(weight, visit.step, run.start, stop.step)
         run.announce(Pass(visit.step, Kind.REFLECT, w), run.num_steps)
@@ -67,6 +70,19 @@ def weight_of(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction
     all along the window has lost up to 20 dB (examples/study)."""
     guided = run.is_flow and guidance.scale(combinations[-1]) > GUIDED
     return linear if guided and run.config.weight == AUTOMATIC else run.weight
+
+
+def may_be_linear(run: RunState) -> bool:
+    """Whether `weight_of` may choose the linear weight for the open window; surely not where the denoiser's
+    outputs are handed on as they are."""
+    return (
+        run.is_flow
+        and run.config.weight == AUTOMATIC
+        and not all(
+            any(leaf is visit.model_output for branch in visit.branches for leaf in branch.leaves)
+            for visit in run.window
+        )
+    )
 
 
 def check_window(run: RunState, visits: Sequence[Visit]) -> None:
