@@ -111,6 +111,19 @@ def test_a_constant_that_was_written_into_makes_a_tape_stale() -> None:
     assert tape.is_stale()
 
 
+def test_constants_are_made_anew_of_what_they_were_made_of() -> None:
+    recorder = recorded(lambda x, t, c: x * c.exp() + t * torch.arange(2.0))
+    x, t, c = recorder.given
+    tape = Tape(recorder, [t], [x], [recorder.output])
+    c.data.mul_(0.5)  # torch does not count it
+    assert not tape.is_stale()
+    assert torch.equal(tape.play(tape.begin([t]), [x])[0], recorder.output)
+    tape.renew()
+    expected = x * c.exp() + t * torch.arange(2.0)
+    assert torch.equal(tape.play(tape.begin([t]), [x])[0], expected)
+    assert not tape.is_stale()
+
+
 def test_an_output_that_does_not_change_with_the_latent_is_no_recording() -> None:
     recorder = recorded(lambda x, t, c: t + c)
     assert not recorder.are_live([recorder.output])

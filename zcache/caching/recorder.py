@@ -117,10 +117,10 @@ class Recorder(Recording, TorchFunctionMode):
             return
         writes = tuple(self.slot(tensor, kind) for tensor in made)
         self.made.update(writes)
-        if kind == CONSTANT:
-            return
         filled, named = self._slotted(list(args)), self._slotted(kwargs)
         if any(_found(Tensor, (filled, named))):
+            if kind == CONSTANT:
+                return
             self.fault = f"{function} takes a tensor within {[type(arg).__name__ for arg in args]}"
             return
         flat = tuple((i, a.index) for i, a in enumerate(filled) if isinstance(a, Slot))

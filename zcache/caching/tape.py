@@ -99,19 +99,36 @@ class Tape:
                 op.last_reads = tuple(i for i in op.reads - needed if kinds[i] != CONSTANT)
                 needed |= op.reads
                 played.append(op)
-        self._live = [op for op in reversed(played) if op.kind == LIVE]
-        self._per_step = [op for op in reversed(played) if op.kind == STEP]
+        self._folded, self._per_step, self._live = (
+            [op for op in reversed(played) if op.kind == kind] for kind in (CONSTANT, STEP, LIVE)
+        )
         self._steps = [(n, i) for n, i in enumerate(recording.slots(steps)) if i in needed]
-        constants = {i for i in needed if kinds[i] == CONSTANT}
-        self._constants = [x if i in constants else None for i, x in enumerate(values)]
+        read = {i for op in (*self._per_step, *self._live) for i in op.reads}
+        self._read = {i for i in read if kinds[i] == CONSTANT}
+        self._of_step = [i for i in read if kinds[i] == STEP]
+        written = {i for op in self._folded for i in op.writes}
+        self._sources = [None if i in written else x for i, x in enumerate(values)]
         made_of = {i for i in recording.read - recording.made if kinds[i] == CONSTANT}
-        self._held = [x for i in constants | made_of if (x := values[i]) is not None]
-        self._seen = list(map(_state, self._held))
+        self._made_of = [x for i in made_of if (x := values[i]) is not None]
+        self._hold(values)
         self.device = lives[-1].device
 
+    def _hold(self, values: Sequence[Tensor | None]) -> None:
+        self._constants = [x if i in self._read else None for i, x in enumerate(values)]
+        self._held = [*self._made_of, *(x for x in self._constants if x is not None)]
+        self._seen = list(map(_state, self._held))
+
     def is_stale(self) -> bool:
-        """Whether somebody has written into a constant, or into what it was made of."""
+        """Whether somebody has written into a constant, or into what it was made of. A write through `.data`
+        is not counted: see `renew`."""
         return list(map(_state, self._held)) != self._seen
+
+    def renew(self) -> None:
+        """Make the constants anew of what they were made of."""
+        values = self._sources.copy()
+        for op in self._folded:
+            op.play(values)
+        self._hold(values)
 
     def begin(self, steps: Sequence[Tensor]) -> list[Any]:
         """The values of a step, for any latent and feature."""
@@ -124,9 +141,7 @@ class Tape:
 
     def of_step(self, values: list[Any]) -> list[Tensor]:
         """Those of a step's values that are no constants."""
-        return [
-            x for x, c in zip(values, self._constants, strict=True) if x is not None and x is not c
-        ]
+        return [values[i] for i in self._of_step if values[i] is not None]
 
     def play(self, values: list[Any], lives: Sequence[Tensor]) -> list[Tensor]:
         """The outputs, from a step's values."""

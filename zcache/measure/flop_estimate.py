@@ -138,11 +138,15 @@ def estimate(
         ConfigError: an unknown model, or a config that does not fit the steps.
     """
     config.plan(num_steps)
-    return price(model, config, num_steps, pass_cost(model, config.granularity, shape))
+    cost = pass_cost(model, config.granularity, shape)
+    return price(model, config, num_steps, cost, find(model).flow)
 
 
-def price(model: str, config: ZCacheConfig, num_steps: int, cost: PassCost) -> Estimate:
-    """Return the cost of a run whose passes cost `cost`.
+def price(
+    model: str, config: ZCacheConfig, num_steps: int, cost: PassCost, flow: bool = True
+) -> Estimate:
+    """Return the cost of a run whose passes cost `cost`; `flow`: of a model that predicts a flow, whose
+    windows may differ.
 
     Raises:
         ConfigError: a config that does not fit the steps.
@@ -155,8 +159,8 @@ def price(model: str, config: ZCacheConfig, num_steps: int, cost: PassCost) -> E
     looks_back = any(p.weight not in (None, 1.0) for p in plan.walk)
     anchors = min(used + looks_back, len(plan.full_steps))
     window = max(b - a for a, b in pairwise((*plan.full_steps, num_steps)))
-    if config.full_steps is None and config.placement == "timed":
-        window = min(config.interval, num_steps)  # a flow's may be that long
+    if flow and config.full_steps is None and config.placement == "timed":
+        window = min(config.interval, num_steps)  # the longest that there may be
     kept = window if config.reflect and window > 1 else 0  # and a reflect pass's own
     return Estimate(
         model=model,

@@ -48,7 +48,8 @@ class Stored(Architecture):
 def of(model: Model, request: Request) -> Estimate | None:
     """Return what a request costs a model; None if that cannot be known before it is fetched."""
     cost = passes(model, request)
-    return price(model.name, request.config(), request.steps, cost) if cost else None
+    flow = model.kind != "class"
+    return price(model.name, request.config(), request.steps, cost, flow) if cost else None
 
 
 def passes(model: Model, request: Request) -> PassCost | None:

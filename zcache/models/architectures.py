@@ -39,6 +39,7 @@ class Architecture:
 
     Attributes:
         dtype: of its weights.
+        flow: whether it predicts a flow.
         guided: whether its pipeline makes a new tensor of the transformer's output before the scheduler's
             step, and another of the latent after it (classifier-free guidance within the batch).
         latent_dtype: of the latents between two steps, where it is not the weights'.
@@ -48,6 +49,7 @@ class Architecture:
     shape: Shape
     arguments: Callable[[Shape, dict[str, Any]], dict[str, Any]]
     dtype: torch.dtype = torch.bfloat16
+    flow: bool = True
     guided: bool = False
     latent_dtype: torch.dtype | None = None
 
@@ -123,7 +125,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             _hunyuan,
             latent_dtype=torch.float32,
         ),
-        Architecture("dit-xl-2", Shape(256, 256, text_tokens=0), _dit, guided=True),
+        Architecture("dit-xl-2", Shape(256, 256, text_tokens=0), _dit, flow=False, guided=True),
     )
 }
 
