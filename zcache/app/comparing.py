@@ -54,7 +54,7 @@ def build() -> None:
                 padding=False,
             )
             sheet = gr.Image(
-                label="Contact sheet", type="filepath", format="png", interactive=False,
+                label="Contact sheet", show_label=False, type="filepath", format="png", interactive=False,
                 alt_text="The plain picture and each variant, captioned with its figures",
                 buttons=["download", "fullscreen"],
             )  # fmt: skip
