@@ -59,10 +59,11 @@ CUT_OFF = f"""() => {{
 }}"""
 COVERED = f"""() => {{
   {TEXTS}
-  const all = texts().map(({{ e, box, said }}) => ({{ e, box: clipped(e, box), said }}));
+  let all = texts().map(({{ e, box, said }}) => ({{ e, box: clipped(e, box), said }}));
   for (const e of document.querySelectorAll("button, input, select, textarea, video, img, svg[role]"))
     if (seen(e))
       all.push({{ e, box: clipped(e, e.getBoundingClientRect()), said: e.ariaLabel || e.alt || "" }});
+  all = all.filter(({{ box }}) => box.right > box.left && box.bottom > box.top);
   const wrong = [];
   const whole = "label, .zc-overlay, svg, .block:has(.icon-button)";  // whose parts lie on each other
   const related = (a, b) => a.contains(b) || b.contains(a) ||
@@ -70,10 +71,9 @@ COVERED = f"""() => {{
   for (let i = 0; i < all.length; i++)
     for (let j = i + 1; j < all.length; j++) {{
       const [a, b] = [all[i], all[j]];
-      if (related(a.e, b.e)) continue;
       const across = Math.min(a.box.right, b.box.right) - Math.max(a.box.left, b.box.left);
       const down = Math.min(a.box.bottom, b.box.bottom) - Math.max(a.box.top, b.box.top);
-      if (across > 2 && down > 3)
+      if (across > 2 && down > 3 && !related(a.e, b.e))
         wrong.push(`“${{a.said}}” (${{named(a.e)}}) and “${{b.said}}” (${{named(b.e)}}) lie on each other`);
     }}
   return wrong;

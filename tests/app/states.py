@@ -27,7 +27,7 @@ from urllib.parse import urlencode
 from .looking import COVERED, CUT_OFF, NO_RING, axe_violations
 
 WIDTHS, SCHEMES, KINDS = (1440, 1280, 390), ("light", "dark"), ("image", "video", "class")
-PATIENCE = 120_000  # milliseconds
+PATIENCE = 60_000  # milliseconds
 HEIGHT, DEFAULT_STEPS, STEPS_COMPARED = 900, 50, 20
 TABS_TO_RUN = 60  # presses of Tab that must lead from the top of the page to Run
 LEAVING = (  # .github/gradio.md: what gradio logs when a page goes during a run
@@ -67,7 +67,10 @@ class Visit:
             self.complain(f"a request to {url}")
 
     def complain(self, what: str) -> None:
-        self.wrong.append(f"{self.state} {self.kind} {self.width} {self.scheme}: {what}")
+        told = f"{self.state} {self.kind} {self.width} {self.scheme}: {what}"
+        if told not in self.wrong:
+            self.wrong.append(told)
+            print(told, flush=True)
 
     def open(self, **settings: Any) -> None:
         """Open the tab of the kind with these settings, each time another run."""
@@ -318,9 +321,7 @@ def main() -> int:
                     page = browser.new_page(viewport={"width": width, "height": HEIGHT})
                     visit = Visit(page, url, width, scheme, kind, options.out)
                     found = visit_all(visit, tuple(options.state))
-                    print(
-                        *found, f"{kind} {width} {scheme}: {len(found)} wrong", sep="\n", flush=True
-                    )
+                    print(f"{kind} {width} {scheme}: {len(found)} wrong", flush=True)
                     wrong += found
                     page.close()
         browser.close()
