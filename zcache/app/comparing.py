@@ -15,7 +15,10 @@ from .tab import PRIVATE, QUICK, REVEAL
 from .visitors import visitor
 
 CHOICES = {"Intervals": "interval", "Base strategies": "base", "Weight functions": "weight"}
-WORDS = "One prompt, one seed, several settings: what each costs and how close it stays. A clip shows its middle."
+WORDS = """
+One prompt, one seed, several settings: what each costs and how close it stays. PSNR, in decibels, and SSIM, at most
+1, say how near a picture is to the plain one; ≈ marks what is estimated. A clip shows its middle.
+"""
 
 
 def build() -> None:
