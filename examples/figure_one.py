@@ -71,8 +71,7 @@ def main() -> None:
     argument, asked = subjects(model.kind, stored["subjects"])
     call = {**model.call, "num_inference_steps": STEPS, argument: [asked[subject]]}
     calls = [call | {"seeds": [FIRST_SEED + subject]}]
-    profile = Path(__file__).parent / "profiles" / f"{options.model}.json"
-    known = {method.name: method for method in methods(model, calls, profile)}
+    known = {method.name: method for method in methods(model, calls)}
     plain = draw(pipe, calls, Method("uncached"))
     rows, captions = [], []
     for family in (cache, sampler, TUNED):
