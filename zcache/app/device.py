@@ -35,7 +35,11 @@ SIDE_NAMES = {
     compare.AGAIN: "Z-Cache, timed once more",
     compare.ALONE: "base alone",
 }
-WORDS = {"full": "in full", "forecast": "predicted", "reflect": "redone"}  # of the passes of a cached run
+WORDS = {
+    "full": "in full",
+    "forecast": "predicted",
+    "reflect": "redone",
+}  # of the passes of a cached run
 
 _stops: dict[str, Path] = {}  # by run: a file that is there once it is to stop, for a worker to see
 
