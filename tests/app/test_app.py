@@ -377,8 +377,8 @@ def test_progress_grows_with_the_passes_that_cost_time(monkeypatch, tmp_path):
     for step in range(10):
         meter.on_pass("baseline", step, "plain", 10)
 
-    assert told_so_far[0] == (0.0, "Z-Cache: step 1 of 10, full")
-    assert told_so_far[1] == (1 / 12, "Z-Cache: step 2 of 10, forecast")
+    assert told_so_far[0] == (0.0, "Z-Cache: step 1 of 10, in full")
+    assert told_so_far[1] == (1 / 12, "Z-Cache: step 2 of 10, predicted")
     assert told_so_far[-1] == (10 / 12, "plain pipeline: step 10 of 10")
 
 

@@ -35,6 +35,11 @@ SIDE_NAMES = {
     compare.AGAIN: "Z-Cache, timed once more",
     compare.ALONE: "base alone",
 }
+WORDS = {
+    "full": "in full",
+    "forecast": "predicted",
+    "reflect": "redone",
+}  # of the passes of a cached run
 
 _stops: dict[str, Path] = {}  # by run: a file that is there once it is to stop, for a worker to see
 
@@ -172,7 +177,7 @@ class Meter:
         fraction = min(self._done / self._total, 1.0)
         self._done += kind in ("full", compare.PLAIN)
         if time.monotonic() - self._told >= UPDATE_SECONDS:
-            what = "" if kind == compare.PLAIN else f", {kind}"
+            what = f", {WORDS[kind]}" if kind in WORDS else ""
             self.say(fraction, f"{SIDE_NAMES[side]}: step {step + 1} of {num_steps}{what}")
             self._told = time.monotonic()
 

@@ -97,7 +97,7 @@ def cards(report: dict[str, Any]) -> str:
     """Return the figures of a finished comparison as cards."""
     counts = (
         f"{report['full_passes']} of {report['num_steps']}",
-        f"computed; {report['forecast_passes']} predicted, {report['reflect_passes']} redone",
+        f"steps in full; {report['forecast_passes']} predicted, {report['reflect_passes']} redone",
     )
     figures = [
         (_times(report), f"{_faster(report)}, {report['speedup_is']}{_spread(report)}", "speedup"),
