@@ -295,3 +295,23 @@ def test_teacache_threshold_decides_how_much_is_computed() -> None:
             FLUX.run(pipe)
         counts.append(handle.report().full_passes)
     assert counts[0] == STEPS and counts[2] == 2 and counts[0] > counts[1] > counts[2]
+
+
+@pytest.mark.parametrize(("sampler", "said"), [(DDIMScheduler, 0), (UniPCMultistepScheduler, 1)])
+def test_a_profile_found_with_another_sampler_is_said_in_the_report(
+    sampler: type, said: int
+) -> None:
+    pipe = DIT.build()
+    pipe.scheduler = sampler.from_config(pipe.scheduler.config)
+    profile = zcache.Profile(
+        model="DiTTransformer2DModel",
+        scheduler="DDIMScheduler",
+        prediction="epsilon",
+        default=3,
+        budgets={3: ZCacheConfig(full_steps=(0, 3, 6))},
+    )
+    with zcache.enabled(pipe, profile) as handle:
+        DIT.run(pipe)
+        DIT.run(pipe)
+    notes = [note for note in handle.report().fallbacks if "UniPCMultistepScheduler" in note]
+    assert len(notes) == said
