@@ -8,7 +8,7 @@ import pytest
 from gradio_client import Client
 
 from zcache import ZCacheConfig
-from zcache.app import engine, runs, sweeps, views
+from zcache.app import engine, pace, result, runs, sweeps, views
 from zcache.app.plain_runs import Store
 from zcache.commands import main
 from zcache.evaluation import bench
@@ -26,6 +26,7 @@ def world(tinies, tmp_path, monkeypatch):
     """The app on the tiny models, an empty store, and a machine that only the first one keeps busy."""
     before = engine.all_hosts()
     engine.use({kind: engine.Engine(name) for kind, name in tinies.items()})
+    monkeypatch.setattr(pace, "_measured", {})
     monkeypatch.setattr(runs, "store", lambda: Store(tmp_path / "store", 10**8))
     host = engine.of("image")
     pipe = host.pipeline()
@@ -67,6 +68,23 @@ def test_the_page(world, paces, interval):
     assert seconds[0] / seconds[1] == pytest.approx(truth, rel=0.2)
     for name in ("faster", "end to end", "denoising"):
         assert ("≈" in shown[name]) == bool(paces)
+
+
+@pytest.mark.parametrize("slow", ["plain", "accelerated", "alone"])
+def test_the_captions_of_three_pictures(world, slow):
+    world.of = lambda side: 10.0 if side == slow else 1.0
+    config = ZCacheConfig(interval=4)
+    sides = {"base_alone": config.replace(reflect=False), "accelerated": config}
+
+    report = runs.last("image", prompt=SUBJECT, steps=STEPS, interval=4).report
+
+    shown = {side: result.facts(side, report)["seconds"] for side in ("baseline", *sides)}
+    for side, settings in sides.items():
+        assert number(shown["baseline"]) / number(shown[side]) == pytest.approx(
+            world.ratio(settings, STEPS), rel=0.2
+        )
+    assert "≈" in shown["base_alone"]
+    assert ("≈" in shown["baseline"]) == (slow != "alone")
 
 
 @pytest.mark.parametrize("paces", PACES, ids=str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import pickle
 import weakref
 from typing import Any
@@ -251,6 +252,21 @@ def test_relaxation_is_reported_per_window() -> None:
     for start, stop in zip(report.full_steps, report.full_steps[1:], strict=False):
         gamma = 2 * sigmas[stop] / (sigmas[start] + sigmas[stop])
         assert report.relaxation[stop] == pytest.approx(gamma)
+
+
+@pytest.mark.parametrize(("relax", "kept"), [("time", 0.25), ("sigma", 1.0)])
+def test_a_guided_flow_keeps_a_quarter_of_its_first_windows_correction(
+    relax: str, kept: float
+) -> None:
+    case = BY_NAME["flux-true-cfg"]
+    pipe = case.build()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4, relax=relax)) as handle:
+        case.run(pipe)
+    sigmas, report = pipe.scheduler.sigmas.tolist(), handle.report()
+    for start, stop in itertools.pairwise(report.full_steps):
+        gamma = 2 * sigmas[stop] / (sigmas[start] + sigmas[stop])
+        gamma = max(gamma, 0.4) if relax == "time" else gamma
+        assert report.relaxation[stop] == pytest.approx(gamma * (kept if start == 0 else 1.0))
 
 
 def test_a_guided_flow_is_blended_linearly_and_no_other() -> None:

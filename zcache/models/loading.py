@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
-from . import folder, hub
+from . import folder, hub, profiles
 from .catalogue import KINDS, KNOWN, Model
 from .request import WIDE, Limits, Request, checked
 
@@ -77,7 +77,7 @@ def asked(model: Model, limits: Limits = WIDE, **raw: Any) -> Request:
         RequestError, ConfigError: the first bad value.
         CheckpointError: the names of its classes cannot be had.
     """
-    return checked(limits, model.kind, labels(model), **raw)
+    return checked(limits, model.kind, labels(model), profiles.of(model), **raw)
 
 
 def load(name: str | Model, device: str | torch.device | None = None) -> Any:
