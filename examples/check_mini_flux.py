@@ -2,7 +2,7 @@
 
     python examples/check_mini_flux.py --count 200 --out obedience.json
 
-The captions were kept out of training by `zcache.models.mini.scenes.split`; the pictures are judged by
+The captions were kept out of training by `zcache.models.mini.parts.split`; the pictures are judged by
 `zcache.models.mini.check.obeys`, which sees nothing but pixels.
 """
 
