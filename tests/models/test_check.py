@@ -16,7 +16,7 @@ from zcache.models.mini.scenes import Scene
 from ..embedded import FLUX
 
 Painted = list[tuple[Image.Image, Scene]]
-COUNT = 12
+COUNT = 8
 
 
 def following(value: str, values: tuple[str, ...]) -> str:
@@ -43,7 +43,7 @@ VIOLATIONS: dict[str, Callable[[Scene], Scene]] = {
 def painted() -> Painted:
     """The model's uncached pictures of held-out captions, those that obey."""
     chosen = scenes.samples(COUNT, "held-out", seed=1)
-    pictures = FLUX.draw(FLUX.pipe(), 30, COUNT, prompt=[scenes.caption(one) for one in chosen])
+    pictures = FLUX.draw(FLUX.pipe(), 25, COUNT, prompt=[scenes.caption(one) for one in chosen])
     images = [Image.fromarray((255 * one).round().astype(np.uint8)) for one in pictures]
     return [pair for pair in zip(images, chosen, strict=True) if check.obeys(*pair)]
 

@@ -68,7 +68,7 @@ KNOWN = {
             terms="Trained for this repository on Fluent Emoji (Microsoft, MIT); free to use under "
             "Apache-2.0.",
             knows="It draws one to three emoji, the first left of or above the others, on a plain, striped "
-            f"or dotted background that is {', '.join(TONES[:-1])} or {TONES[-1]}, and knows no noun but "
+            f"or dotted {', '.join(TONES[:-1])} or {TONES[-1]} background, and nothing else: "
             f"{', '.join(NOUNS[:-1])} and {NOUNS[-1]}.",
             nbytes=50_000_000,
             call={
