@@ -1,4 +1,7 @@
-"""Which captions a model may see in training: all but one in twenty."""
+"""Which captions a model may see in training: all but one in twenty, by a hash of their words.
+
+Both grammars, `scenes` and `motion`, keep theirs for tests in this way.
+"""
 
 import hashlib
 
