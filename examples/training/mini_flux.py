@@ -1,6 +1,8 @@
 """The parts of mini-flux: FLUX.1-dev's classes at toy width, its captions, a folder in its Hub format."""
 
+import collections
 import copy
+import itertools
 import json
 import random
 from pathlib import Path
@@ -12,7 +14,7 @@ from diffusers import (
     FluxPipeline,
     FluxTransformer2DModel,
 )
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -33,13 +35,7 @@ PATCHES = 8  # image tokens on a side
 
 def clip_tokenizer() -> CLIPTokenizer:
     """Builds a byte-level BPE that knows the words whole and spells all others."""
-    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=10_000, end_of_word_suffix="</w>", min_frequency=1, show_progress=False
-    )
-    bpe.train_from_iterator(words(), trainer)
-    merges = [tuple(pair) for pair in _merges(bpe)]
+    merges = _merges(words())
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = [*letters, *(f"{letter}</w>" for letter in letters)]
     pieces += [left + right for left, right in merges]
@@ -238,5 +234,18 @@ def save(folder: Path, vae: AutoencoderKL, models: dict[str, torch.nn.Module]) -
         path.write_text(json.dumps(config, indent=2) + "\n")
 
 
-def _merges(bpe: Tokenizer) -> list[list[str]]:
-    return json.loads(bpe.to_str())["model"]["merges"]
+def _merges(known: list[str]) -> list[tuple[str, str]]:
+    """The merges of BPE until every word is one piece; of equally frequent ones the first by letter,
+    where the tokenizers package takes any."""
+    spelt = [[*word[:-1], f"{word[-1]}</w>"] for word in known]
+    merges = []
+    while pairs := collections.Counter(
+        pair for pieces in spelt for pair in itertools.pairwise(pieces)
+    ):
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        for pieces in spelt:
+            for at in range(len(pieces) - 2, -1, -1):
+                if tuple(pieces[at : at + 2]) == best:
+                    pieces[at : at + 2] = ["".join(best)]
+    return merges
