@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
 from importlib import resources
 
 from zcache.measure.flop_estimate import pass_cost
@@ -23,8 +23,7 @@ def main() -> None:
         for shape in (replace(own, frames=number) for number in frames):
             for granularity in GRANULARITIES:
                 cost = pass_cost(name, granularity, shape)
-                entry = [cost.full, cost.cached, cost.feature_bytes]
-                counted[key(name, granularity, shape)] = entry
+                counted[key(name, granularity, shape)] = list(astuple(cost))
     lines = ",\n".join(f" {json.dumps(name)}: {entry}" for name, entry in counted.items())
     (resources.files("zcache") / "data" / "costs.json").write_text(f"{{\n{lines}\n}}\n")
 

@@ -1,4 +1,4 @@
-"""Figure 1 of the README: one subject plain, by the best of others, and by tuned Z-Cache, at 3, 5 and 7 times fewer FLOPs.
+"""Figure 1 of the README: one subject plain, by the best of others and by tuned Z-Cache, at 3, 5, 7 times fewer FLOPs.
 
     python examples/quality_table.py --model mini-dit
     python examples/figure_one.py --model mini-dit
@@ -71,8 +71,7 @@ def main() -> None:
     argument, asked = subjects(model.kind, stored["subjects"])
     call = {**model.call, "num_inference_steps": STEPS, argument: [asked[subject]]}
     calls = [call | {"seeds": [FIRST_SEED + subject]}]
-    profile = Path(__file__).parent / "profiles" / f"{options.model}.json"
-    known = {method.name: method for method in methods(model, calls, profile)}
+    known = {method.name: method for method in methods(model, calls)}
     plain = draw(pipe, calls, Method("uncached"))
     rows, captions = [], []
     for family in (cache, sampler, TUNED):

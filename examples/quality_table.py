@@ -4,7 +4,7 @@
 
 Every method is drawn at several of its own settings; between the two nearest, dB are interpolated in the
 logarithm of the FLOPs speedup, picture by picture. No method stands beyond what was drawn. The tuned row
-takes examples/profiles/<model>.json, which was found on other subjects and seeds.
+takes zcache/data/profiles/<model>.json, which was found on other subjects and seeds.
 
 Writes <out>/<model>.json after every method (a stopped run goes on where it was) and <out>/<model>.md."""
 
@@ -23,14 +23,14 @@ import diffusers
 import numpy as np
 import torch
 
-from zcache import Profile, ZCacheConfig
+from zcache import ZCacheConfig
 from zcache.errors import UnsupportedPipelineError
 from zcache.evaluation.method import Method
 from zcache.evaluation.methods import parse
 from zcache.evaluation.quality import measure
 from zcache.evaluation.rivals import spectrum
 from zcache.measure.metrics import interval95
-from zcache.models import loading
+from zcache.models import loading, profiles
 from zcache.models.mini import classes, motion, scenes
 
 STEPS = 50
@@ -83,7 +83,7 @@ def batches(model: loading.Model, count: int, size: int) -> list[dict[str, Any]]
     ]
 
 
-def methods(model: loading.Model, calls: list[dict[str, Any]], profile: Path) -> Iterator[Method]:
+def methods(model: loading.Model, calls: list[dict[str, Any]]) -> Iterator[Method]:
     """Every setting of every family; a name begins with its family."""
     first = {
         k: v[:1] if isinstance(v, list) else v for k, v in calls[0].items() if k != "seeds"
@@ -93,8 +93,8 @@ def methods(model: loading.Model, calls: list[dict[str, Any]], profile: Path) ->
         """What peers are calibrated on: a subject of the table, at a seed of its own."""
         pipe(**first, generator=torch.Generator("cpu").manual_seed(index))
 
-    if profile.exists():
-        found = Profile.load(profile)
+    found = profiles.of(model)
+    if found is not None:
         for count in sorted(found.budgets):
             yield Method.zcache(f"Z-Cache, tuned | {count}", found.config(count))
     for n in INTERVALS:
@@ -193,8 +193,7 @@ def main() -> None:
     stored = stored if same else {**header, "results": {}, "unsupported": {}}
     done = {**stored["results"], **stored["unsupported"]}
     calls = batches(model, options.subjects, options.batch)
-    profile = Path(__file__).parent / "profiles" / f"{options.model}.json"
-    for name, score in measure(pipe, calls, list(methods(model, calls, profile)), done):
+    for name, score in measure(pipe, calls, list(methods(model, calls)), done):
         if isinstance(score, UnsupportedPipelineError):
             stored["unsupported"][name] = str(score)
             print(f"{name:48s} {score}", flush=True)

@@ -3,7 +3,7 @@
     python examples/study_tuned.py --model mini-dit
     python examples/study_tuned.py --model mini-dit --overfitting 1 2 4 8
 
-The first compares examples/profiles/<model>.json with the defaults, the paper's settings and others that
+The first compares zcache/data/profiles/<model>.json with the defaults, the paper's settings and others that
 were once best on one of the embedded models. The second tunes on so many prompts each time, and judges on
 the same other subjects. Writes <out>/tuned-<model>.json and .md, or overfitting-<model>.json and .md."""
 
@@ -24,7 +24,7 @@ from zcache.evaluation.method import Method
 from zcache.evaluation.quality import measure
 from zcache.measure.metrics import interval95
 from zcache.method.candidates import untuned
-from zcache.models import loading
+from zcache.models import loading, profiles
 
 COUNTS = (13, 10, 8)
 FIRST_SEED = 5000
@@ -133,9 +133,9 @@ def main() -> None:
             methods += _of(profile, str(prompts))
     else:
         name, show = f"tuned-{args.model}", compared
-        profiles = Path(__file__).parent / "profiles"
-        methods = _of(Profile.load(profiles / f"{args.model}.json"), "tuned")
-        methods += untuned_methods(times)
+        found = profiles.of(model)
+        assert found is not None, f"zcache/data/profiles has none of {model.name}"
+        methods = _of(found, "tuned") + untuned_methods(times)
     path = args.out / f"{name}.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     for method, score in measure(pipe, judged, methods, results):

@@ -21,7 +21,8 @@ CALL, BLOCK = 0.03, 1.0
 
 
 class Machine:
-    """Its `pace` multiplies all that takes time; `of` tells the pace of each side's run."""
+    """Its `pace` multiplies all that takes time; `of` tells the pace of each side's run: that of
+    "plain", "accelerated" or "alone"."""
 
     def __init__(self, blocks: int) -> None:
         self.now, self.pace, self.blocks = 1000.0, 1.0, blocks
@@ -56,7 +57,8 @@ def machine(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     generate = compare.generate
 
     def paced(pipe: Any, call: Any, config: Any = None, *rest: Any, **named: Any) -> Any:
-        made.pace = made.of("plain" if config is None else "accelerated")
+        side = "plain" if config is None else "accelerated" if config.reflect else "alone"
+        made.pace = made.of(side)
         try:
             return generate(pipe, call, config, *rest, **named)
         finally:

@@ -2,8 +2,8 @@
 
     python examples/benchmarks/overhead.py --before ../earlier --out examples/benchmarks/overhead.json
 
-The floor is the arithmetic of a cached pass in a loop of its own: embedder, blend, head, guidance and the
-scheduler's step, called bare. A pass is timed from its announcement to the next one, inside the unmodified
+The floor is the arithmetic of a cached pass in a loop of its own (floor.py): embedder, blend, head, guidance
+and the scheduler's step, called bare. A pass is timed from its announcement to the next one, inside the unmodified
 pipeline, so the parts of a run add up to the run. Everything is interleaved; earlier code, of another
 checkout, is measured in turn with this one."""
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
+from floor import ANCHORS, Floor, now
 
 from zcache import ZCacheConfig, enabled
 from zcache.measure import environment
@@ -34,107 +34,7 @@ from zcache.models import loading
 
 MODELS = ("mini-flux", "mini-dit")
 GRANULARITIES = ("stack", "output")
-ANCHORS = {
-    "forecast": 2,
-    "reflect": 3,
-}  # that enter a blend at order 1, and a class model's at order 2
-
-Captured = dict[str, Any]
 Samples = dict[str, Any]
-
-
-def blend(anchors: list[torch.Tensor]) -> torch.Tensor:
-    total = anchors[0] * 0.3
-    for anchor in anchors[1:]:
-        total.add_(anchor, alpha=0.3)
-    return total
-
-
-def flux(t: Any, call: Captured, kind: str, anchors: list[torch.Tensor], known: dict) -> Any:
-    """Embedder, blend and head of FLUX; a reflect pass has the timestep's embedding already."""
-    hidden = t.x_embedder(call["hidden_states"])
-    if kind == "forecast":
-        scales = (1000 * call["timestep"], 1000 * call["guidance"], call["pooled_projections"])
-        known["temb"] = t.time_text_embed(*scales)
-    return t.proj_out(t.norm_out(hidden + blend(anchors), known["temb"]))
-
-
-def dit(t: Any, call: Captured, kind: str, anchors: list[torch.Tensor], known: dict) -> Any:
-    """Embedder, blend and head of DiT, which embeds the timestep in its head, and its guidance."""
-    latent = call["hidden_states"]
-    half = latent[: len(latent) // 2]
-    hidden = t.pos_embed(torch.cat([half, half]))
-    embed = t.transformer_blocks[0].norm1.emb
-    temb = embed(call["timestep"], call["class_labels"], hidden_dtype=hidden.dtype)
-    shift, scale = t.proj_out_1(functional.silu(temb)).chunk(2, dim=1)
-    hidden = t.norm_out(hidden + blend(anchors)) * (1 + scale[:, None]) + shift[:, None]
-    patch, channels = t.patch_size, t.out_channels
-    side = int(hidden.shape[1] ** 0.5)
-    patches = t.proj_out_2(hidden).reshape(-1, side, side, patch, patch, channels)
-    noise = torch.einsum("nhwpqc->nchpwq", patches)
-    return guided(noise.reshape(-1, channels, side * patch, side * patch), latent.shape[1])
-
-
-def guided(noise: torch.Tensor, channels: int) -> torch.Tensor:
-    eps, rest = noise[:, :channels], noise[:, channels:]
-    cond, uncond = torch.split(eps, len(eps) // 2)
-    half = uncond + 4.0 * (cond - uncond)
-    return torch.split(torch.cat([torch.cat([half, half]), rest], dim=1), channels, dim=1)[0]
-
-
-class Floor:
-    """The bare loop over a schedule's cached steps, of one pipeline call's own tensors."""
-
-    def __init__(self, pipe: Any, call: dict[str, Any], granularity: str) -> None:
-        self._scheduler, self._transformer = pipe.scheduler, pipe.transformer
-        self._is_dit = type(pipe.transformer).__name__.startswith("DiT")
-        self._granularity = granularity
-        self._call: Captured = {}
-        hook = pipe.transformer.register_forward_pre_hook(self._capture, with_kwargs=True)
-        try:
-            pipe(**{**call, "num_inference_steps": 2})
-        finally:
-            hook.remove()
-        pipe(**call)  # the scheduler's tables are those of the whole schedule again
-        with torch.no_grad():
-            self._output = pipe.transformer(**self._call, return_dict=False)[0]
-            embedder = pipe.transformer.pos_embed if self._is_dit else pipe.transformer.x_embedder
-            hidden = embedder(self._call["hidden_states"])
-        like = hidden if granularity == "stack" else self._output
-        orders = 1 if self._is_dit else 0
-        self._anchors = {
-            kind: [torch.randn_like(like) for _ in range(count + orders)]
-            for kind, count in ANCHORS.items()
-        }
-
-    def _capture(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        names = ("hidden_states",)
-        self._call = {**dict(zip(names, args, strict=False)), **kwargs}
-        self._call.pop("return_dict", None)
-
-    @torch.no_grad()
-    def seconds(self, kind: str, passes: int = 40) -> float:
-        """Mean seconds of a pass."""
-        scheduler, call, latent = self._scheduler, dict(self._call), self._call["hidden_states"]
-        timesteps = list(scheduler.timesteps[:passes])
-        if hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(0)
-            scheduler._step_index = 0
-        known: dict[str, Any] = {}
-        self._model_output("forecast", call, known)
-        began = time.perf_counter()
-        for timestep in timesteps:
-            call["hidden_states"] = latent
-            output = self._model_output(kind, call, known)
-            latent = scheduler.step(output, timestep, latent, return_dict=False)[0]
-        return (time.perf_counter() - began) / len(timesteps)
-
-    def _model_output(self, kind: str, call: Captured, known: dict[str, Any]) -> torch.Tensor:
-        anchors = self._anchors[kind]
-        if self._granularity == "stack":
-            return (dit if self._is_dit else flux)(self._transformer, call, kind, anchors, known)
-        output = blend(anchors)
-        return guided(output, call["hidden_states"].shape[1]) if self._is_dit else output
 
 
 class Stamps:
@@ -144,7 +44,7 @@ class Stamps:
         self._marks: list[tuple[str, float]] = []
 
     def mark(self, step: int, kind: str, num_steps: int) -> None:
-        self._marks.append((kind, time.perf_counter()))
+        self._marks.append((kind, now()))
 
     def passes(self) -> dict[str, list[float]]:
         """Seconds of forecast and of reflect passes that another cached pass follows."""

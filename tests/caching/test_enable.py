@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import pickle
 import weakref
 from typing import Any
@@ -253,6 +254,21 @@ def test_relaxation_is_reported_per_window() -> None:
         assert report.relaxation[stop] == pytest.approx(gamma)
 
 
+@pytest.mark.parametrize(("relax", "kept"), [("time", 0.25), ("sigma", 1.0)])
+def test_a_guided_flow_keeps_a_quarter_of_its_first_windows_correction(
+    relax: str, kept: float
+) -> None:
+    case = BY_NAME["flux-true-cfg"]
+    pipe = case.build()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4, relax=relax)) as handle:
+        case.run(pipe)
+    sigmas, report = pipe.scheduler.sigmas.tolist(), handle.report()
+    for start, stop in itertools.pairwise(report.full_steps):
+        gamma = 2 * sigmas[stop] / (sigmas[start] + sigmas[stop])
+        gamma = max(gamma, 0.4) if relax == "time" else gamma
+        assert report.relaxation[stop] == pytest.approx(gamma * (kept if start == 0 else 1.0))
+
+
 def test_a_guided_flow_is_blended_linearly_and_no_other() -> None:
     """Where the weight is automatic: with a scale of 3 the picture is that of `linear`, without that of `future`."""
     for name, weight, other in (
@@ -295,3 +311,23 @@ def test_teacache_threshold_decides_how_much_is_computed() -> None:
             FLUX.run(pipe)
         counts.append(handle.report().full_passes)
     assert counts[0] == STEPS and counts[2] == 2 and counts[0] > counts[1] > counts[2]
+
+
+@pytest.mark.parametrize(("sampler", "said"), [(DDIMScheduler, 0), (UniPCMultistepScheduler, 1)])
+def test_a_profile_found_with_another_sampler_is_said_in_the_report(
+    sampler: type, said: int
+) -> None:
+    pipe = DIT.build()
+    pipe.scheduler = sampler.from_config(pipe.scheduler.config)
+    profile = zcache.Profile(
+        model="DiTTransformer2DModel",
+        scheduler="DDIMScheduler",
+        prediction="epsilon",
+        default=3,
+        budgets={3: ZCacheConfig(full_steps=(0, 3, 6))},
+    )
+    with zcache.enabled(pipe, profile) as handle:
+        DIT.run(pipe)
+        DIT.run(pipe)
+    notes = [note for note in handle.report().fallbacks if "UniPCMultistepScheduler" in note]
+    assert len(notes) == said

@@ -35,9 +35,9 @@ def test_the_bytes_reported_are_the_most_that_were_held() -> None:
 
 
 def test_the_bytes_held_are_anchors_and_the_latents_of_the_open_window() -> None:
-    """FORA at output granularity, a latent of 64 x 4 float32: two anchors; for each of the window's 5 steps
-    the latent before it and its output; and the latent that the last of them returned (that of the others
-    is the one before the next)."""
+    """FORA at output granularity, a latent of 64 x 4 float32: two anchors, since its weight looks from both;
+    for each of the window's 5 steps the latent before it and its output; and the latent that the last of them
+    returned (that of the others is the one before the next)."""
     config = ZCacheConfig(full_steps=(0, 6, 11), base="fora", granularity="output")
     assert run(config).cache_bytes == (2 + 2 * 5 + 1) * 64 * 4 * 4
 
@@ -146,6 +146,22 @@ def test_a_window_that_cannot_be_gone_back_over_stays_and_says_why(
 ) -> None:
     fallbacks = spoilt(monkeypatch, spoil)
     assert any(f"a window was not reflected: {said}" in reason for reason in fallbacks), fallbacks
+
+
+def test_guidance_that_sets_in_at_the_newer_anchor_leaves_the_window(monkeypatch: Any) -> None:
+    """Nobody could know, so the past that a linear weight would look from is not held any more."""
+    whole = reflection.reflect
+
+    def guided(state: Run, step: Any, stop: Any) -> Any:
+        if stop.step == 11:
+            stop.model_output = 2 * stop.model_output
+            stop.versions = (stop.model_output._version, *stop.versions[1:])
+        return whole(state, step, stop)
+
+    monkeypatch.setattr(reflection, "reflect", guided)
+    report = run(ZCacheConfig(full_steps=(0, 4, 11)))
+    assert report.fallbacks == ("a window was not reflected: guidance set in at its newer anchor",)
+    assert report.reflect_passes == 4
 
 
 def test_the_latent_keeps_its_type_where_a_scheduler_widens_it(monkeypatch: Any) -> None:

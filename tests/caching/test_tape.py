@@ -15,7 +15,8 @@ from zcache.caching import cached_pass, watched
 from zcache.caching.arguments import Place, flattened
 from zcache.caching.bindings import Denoiser, bind
 from zcache.caching.cached_pass import CachedPass
-from zcache.caching.tape import Recorder, Tape
+from zcache.caching.recorder import Recorder
+from zcache.caching.tape import Tape
 
 from ..pipelines import CASES, Case, flux
 
@@ -139,6 +140,29 @@ def test_what_a_callback_changes_is_seen_at_once(
     plays.clear()
     expected = through_modules(monkeypatch, run)
     assert not torch.equal(expected, unchanged)
+    assert torch.equal(run(), expected)
+    assert plays
+
+
+@pytest.mark.parametrize("window", [1, 2])
+def test_what_is_written_past_torchs_count_is_seen_from_the_next_full_step_on(
+    window: int, monkeypatch: pytest.MonkeyPatch, plays: list[int]
+) -> None:
+    """A write through `.data` into a weight of which a constant was made, as the second or third window ends."""
+    config = ZCacheConfig(full_steps=(0, 4, 8, 10), reflect=False)
+    step = config.full_steps[window + 1] - 1
+
+    def run() -> Tensor:
+        def callback(pipe: Any, i: int, t: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+            if i == step:
+                pipe.transformer.time_text_embed.text_embedder.linear_1.weight.data.mul_(1.5)
+            return kwargs
+
+        return draw(FLUX, config, callback_on_step_end=callback)
+
+    expected = through_modules(monkeypatch, run)
+    assert not torch.equal(expected, draw(FLUX, config))
+    plays.clear()
     assert torch.equal(run(), expected)
     assert plays
 

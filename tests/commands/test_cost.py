@@ -31,7 +31,7 @@ def test_flops_takes_every_setting(capsys):
     assert (told["model"], told["granularity"]) == ("flux-dev", "output")
     assert (told["num_steps"], told["full_passes"], told["reflect_passes"]) == (12, 5, 0)
     assert told["cached_tflops"] == 0
-    assert told["cache_bytes"] == 3 * (512 // 16) * (256 // 16) * 64 * 2  # three anchors, bfloat16
+    assert told["cache_bytes"] == 2 * (512 // 16) * (256 // 16) * 64 * 2  # two anchors, bfloat16
 
 
 @pytest.mark.parametrize("kind", ["image", "video", "class"])

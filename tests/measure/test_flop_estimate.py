@@ -78,17 +78,38 @@ def test_the_cache_stays_within_its_goal() -> None:
 @pytest.mark.parametrize(
     ("settings", "anchors"),
     [
-        ({"order": 1}, 3),  # a blend of two forecasts, each from two anchors, one apart
-        ({"order": 2}, 4),
-        ({"order": 0}, 2),
+        ({"order": 1}, 2),  # a forecast's, and of the blend between the two newest no other
+        ({"order": 1, "weight": "linear"}, 3),  # two forecasts, each from two anchors, one apart
+        ({"order": 2, "weight": "linear"}, 4),
+        ({"order": 0, "weight": "linear"}, 2),
         ({"base": "fora", "order": 2}, 2),
-        ({"order": 2, "full_steps": [0, 5]}, 2),  # no more than there are
+        ({"order": 2, "full_steps": [0, 9, 18, 27, 36, 45]}, 3),
+        ({"order": 2, "full_steps": [0, 9]}, 2),  # no more than there are
+        ({"order": 1, "reflect": False}, 2),
     ],
     ids=str,
 )
-def test_the_cache_holds_the_anchors_that_a_blend_needs(settings: dict, anchors: int) -> None:
-    cost = estimate("flux-dev", ZCacheConfig(interval=9, **settings), 50)
-    assert cost.cache_bytes == anchors * 4096 * 3072 * 2
+def test_the_cache_holds_the_anchors_that_a_blend_needs_and_the_steps_of_a_window(
+    settings: dict, anchors: int
+) -> None:
+    """Of a window's 8 steps, and of one in flight, the latent, the output, and what embeds the timestep."""
+    config = ZCacheConfig(interval=9, **settings)
+    cost = estimate("flux-dev", config, 50 if len(config.full_steps or ()) != 2 else 18)
+    kept = 9 * pass_cost("flux-dev", "stack").step_bytes if config.reflect else 0
+    assert cost.cache_bytes == anchors * 4096 * 3072 * 2 + kept
+
+
+@pytest.mark.parametrize(
+    ("model", "own"),
+    [
+        ("flux-dev", 2 * 4096 * 64 * 2),
+        ("hunyuan-video", 17 * 16 * 60 * 80 * (2 + 4)),  # its latents are float32
+        ("dit-xl-2", 2 * (2 * 32 * 32 * (4 + 8) * 2)),  # guidance makes both anew
+    ],
+)
+def test_a_step_keeps_its_output_and_its_latent(model: str, own: int) -> None:
+    assert pass_cost(model, "output").step_bytes == own
+    assert own < pass_cost(model, "stack").step_bytes < 1.1 * own
 
 
 def test_a_cached_pass_of_a_stack_costs_less_than_one_of_layers_and_an_output_nothing() -> None:

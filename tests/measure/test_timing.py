@@ -133,8 +133,8 @@ def plain(step=1.0, steps=10, **changes):
     [
         ({}, {}, 10 / 4.2, "measured", ""),
         ({}, {"step": 1.05}, 10.5 / 4.2, "measured", ""),
-        ({}, {"step": 1.5}, 10 / 4.2, "estimated", "a step took 1.5 s when the plain run"),
-        ({}, {"step": 0.5}, 10 / 4.2, "estimated", "a step took 0.5 s"),
+        ({}, {"step": 1.5}, 10 / 4.2, "estimated", "1.5 s a step when the plain run"),
+        ({}, {"step": 0.5}, 10 / 4.2, "estimated", "0.5 s a step"),
         ({}, {"device": "another"}, 10 / 4.2, "estimated", "the plain run was timed on another"),
         # A full step that truly costs more than a plain one, which the plain steps beside tell.
         ({"full": 1.25, "beside": (1.0, 1.0)}, {}, 10 / 4.95, "measured", ""),

@@ -66,5 +66,5 @@ def test_one_level_of_noise_cannot_be_told_apart_and_much_noise_can():
 
 
 def test_a_broken_result_says_what_to_do():
-    assert "choose a smaller N" in verdict.sentence(told(8.0, 0.4))
+    assert "let more steps be computed in full" in verdict.sentence(told(8.0, 0.4))
     assert "choose" not in verdict.sentence(told(30.0, 0.96))

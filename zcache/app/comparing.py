@@ -15,7 +15,10 @@ from .tab import PRIVATE, QUICK, REVEAL
 from .visitors import visitor
 
 CHOICES = {"Intervals": "interval", "Base strategies": "base", "Weight functions": "weight"}
-WORDS = "One prompt, one seed, several settings: what each costs and how close it stays. A clip shows its middle."
+WORDS = """
+One prompt, one seed, several settings: what each costs and how close it stays. PSNR, in decibels, and SSIM, at most
+1, say how near a picture is to the plain one; ≈ marks what is estimated. A clip shows its middle.
+"""
 
 
 def build() -> None:
@@ -54,7 +57,7 @@ def build() -> None:
                 padding=False,
             )
             sheet = gr.Image(
-                label="Contact sheet", type="filepath", format="png", interactive=False,
+                label="Contact sheet", show_label=False, type="filepath", format="png", interactive=False,
                 alt_text="The plain picture and each variant, captioned with its figures",
                 buttons=["download", "fullscreen"],
             )  # fmt: skip

@@ -13,7 +13,7 @@ from ..method.weights import weight_at
 from .templating import html
 
 WIDTH, HEIGHT = 640, 180
-LEFT, RIGHT, TOP, BOTTOM = 60, 16, 12, 26  # room for the axes
+LEFT, RIGHT, TOP, BOTTOM = 76, 16, 12, 26  # room for the axes
 STRIDE, MARGIN = 28, 14  # between the steps of a walk, and beside them
 MEANING = {
     Kind.FULL: "computed in full: the whole network runs, and what it added is remembered.",

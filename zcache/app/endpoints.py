@@ -34,6 +34,7 @@ def compare_image(
     seed: int,
     order: int | None = None,
     granularity: str = Request.granularity,
+    tuned: int = 0,
     request: gr.Request = NOBODY,
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one prompt with and without Z-Cache; return baseline file, accelerated file, report."""
@@ -53,6 +54,7 @@ def compare_video(
     granularity: str = Request.granularity,
     frames: int | None = None,
     fps: int | None = None,
+    tuned: int = 0,
     request: gr.Request = NOBODY,
 ) -> tuple[str, str, str, dict[str, Any]]:
     """Film one prompt with and without Z-Cache; return baseline, accelerated and side-by-side clip,
@@ -72,6 +74,7 @@ def compare_class(
     seed: int,
     order: int | None = None,
     granularity: str = Request.granularity,
+    tuned: int = 0,
     request: gr.Request = NOBODY,
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one class, given by name or number, with and without Z-Cache; return baseline file,
@@ -91,6 +94,7 @@ def three_pictures(
     seed: int,
     order: int | None = None,
     granularity: str = Request.granularity,
+    tuned: int = 0,
     request: gr.Request = NOBODY,
 ) -> tuple[str, str | None, str, dict[str, Any]]:
     """Make one prompt or class plainly, with the base strategy alone, and with Z-Cache; return the
@@ -122,6 +126,7 @@ def plan(
     order: int | None = None,
     granularity: str = Request.granularity,
     frames: int | None = None,
+    tuned: int = 0,
 ) -> dict[str, Any]:
     """Return schedule, walk, FLOPs and expected seconds of a run, at once and without running it;
     `frames` counts for videos only."""
@@ -148,20 +153,22 @@ def add_endpoints() -> None:
         gr.Number(own_rate(), label=whole("Frames per second", *APP.fps), **HIDDEN),
     ]
     label = [gr.Textbox("0", label="Name or number of the class", **HIDDEN)]
-    _add(compare_image, drawn + _settings(), _files("picture (PNG)", "Baseline", "Accelerated"))
+    pictures = _files("picture (PNG)", "Baseline", "Accelerated")
+    _add(compare_image, drawn + _settings() + _tuned(), pictures)
     _add(
         compare_video,
-        filmed + _settings() + length,
+        filmed + _settings() + length + _tuned(),
         _files("clip (mp4)", "Baseline", "Accelerated", "Side-by-side"),
     )
-    _add(compare_class, label + _settings(), _files("picture (PNG)", "Baseline", "Accelerated"))
+    pictures = _files("picture (PNG)", "Baseline", "Accelerated")
+    _add(compare_class, label + _settings() + _tuned(), pictures)
 
     either = [
         gr.Textbox("image", label=_one_of("Kind", tuple(engine.EMBEDDED)), **HIDDEN),
         gr.Textbox(EXAMPLES["image"][0], label="Prompt, or name or number of a class", **HIDDEN),
     ]
     sides = _files("picture (PNG) or clip (mp4)", "Baseline", "Base alone", "Accelerated")
-    _add(three_pictures, either + _settings(), sides)
+    _add(three_pictures, either + _settings() + _tuned(), sides)
 
     kind = gr.Textbox("image", label=_one_of("Kind", tuple(engine.EMBEDDED)), **HIDDEN)
     interval, base, weight, reflect, steps, _, order, granularity = _settings()
@@ -177,7 +184,7 @@ def add_endpoints() -> None:
     ]
     sheet = [gr.File(label="Contact sheet (PNG)", **HIDDEN), gr.JSON(label="Figures", **HIDDEN)]
     _expose(sweep, swept, sheet, ON_DEVICE)
-    settings = [kind, interval, base, weight, reflect, steps, order, granularity, frames]
+    settings = [kind, interval, base, weight, reflect, steps, order, granularity, frames, *_tuned()]
     _expose(plan, settings, [gr.JSON(label="Plan", **HIDDEN)], AT_ONCE)
     _expose(info, [], [gr.JSON(label="App", **HIDDEN)], AT_ONCE)
 
@@ -211,6 +218,11 @@ def _settings() -> list[Any]:
         gr.Number(Request.order, label=ORDER, **HIDDEN),
         gr.Textbox(Request.granularity, label=_one_of("Granularity", GRANULARITIES), **HIDDEN),
     ]
+
+
+def _tuned() -> list[Any]:
+    label = "Full steps of the model's profile, whose settings of the cache are taken; 0: those given here"
+    return [gr.Number(0, label=label, **HIDDEN)]
 
 
 def _files(what: str, *sides: str) -> list[Any]:

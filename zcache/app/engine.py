@@ -14,7 +14,8 @@ from typing import Any
 
 from ..errors import CheckpointError, ZCacheError
 from ..measure import environment
-from ..models import hub, loading
+from ..method.profile import Profile
+from ..models import hub, loading, profiles
 from ..models.quiet import quieten
 from .errors import public
 from .imports import import_diffusers
@@ -58,6 +59,12 @@ class Engine:
     def loading(self) -> bool:
         """Whether loading has begun and not ended."""
         return self._thread is not None and not self.ready
+
+    @property
+    def profile(self) -> Profile | None:
+        """The profile of the model; None without one, and as long as another model may take its place."""
+        undecided = self._wanted == AUTO and not self.ready and not why_not_large()
+        return None if undecided else profiles.of(self.model)
 
     def labels(self) -> list[str]:
         """Return the names of the classes the model draws; none if they cannot be had."""

@@ -17,6 +17,11 @@ from .templating import html
 
 PAPER = "Z-Cache: Accelerating Diffusion Transformers via Self-Reflection"
 FOLDER = "first_sight"
+HOW = {
+    "baseline": "every step computed",
+    "base_alone": "steps predicted",
+    "accelerated": "steps predicted, then corrected",
+}
 SETTINGS = ("interval", "base", "weight", "reflect")
 
 
@@ -30,7 +35,7 @@ def head() -> str:
         (
             _address((files / f"{side}.webp").read_bytes()),
             result.ALT[side],
-            result.facts(side, report),
+            result.facts(side, report) | {"how": HOW[side]},
         )
         for side in result.SIDES
     ]
@@ -60,7 +65,7 @@ def _told(report: dict[str, Any]) -> dict[str, str]:
     return {
         "name": result.name(report),
         "saved": result.saved(report),
-        "verdict": report["verdict"]["sentence"],
+        "verdict": report["verdict"]["level"],
         "made": f"by {report['example_model']} on {report['baseline_device']}",
         "link": links.address(kind, settings | chosen),
     }

@@ -35,9 +35,10 @@ def prepare() -> None:
 
 def asked(kind: str, **settings: Any) -> Request:
     """Return the checked request of settings that say nothing of a subject."""
+    profile = engine.of(kind).profile if settings.get("tuned") else None
     if kind == "class":
-        return checked(APP, kind, {"any": 0}, label=0, **settings)
-    return checked(APP, kind, prompt="any", **settings)
+        return checked(APP, kind, {"any": 0}, profile, label=0, **settings)
+    return checked(APP, kind, profile=profile, prompt="any", **settings)
 
 
 def described(host: engine.Engine, request: Request) -> dict[str, Any]:
@@ -61,7 +62,13 @@ def described(host: engine.Engine, request: Request) -> dict[str, Any]:
 def info() -> dict[str, Any]:
     """Return the models and whether they are loaded, the versions, and the limits of this app."""
     models = [
-        {"kind": kind, "name": _name(host.model), "licence": host.model.licence, **host.status()}
+        {
+            "kind": kind,
+            "name": _name(host.model),
+            "licence": host.model.licence,
+            **host.status(),
+            "tuned": _tuned(host),
+        }
         for kind, host in engine.all_hosts().items()
     ]
     return {
@@ -83,6 +90,12 @@ def info() -> dict[str, Any]:
     }
 
 
+def _tuned(host: engine.Engine) -> dict[str, float]:
+    """Return how many times fewer FLOPs the settings of a model's profile take, by number of full steps."""
+    figures = host.profile.figures if host.profile else {}
+    return {str(full): row["flops_speedup"] for full, row in figures.items()}
+
+
 def _name(model: Model) -> str:
     """Return what a model is called, of a folder on this machine its last part."""
     return model.name if model.name in KNOWN else model.title
@@ -91,7 +104,9 @@ def _name(model: Model) -> str:
 def line(kind: str, settings: dict[str, Any]) -> str:
     """Return one sentence on the run these settings ask for, or "" if they cannot be run."""
     try:
-        told_plan = described(engine.of(kind), asked(kind, **settings))
+        host = engine.of(kind)
+        request = asked(kind, **settings)
+        told_plan = described(host, request)
     except ValueError:
         return ""
     about = "about " if told_plan["adaptive"] else ""
@@ -101,7 +116,17 @@ def line(kind: str, settings: dict[str, Any]) -> str:
     if told_plan["seconds"]:
         times = told_plan["seconds"]
         parts.append(f"about {_short(times['accelerated'])} instead of {_short(times['plain'])}")
-    return f"This run: {', '.join(parts)}."
+    return f"This run: {', '.join(parts)}.{_expected(host, len(told_plan['full_steps']), request)}"
+
+
+def _expected(host: engine.Engine, full: int, request: Request) -> str:
+    """Return what the profile of a model measured with the settings of a request, as a sentence."""
+    if request.tuned is None or host.profile is None:
+        return ""
+    row = host.profile.figures.get(full, {})
+    if "psnr" not in row:
+        return ""
+    return f" On subjects kept out of the tuning: {row['psnr']:.0f} dB in the mean."
 
 
 def _short(seconds: float) -> str:

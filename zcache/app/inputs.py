@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import Any
 
 import gradio as gr
 
 from ..method import bases, weights
+from ..method.profile import Profile
+from ..models import profiles
 from ..models.request import APP, EXAMPLES, FRAME_MULTIPLE, PROMPT_LENGTH, SEED_MAX, Request
 from . import drawings, engine
 
-PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8, "Too far": 20}
+PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8, "Too far": 20}  # intervals, without a profile
+TUNED, FIRST = (
+    (3.0, 5.0, 7.0),
+    5.0,
+)  # times fewer FLOPs that presets of a profile are near, and the first one's
+BY_HAND = ("By hand", 0)
+CACHE = ("interval", "base", "weight", "reflect", "steps")  # what a preset of a profile settles
 
 
 def build(kind: str) -> dict[str, Any]:
     """Lay out the inputs of a kind of model; return the components by the names of the settings,
-    the buttons `go` and `halt`, `preset` and `randomise`, the lines `world` and `cost`, the `curve`."""
+    the buttons `go` and `halt`, `randomise`, the lines `world` and `cost`, the `curve`. Of a model with a
+    profile one of them is `tuned`, of any other there is a `preset`."""
     subject = _label() if kind == "class" else _prompt(kind)
     world = gr.HTML(elem_classes="zc-plan", padding=False)
     with gr.Row(elem_classes="zc-buttons"):
@@ -23,15 +33,16 @@ def build(kind: str) -> dict[str, Any]:
         halt = gr.Button(
             "Stop", variant="stop", interactive=False, min_width=120, elem_id=f"{kind}-stop"
         )
-    preset = gr.Radio(list(PRESETS), value="Balanced", label="Preset")
+    preset = _preset(kind)
+    by_hand = "preset" in preset
     interval = gr.Slider(
-        *APP.interval, Request.interval, step=1, label="Interval N",
+        *APP.interval, Request.interval, step=1, label="Interval N", visible=by_hand,
         info="Every N-th step is computed in full, the steps between are predicted. 1 computes all; "
         "the larger N is, the faster, until the picture breaks.",
     )  # fmt: skip
     cost = gr.HTML(elem_classes="zc-plan", padding=False)
     with gr.Accordion("Advanced", open=False):
-        advanced = _advanced(kind)
+        advanced = _advanced(kind, by_hand)
     if kind in EXAMPLES:
         gr.Examples(
             [[example] for example in EXAMPLES[kind]],
@@ -40,9 +51,32 @@ def build(kind: str) -> dict[str, Any]:
             api_visibility="private",
         )
     return {
-        **subject, "world": world, "go": go, "halt": halt, "preset": preset, "interval": interval, "cost": cost,
+        **subject, "world": world, "go": go, "halt": halt, **preset, "interval": interval, "cost": cost,
         **advanced,
     }  # fmt: skip
+
+
+def presets(profile: Profile) -> list[tuple[str, int]]:
+    """Return name and number of full steps of a few settings of a profile; a name says what it saves, as
+    measured, and never more."""
+    near = profiles.near(profile, TUNED)
+    names = [f"{floor(10 * ratio) / 10:g} times" for ratio in near.values()]
+    return [
+        (f"{name} fewer FLOPs" if not i else name, full)
+        for i, (name, full) in enumerate(zip(names, near, strict=True))
+    ]
+
+
+def settled(kind: str, tuned: int) -> dict[str, dict[str, Any]]:
+    """Return what a choice of the preset changes of the controls that it settles, by name: whether they are
+    seen, and the steps that a profile was tuned for."""
+    changes: dict[str, dict[str, Any]] = {
+        name: {"visible": not tuned} for name in (*CACHE, "curve")
+    }
+    profile = engine.of(kind).profile
+    if tuned and profile is not None:
+        changes["steps"]["value"] = profile.call["num_inference_steps"]
+    return changes
 
 
 def preset_of(interval: int) -> str | None:
@@ -73,11 +107,25 @@ def _label() -> dict[str, Any]:
     return {"label": gr.Dropdown(names, value=names[0] if names else None, label="Class")}
 
 
-def _advanced(kind: str) -> dict[str, Any]:
+def _preset(kind: str) -> dict[str, Any]:
+    profile = engine.of(kind).profile
+    if profile is None or not (tuned := presets(profile)):
+        return {"preset": gr.Radio(list(PRESETS), value="Balanced", label="Preset")}
+    first = next(iter(profiles.near(profile, [FIRST])))
+    info = (
+        "What is saved, in FLOPs (operations of arithmetic). Tuned for this model: which steps are computed "
+        "in full and how the others are corrected was found on other subjects."
+    )
+    choices = [*tuned, BY_HAND]
+    return {"tuned": gr.Radio(choices, value=first, label="Preset", info=info)}
+
+
+def _advanced(kind: str, by_hand: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "base": gr.Dropdown(
             list(bases.names()),
             value=Request.base,
+            visible=by_hand,
             label="Base strategy",
             info="How a skipped step is predicted: taylorseer continues the trend of the last full "
             "steps, fora repeats the last one, teacache repeats it and computes anew when the input "
@@ -86,6 +134,7 @@ def _advanced(kind: str) -> dict[str, Any]:
         "weight": gr.Dropdown(
             list(weights.choices()),
             value=Request.weight,
+            visible=by_hand,
             label="Weight function",
             info="When predicted steps are redone, how much the full step after them counts against "
             "the one before them: the curve shows it, step by step.",
@@ -94,10 +143,12 @@ def _advanced(kind: str) -> dict[str, Any]:
             drawings.weight_curve(Request.weight, Request.interval),
             elem_classes="zc-steps",
             padding=False,
+            visible=by_hand,
         ),
         "reflect": gr.Checkbox(
             Request.reflect,
             label="Reflect",
+            visible=by_hand,
             info="What makes it Z-Cache: when the next full step is done, the predicted steps before it "
             "are redone with it. Off, the base strategy runs alone.",
         ),
@@ -106,6 +157,7 @@ def _advanced(kind: str) -> dict[str, Any]:
             Request.steps,
             step=1,
             label="Steps",
+            visible=by_hand,
             elem_id=f"{kind}-steps",
             info="How many steps lead from noise to the picture.",
         ),

@@ -15,12 +15,15 @@ from .outcome import Outcome
 TAB = "tab"
 SETTINGS = [name for name in Request.__dataclass_fields__ if name != "kind"]
 SWITCH = {"true": True, "false": False}
-WHOLE = ("interval", "steps", "seed", "order", "frames", "fps")
+WHOLE = ("interval", "steps", "seed", "order", "frames", "fps", "tuned")
+OF_CACHE = (*inputs.CACHE, "order", "granularity")
 
 
 def address(kind: str, settings: Mapping[str, Any]) -> str:
     """Return the query of a link to these settings of a tab."""
     given = {name: value for name, value in settings.items() if value is not None}
+    settled = inputs.CACHE if given.get("tuned") else ("tuned",)
+    given = {name: value for name, value in given.items() if name not in settled}
     return "?" + urlencode({TAB: kind, **{name: _written(given[name]) for name in given}})
 
 
@@ -37,6 +40,9 @@ def restored(query: Mapping[str, str]) -> tuple[str, dict[str, Any]] | None:
         value = _read(name, text)
         if name in SETTINGS and _allowed(kind, name, value):
             settings[name] = _label(value) if name == "label" else value
+    by_hand = "tuned" not in settings and any(name in settings for name in OF_CACHE)
+    if by_hand and engine.of(kind).profile is not None:
+        settings["tuned"] = 0
     return kind, settings
 
 

@@ -42,16 +42,28 @@ def headline(report: dict[str, Any], earlier: bool = False) -> str:
 def name(report: dict[str, Any]) -> str:
     """Return what a run is known by: subject, interval, seed, steps and base."""
     config = report["config"]
-    parts = [f"N = {config['interval']}", f"seed {report['seed']}", f"{report['num_steps']} steps"]
+    parts = [_cached(config), f"seed {report['seed']}", f"{report['num_steps']} steps"]
     if not config["reflect"]:
         parts.append("no reflection")
     return f"“{shorten(report['subject'], SHOWN)}”, {', '.join(parts)}, base {config['base']}"
 
 
+def _cached(config: Mapping[str, Any]) -> str:
+    """Return what a run is known by of how it was cached: N, or its own full steps."""
+    full = config["full_steps"]
+    return f"N = {config['interval']}" if full is None else _tuned(len(full))
+
+
+def _tuned(full: int) -> str:
+    return f"tuned to {full} full steps"
+
+
 def asked_for(settings: Mapping[str, Any]) -> str:
     """Return what a run is called before anything of it was checked; a long prompt is cut."""
     subject = shorten(str(settings.get("prompt") or settings.get("label") or ""), SHOWN)
-    return f"“{subject}”, N = {settings['interval']}, seed {settings['seed']}"
+    tuned = settings.get("tuned")
+    cached = _tuned(tuned) if tuned else f"N = {settings['interval']}"
+    return f"“{subject}”, {cached}, seed {settings['seed']}"
 
 
 def saved(report: dict[str, Any]) -> str:
@@ -100,7 +112,11 @@ def facts(side: str, report: dict[str, Any]) -> dict[str, str]:
     if figures is None:
         missing = "would take long" if report["config"]["reflect"] else "as Z-Cache: no reflection"
         return {"title": title, "seconds": "", "said": missing}
-    return _facts(title, figures["accelerated_seconds"], likeness(figures))
+    if side == "accelerated":
+        return _facts(title, figures["accelerated_seconds"], likeness(figures))
+    estimated = "estimated" in (report["speedup_is"], figures["speedup_is"])
+    seconds = report["baseline_seconds"] / figures["speedup"]  # at the pace of the others
+    return _facts(title, seconds, likeness(figures), "≈ " if estimated else "")
 
 
 def halfway(report: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from .endpoints import ON_DEVICE
 from .errors import sentence_of, was_stopped
 from .visitors import visitor
 
-PLANNED = ("interval", "base", "weight", "reflect", "steps", "frames")
+PLANNED = ("tuned", "interval", "base", "weight", "reflect", "steps", "frames")
 LOOK_SECONDS = 0.4
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {**PRIVATE, "queue": False, "show_progress": "hidden"}
@@ -38,7 +38,7 @@ def build(
         with gr.Column(scale=3, min_width=300):
             shown = outputs.build(kind)
     settings = {name: part for name, part in given.items() if name in Request.__dataclass_fields__}
-    _wire_presets(given)
+    _wire_presets(kind, given)
     if "prompt" in given:
         _wire_world(demo, kind, given)
     _wire_plan(demo, kind, given, settings, shown["report"])
@@ -46,7 +46,16 @@ def build(
     return settings, shown, chip
 
 
-def _wire_presets(given: dict[str, Any]) -> None:
+def _wire_presets(kind: str, given: dict[str, Any]) -> None:
+    if "tuned" in given:
+
+        def settle(tuned: int) -> dict[Any, Any]:
+            changes = inputs.settled(kind, tuned)
+            return {given[name]: gr.update(**change) for name, change in changes.items()}
+
+        parts = [given[name] for name in inputs.settled(kind, 0)]
+        given["tuned"].change(settle, given["tuned"], parts, **QUICK)
+        return
     preset, interval = given["preset"], given["interval"]
     preset.input(lambda name: inputs.PRESETS[name], preset, interval, **QUICK)
     interval.change(inputs.preset_of, interval, preset, **QUICK)

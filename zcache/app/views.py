@@ -162,7 +162,7 @@ def _unbroken(text: str) -> str:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the figures of a sweep as a table, the plain run first."""
-    heads = ("", "full steps", "seconds", "faster", "fewer FLOPs", "PSNR", "SSIM")
+    heads = ("setting", "full steps", "seconds", "faster", "fewer FLOPs", "PSNR", "SSIM")
     return html("table", heads=heads, rows=[_cells(row) for row in rows])
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from ..method.bases import Base, blend, reach
-from .features import Feature, combine, tensors
+from .features import Feature, combine, leaves, rebuild, tensors
 
 
 class Anchors:
-    """Features of the newest full steps, oldest first; only as many as a blend can use are held.
+    """Features of the newest full steps, oldest first; None in place of those that no blend will use.
 
     Args:
         base: the strategy that forecasts from them.
@@ -23,18 +23,37 @@ class Anchors:
         self.features: list[Feature] = []
         self.output: Any = None
         self._base, self._order = base, order
-        self._held = reach(base, order) + 1
+        self._reach = reach(base, order)
 
     @property
     def newest(self) -> int:
         return self.steps[-1]
 
+    @property
+    def holds_past(self) -> bool:
+        """Whether a blend may look from the anchor before the newest."""
+        return all(feature is not None for feature in self.features)
+
+    def make_room(self, past: bool) -> None:
+        """Before a full step: let go of what nothing will use. `past`: whether the window that it closes
+        is blended with forecasts that know nothing of it."""
+        self._keep(self._reach if past else self._reach - 1)
+
     def add(self, step: int, feature: Feature, output: Any) -> None:
-        """Take the features of a full step. `output` is kept for its container type."""
+        """Take the features of a full step. Of `output`, the container type is kept."""
         self.steps.append(step)
         self.features.append(feature)
-        del self.steps[: -self._held], self.features[: -self._held]
-        self.output = output
+        held = self._reach + 1
+        del self.steps[:-held], self.features[:-held]
+        self.output = rebuild(output, tuple(leaf.new_empty(0) for leaf in leaves(output)))
+
+    def close_window(self) -> None:
+        """Let go of what only the window before the newest anchor has used."""
+        self._keep(self._reach)
+
+    def _keep(self, count: int) -> None:
+        for index in range(len(self.features) - count):
+            self.features[index] = None
 
     def forecast(self, step: int) -> Feature:
         """Return C(H_A, k) from all anchors held."""

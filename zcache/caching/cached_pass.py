@@ -19,7 +19,8 @@ from . import noise
 from .arguments import Place, at, inserted
 from .bindings import Denoiser, inner
 from .features import Feature, leaves, rebuild, tensors, version
-from .tape import CONSTANT, LIVE, STEP, Recorder, Tape
+from .recorder import Recorder
+from .tape import CONSTANT, LIVE, STEP, Tape
 from .watched import Watched, Weights, calls_are_plain, is_bare, walked
 
 MOST_RECORDINGS = 3  # of one call in a run
@@ -52,7 +53,13 @@ class CachedPass:
         self._recordings = 0
 
     def see(self, flat: list[Any]) -> None:
-        """Look at a call's leaves: a tensor that is another one in the next call is no constant."""
+        """Look at the leaves of a full step's call: a tensor that is another one in the next call is no
+        constant. The constants of a tape are made anew, so that none is older than the newest anchor."""
+        if self._tape is not None:
+            if not self._stands():
+                self._forget()
+            else:
+                self._tape.renew()
         if self._recordings and self._tape is None:
             self._before = [(x, version(x) if isinstance(x, Tensor) else None) for x in flat]
 

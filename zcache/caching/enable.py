@@ -41,7 +41,8 @@ def enable(pipe: Any, config: ZCacheConfig | Profile | None = None) -> ZCache:
         raise UnsupportedPipelineError(
             f"config is {type(config).__name__}; give a ZCacheConfig or a Profile"
         )
-    return put_on(pipe, lambda: ZCache(pipe, settings(pipe, config)))
+    found_with = config.scheduler if isinstance(config, Profile) else ""
+    return put_on(pipe, lambda: ZCache(pipe, settings(pipe, config), found_with))
 
 
 def put_on(pipe: Any, build: Callable[[], ZCache]) -> ZCache:

@@ -25,8 +25,8 @@ def combine(features: Sequence[Feature], factors: Sequence[float]) -> Feature:
         return _combine_tensors(terms) if terms else torch.zeros_like(features[-1])
     if features[-1] is None:
         return None
-    leaves = zip(*features, strict=True)
-    return tuple(combine(leaf, factors) for leaf in leaves)
+    used, factors = zip(*(terms or [(features[-1], 0.0)]), strict=True)
+    return tuple(combine(leaf, factors) for leaf in zip(*used, strict=True))
 
 
 def _combine_tensors(terms: list[tuple[torch.Tensor, float]]) -> torch.Tensor:

@@ -36,8 +36,9 @@ class ZCache:
             and the next run is clean.
     """
 
-    def __init__(self, pipe: Any, config: ZCacheConfig) -> None:
+    def __init__(self, pipe: Any, config: ZCacheConfig, found_with: str = "") -> None:
         self.config = config
+        self._found_with = found_with  # the scheduler's class of the profile
         self.on_pass: Callable[[int, str, int], None] | None = None
         self._pipe = weakref.ref(pipe)
         self._scheduler = pipe.scheduler
@@ -174,6 +175,12 @@ class ZCache:
             if self._run is not None:
                 self._run.close()
             log = Log()
+            own = type(self._scheduler).__name__
+            if self._found_with not in ("", own):
+                log.fall_back(
+                    f"the profile was found with {self._found_with}, and this run takes its steps with {own}: "
+                    "what was measured does not hold for it"
+                )
             self._run = Run(self.config, self._scheduler, self._announce, log)
             if not self._log.passes:
                 self._log = log

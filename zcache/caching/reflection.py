@@ -25,6 +25,7 @@ from .state import Branch, Guidance, RunState, Visit
 
 StepAgain = Callable[[Visit, Tensor, Tensor], Any]  # visit, model output, latent
 GUIDED = 1.5  # scale above which a flow is called guided
+FIRST_OF_GUIDED = 0.25  # of what is else kept of the first window's correction
 SAME = 1e-4  # relative distance at which two steps are called alike
 
 
@@ -43,19 +44,22 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
     try:
         check_window(run, visits)
         combinations = combine(run, visits)
+        weight = weight_of(run, combinations)
+        if weight is not run.weight and not all(a.holds_past for a in run.anchors.values()):
+            raise CannotReflectError("guidance set in at its newer anchor")
         check_steps_repeat(run, step)
     except CannotReflectError as reason:
         run.log.fall_back(f"a window was not reflected: {reason}")
         return None
     if not run.steps_are_closed:
         scheduler.restore(run.scheduler, run.scheduler_state)
-    sample, weight = visits[0].sample, weight_of(run, combinations)
+    sample = visits[0].sample
     for visit, following, combination in zip(visits, visits[1:], combinations, strict=False):
         w = weight_at(weight, visit.step, run.start, stop.step)
         run.announce(Pass(visit.step, Kind.REFLECT, w), run.num_steps)
         model_output = evaluate(run, visit, sample, w, combination)
         sample = carry_edit(advanced(run, step, visit, model_output, sample), visit, following)
-    sample = relaxed(run, sample, stop)
+    sample = relaxed(run, sample, stop, is_guided(run, combinations))
     run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.num_steps)
     return step(stop, evaluate(run, stop, sample, 1.0, combinations[-1]), sample)
 
@@ -65,8 +69,26 @@ def weight_of(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction
 
     There the newer anchor was computed by a sum that enlarges the error of its latent, and trusting it
     all along the window has lost up to 20 dB (examples/study)."""
-    guided = run.is_flow and guidance.scale(combinations[-1]) > GUIDED
-    return linear if guided and run.config.weight == AUTOMATIC else run.weight
+    automatic = run.config.weight == AUTOMATIC
+    return linear if automatic and is_guided(run, combinations) else run.weight
+
+
+def is_guided(run: RunState, combinations: Sequence[Guidance]) -> bool:
+    """Whether the run is a flow whose outputs are added up with a scale above `GUIDED`."""
+    return run.is_flow and guidance.scale(combinations[-1]) > GUIDED
+
+
+def may_be_linear(run: RunState) -> bool:
+    """Whether `weight_of` may choose the linear weight for the open window; surely not where the denoiser's
+    outputs are handed on as they are."""
+    return (
+        run.is_flow
+        and run.config.weight == AUTOMATIC
+        and not all(
+            any(leaf is visit.model_output for branch in visit.branches for leaf in branch.leaves)
+            for visit in run.window
+        )
+    )
 
 
 def check_window(run: RunState, visits: Sequence[Visit]) -> None:
@@ -217,10 +239,17 @@ def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
     return (sample + (following.sample - visit.after())).to(following.sample.dtype)
 
 
-def relaxed(run: RunState, sample: Tensor, stop: Visit) -> Tensor:
-    """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`."""
+def relaxed(run: RunState, sample: Tensor, stop: Visit, guided: bool) -> Tensor:
+    """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`.
+
+    By `time`, a guided flow keeps little of its first window's correction: that window is forecast without a
+    slope and moves the latent furthest, and the sum of the guidance enlarges what its newer anchor is off
+    (examples/study)."""
     levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
-    gamma = run.log.relaxation[stop.step] = share(run.config.relax, *levels)
+    gamma = share(run.config.relax, *levels)
+    if guided and run.config.relax == "time" and run.windows_closed == 1:
+        gamma *= FIRST_OF_GUIDED
+    run.log.relaxation[stop.step] = gamma
     if gamma == 1.0:
         return sample
     return torch.lerp(stop.sample.float(), sample.float(), gamma).to(sample.dtype)

@@ -25,8 +25,8 @@ class Report:
         full_passes, forecast_passes, reflect_passes: steps visited that way.
         full_computations: denoiser calls computed in full; two per full step with true CFG.
         walk: every pass in order, as text.
-        cache_bytes: the most bytes the cache held: anchors' features, and the latents of the open
-            window.
+        cache_bytes: the most bytes the cache held: anchors' features, and the open window's latents, outputs
+            and embeddings of the timestep.
         seconds: time in full, forecast and reflect passes; on CUDA by events, without waiting
             during the run.
         relaxation: for each reflected full step, the share of the correction kept (1.0 is all of
@@ -109,10 +109,10 @@ class Log:
         """Note that something was not done as configured."""
         self._fallbacks[reason] = self._fallbacks.get(reason, 0) + 1
 
-    def hold(self, held: list[torch.Tensor]) -> None:
-        """Note which tensors the cache holds now."""
+    def hold(self, held: list[torch.Tensor], more: int = 0) -> None:
+        """Note which tensors the cache holds now, and how many bytes more."""
         storages = dict(_storage(tensor) for tensor in held)
-        self.cache_bytes = max(self.cache_bytes, sum(storages.values()))
+        self.cache_bytes = max(self.cache_bytes, sum(storages.values()) + more)
 
     def report(self) -> Report:
         kinds: dict[int, str] = {}

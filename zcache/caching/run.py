@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..method.schedule import Kind, Pass
 from ..method.teacache import IDENTITY, Accumulator
+from ..method.weights import weight_at
 from . import affine, noise, reflection, self_check
 from .anchors import Anchors
 from .arguments import copied, flattened, locate, put
@@ -23,7 +24,7 @@ from .cached_pass import CachedPass
 from .features import leaves, version
 from .scheduler import noise_levels, position, previous_sample, snapshot
 from .stand_ins import Memo
-from .state import Branch, Key, Original, RunState, Visit
+from .state import Branch, Key, Original, RunState, Shapes, Visit
 from .times import flow_times
 
 MOST_CALLS = 16  # of the denoiser in one step
@@ -48,13 +49,20 @@ class Run(RunState):
             )
             self.close()
             return original(*args, **kwargs)
-        arguments, flat = (copied(args), copied(kwargs)), flattened((args, kwargs))
+        flat = flattened((args, kwargs))
+        given = shapes(flat)
         key = (id(denoiser.module), len(self.branches))
-        fits = key in self.anchors and self.shapes[key] == shapes(flat)
+        fits = key in self.anchors and self.shapes[key] == given
         if not self.branches:
-            self._begin_step(denoiser.signal, original, arguments, fits)
+            self._begin_step(denoiser.signal, original, (args, kwargs), fits)
         cached = self.kind is Kind.FORECAST and fits
         device = next((x.device for x in flat if isinstance(x, Tensor)), torch.device("cpu"))
+        # Kept for the window, with the latents in them, only where a pass looks at them again.
+        arguments: Any = ((), {})
+        if denoiser.binding.ignores_arguments:
+            flat = []
+        else:
+            arguments = (copied(args), copied(kwargs))
         memo: Memo = {}
 
         def run_original() -> Any:
@@ -69,7 +77,7 @@ class Run(RunState):
                     run_original, arguments, flat, places, feature, anchors.output, memo
                 )
             else:
-                output = self._compute(key, denoiser, run_original, memo, flat)
+                output = self._compute(key, denoiser, run_original, memo, flat, given)
         self.branches.append(
             Branch(key, denoiser, original, arguments, flat, list(leaves(output)), cached, memo)
         )
@@ -82,7 +90,10 @@ class Run(RunState):
         run_original: Callable[[], Any],
         memo: Memo,
         flat: list[Any],
+        given: Shapes,
     ) -> Any:
+        if self.kind is Kind.FULL and key in self.anchors:
+            self.anchors[key].make_room(self._looks_back())
         output, feature = denoiser.binding.full(run_original, memo)
         self.log.full_computations += 1
         if self.kind is Kind.FORECAST:
@@ -97,16 +108,26 @@ class Run(RunState):
             if fault:
                 self._give_up(fault)
                 return output
-        if self.shapes.get(key) != (seen := shapes(flat)):
+        if self.shapes.get(key) != given:
             self.anchors.pop(key, None)
             self.places.pop(key, None)
-            self.shapes[key] = seen
+            self.shapes[key] = given
         if key not in self.anchors:
             self.anchors[key] = Anchors(self.base, self.config.order)
             self.passes[key] = CachedPass(denoiser)
         self.passes[key].see(flat)
         self.anchors[key].add(self.step, feature, output)
         return output
+
+    def _looks_back(self) -> bool:
+        """Whether a blend of the open window may take forecasts that know nothing of this full step."""
+        closes = self.config.reflection.applies(self.step, self.windows_closed, self.num_steps)
+        if not self.window or not closes or self.never_back:
+            return False
+        between = range(self.start + 1, self.step)
+        return reflection.may_be_linear(self) or any(
+            weight_at(self.weight, step, self.start, self.step) != 1.0 for step in between
+        )
 
     def _give_up(self, reason: str) -> None:
         """Compute the rest of the run in full."""
@@ -218,7 +239,7 @@ class Run(RunState):
     def _take_full(self, step: Original, visit: Visit) -> Any:
         for key in [key for key, anchors in self.anchors.items() if anchors.newest != self.step]:
             del self.anchors[key]
-        self.log.hold(self.held())
+        self.log.hold(self.held(), self.held_for_again())
         result = None
         if self.window:
             wanted = self.config.reflection.applies(self.step, self.windows_closed, self.num_steps)
@@ -228,6 +249,8 @@ class Run(RunState):
                     result = reflection.reflect(self, partial(self._step_again, step), visit)
         if result is None:
             result = self._step(step, visit)
+        for anchors in self.anchors.values():
+            anchors.close_window()
         self.window = []
         self.start = self.step
         return result

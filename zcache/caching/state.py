@@ -17,12 +17,14 @@ from .affine import Affine
 from .anchors import Anchors
 from .bindings import Denoiser
 from .cached_pass import CachedPass
+from .features import tensors
 from .guidance import Combination
 from .noise import States
 from .nonlinear import Normalised, Rescaled
 from .report import Log
 from .scheduler import State as SchedulerState
 from .stand_ins import Memo
+from .tape import Tape
 from .times import FLOW, flow_of, flow_times, prediction
 
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
@@ -178,3 +180,13 @@ class RunState:
             held += [] if visit.returned is None else [visit.returned]
             held += [leaf for branch in visit.branches for leaf in branch.leaves]
         return held
+
+    def held_for_again(self) -> int:
+        """Bytes of what does not depend on the latent, of all steps of the window; as of its newest."""
+        branches = self.window[-1].branches if self.window else ()
+        kept = (
+            key.of_step(x) if isinstance(key, Tape) else x
+            for b in branches
+            for key, x in b.memo.items()
+        )
+        return len(self.window) * sum(x.numel() * x.element_size() for x in tensors(list(kept)))

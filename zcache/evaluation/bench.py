@@ -3,25 +3,30 @@
 Protocol: each method is put on, warmed up, run, taken off, and the plain pipeline must then give
 bit for bit what it gave before. Repeats are interleaved (every method once, then every method
 again), and the medians are compared as ratios to the uncached run of the same process; all times are
-kept. FLOPs are counted around a run of their own, since counting slows a run down."""
+kept. Where the full steps of a method say that the uncached runs went at another pace, its speedup is
+estimated from them and marked. FLOPs are counted around a run of their own, since counting slows a run
+down."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
+from ..caching.handle import ZCache
 from ..measure import environment, metrics
-from ..measure.clock import LoopClock
+from ..measure.clock import LoopClock, before
 from ..measure.flop_meter import FlopMeter
+from ..measure.timing import DEAREST_FULL
 from .method import Method
 
-UNCACHED = "uncached"
+UNCACHED, STEP = "uncached", "step"
+SLOWER_PLAIN = 1.2  # how much longer than a full step of a method an uncached step may take
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Record:
 
     method: Method
     seconds: list[float] = field(default_factory=list)
+    passes: list[tuple[tuple[str, float], ...]] = field(default_factory=list)
     output: np.ndarray | None = None
     flops: int = 0
     report: dict[str, Any] = field(default_factory=dict)
@@ -84,16 +90,25 @@ def _once(
     call: dict[str, Any],
     method: Method,
     around: AbstractContextManager[Any] | None = None,
-) -> tuple[np.ndarray, float, Any]:
-    """The output, seconds of the denoising loop, and the report if the method has one; `around` is
+) -> tuple[np.ndarray, LoopClock, Any]:
+    """The output, the clock of the denoising loop, and the report if the method has one; `around` is
     entered for the run alone, not while the method is put on."""
     arguments = {**call, **method.call}
     seed = arguments.pop("generator_seed", 0)
     generator = torch.Generator("cpu").manual_seed(seed)
-    with method.apply(pipe) as handle, around or nullcontext(), LoopClock(pipe) as clock:
+    clock = LoopClock(pipe)
+    with ExitStack() as stack:
+        handle = stack.enter_context(method.apply(pipe))
+        stack.enter_context(around or nullcontext())
+        if isinstance(handle, ZCache):
+            handle.on_pass = lambda step, kind, num_steps: clock.mark(kind)
+        else:
+            clock.mark(STEP)
+            stack.enter_context(before(pipe.scheduler, "step", lambda: clock.mark(STEP)))
+        stack.enter_context(clock)
         output = pipe(**arguments, generator=generator, return_dict=False)[0]
-    report = handle.report().to_dict() if hasattr(handle, "report") else {}
-    return _array(output), clock.denoising, report
+    report = handle.report().to_dict() if isinstance(handle, ZCache) else {}
+    return _array(output), clock, report
 
 
 def _array(output: Any) -> np.ndarray:
@@ -116,8 +131,9 @@ def _count(pipe: Any, call: dict[str, Any], record: Record, plain: np.ndarray) -
 def _time(pipe: Any, call: dict[str, Any], record: Record) -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    _, seconds, report = _once(pipe, call, record.method)
-    record.seconds.append(seconds)
+    _, clock, report = _once(pipe, call, record.method)
+    record.seconds.append(clock.denoising)
+    record.passes.append(clock.passes)
     record.report = report
     if torch.cuda.is_available():
         record.peak_bytes = torch.cuda.max_memory_allocated()
@@ -132,12 +148,14 @@ def _row(record: Record, plain: Record, scored: bool) -> dict[str, Any]:
     if record.error is not None:
         return {**row, "error": record.error}
     seconds = statistics.median(record.seconds)
-    speedup = statistics.median(plain.seconds) / seconds
+    speedup, how = _speedup(record, plain)
     flops_speedup = plain.flops / record.flops if record.flops else None
     row |= {
         "seconds": seconds,
         "all_seconds": record.seconds,
         "speedup": speedup,
+        "speedup_is": "estimated" if how else "measured",
+        "speedup_how": how,
         "tflops": record.flops / 1e12,
         "flops_speedup": flops_speedup,
         "efficiency": speedup / flops_speedup if flops_speedup else None,
@@ -164,6 +182,30 @@ def _row(record: Record, plain: Record, scored: bool) -> dict[str, Any]:
     return row
 
 
+def _speedup(record: Record, plain: Record) -> tuple[float, str]:
+    """The speedup by the medians; where the steps show that the two went at different paces, that of as many
+    plain steps at the pace of the method, and how it was found."""
+    seconds = statistics.median(record.seconds)
+    steps = len(plain.passes[0]) - 1
+    before, now = _full_step(plain, steps), _full_step(record, steps * record.flops / plain.flops)
+    if 1 / DEAREST_FULL <= before / now <= SLOWER_PLAIN:
+        return statistics.median(plain.seconds) / seconds, ""
+    how = f"{steps} steps of {now:.3g} s, a full step of this method; an uncached one took {before:.3g} s"
+    return steps * now / seconds, how
+
+
+def _full_step(record: Record, number: float) -> float:
+    """Seconds of a full step, the median over the repeats; without a report, the `number` longest steps
+    are the full ones."""
+    medians = []
+    for passes in record.passes:
+        full = [seconds for kind, seconds in passes if kind == "full"]
+        # the last one marked is the scheduler's, after the last call of the denoiser
+        full = full or sorted((s for _, s in passes[:-1]), reverse=True)[: max(1, round(number))]
+        medians.append(statistics.median(full))
+    return statistics.median(medians)
+
+
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
     lines = [
@@ -179,7 +221,7 @@ def table(result: dict[str, Any]) -> str:
         cells = [
             row["name"],
             f"{row['seconds']:.3f}",
-            f"{row['speedup']:.2f}",
+            f"{'≈ ' if row['speedup_is'] == 'estimated' else ''}{row['speedup']:.2f}",
             _number(row["flops_speedup"], "{:.2f}"),
             _number(row["efficiency"], "{:.2f}"),
             " / ".join(f"{passes[k]:.2f}" for k in ("full", "forecast", "reflect") if k in passes),

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..caching.bindings import bind
-from ..caching.features import tensors
+from ..caching.features import leaves, tensors
+from ..caching.recorder import Recorder
+from ..caching.tape import CONSTANT, LIVE, STEP, Tape
 from ..method import bases
 from ..method.config import ZCacheConfig
 from ..method.schedule import Kind
@@ -26,11 +30,13 @@ TERA = 1e12
 
 @dataclass(frozen=True)
 class PassCost:
-    """FLOPs of one full and of one cached pass, and bytes of the feature of one anchor."""
+    """FLOPs of one full and of one cached pass, bytes of the feature of one anchor, and bytes kept of one
+    cached step until its window is reflected."""
 
     full: int
     cached: int
     feature_bytes: int
+    step_bytes: int
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,8 @@ class Estimate:
         total_tflops, plain_tflops: of the run, with and without the cache.
         speedup: plain over total: the most a clock can show.
         full_passes, forecast_passes, reflect_passes: of the walk.
-        cache_bytes: the anchors' features at the fullest.
+        cache_bytes: what the cache holds at the fullest: the features of the anchors, and the latents and
+            outputs of the longest window where it is reflected.
     """
 
     model: str
@@ -88,12 +95,38 @@ def count(architecture: Architecture, granularity: str, shape: Shape) -> PassCos
     def full() -> None:
         kept["output"], kept["feature"] = binding.full(call, {})
 
-    def cached() -> None:
-        binding.cached(call, kept["feature"], kept["output"], {})
+    def cached() -> Any:
+        return binding.cached(call, kept["feature"], kept["output"], {})
 
     full_flops = _count(full)
-    held = sum(t.numel() * t.element_size() for t in tensors(kept["feature"]))
-    return PassCost(full_flops, _count(cached), held)
+    itemsize = architecture.dtype.itemsize
+    latent = (
+        arguments["hidden_states"].numel()
+        * (architecture.latent_dtype or architecture.dtype).itemsize
+    )
+    step = _numbers(kept["output"]) * itemsize + latent
+    again = _numbers(_of_step(cached, arguments, kept["feature"])) * itemsize
+    return PassCost(
+        full_flops,
+        _count(cached),
+        feature_bytes=_numbers(kept["feature"]) * itemsize,
+        step_bytes=(2 * step if architecture.guided else step) + again,
+    )
+
+
+def _of_step(cached: Callable[[], Any], arguments: dict[str, Any], feature: Any) -> list[Tensor]:
+    """What a tape of a cached pass keeps of a step: embeddings of the timestep, and modulations."""
+    others = {name: x for name, x in arguments.items() if name not in ("hidden_states", "timestep")}
+    lives, steps = [arguments["hidden_states"], *tensors(feature)], [arguments["timestep"]]
+    known = {LIVE: lives, STEP: steps, CONSTANT: list(tensors(others))}
+    recorder = Recorder(known, is_weight=lambda tensor: True)
+    with torch.no_grad(), recorder:
+        outputs = list(leaves(cached()))
+    if recorder.fault or not recorder.are_live(outputs):  # such as no call at all
+        return []
+    tape = Tape(recorder, steps, lives, outputs)
+    with torch.no_grad():
+        return tape.of_step(tape.begin(steps))
 
 
 def estimate(
@@ -105,11 +138,15 @@ def estimate(
         ConfigError: an unknown model, or a config that does not fit the steps.
     """
     config.plan(num_steps)
-    return price(model, config, num_steps, pass_cost(model, config.granularity, shape))
+    cost = pass_cost(model, config.granularity, shape)
+    return price(model, config, num_steps, cost, find(model).flow)
 
 
-def price(model: str, config: ZCacheConfig, num_steps: int, cost: PassCost) -> Estimate:
-    """Return the cost of a run whose passes cost `cost`.
+def price(
+    model: str, config: ZCacheConfig, num_steps: int, cost: PassCost, flow: bool = True
+) -> Estimate:
+    """Return the cost of a run whose passes cost `cost`; `flow`: of a model that predicts a flow, whose
+    windows may differ.
 
     Raises:
         ConfigError: a config that does not fit the steps.
@@ -119,7 +156,12 @@ def price(model: str, config: ZCacheConfig, num_steps: int, cost: PassCost) -> E
     total = full * cost.full + (forecast + reflect) * cost.cached
     plain = num_steps * cost.full
     used = bases.reach(bases.resolve(config.base), config.order)
-    anchors = min(used + 1, len(plan.full_steps))
+    looks_back = any(p.weight not in (None, 1.0) for p in plan.walk)
+    anchors = min(used + looks_back, len(plan.full_steps))
+    window = max(b - a for a, b in pairwise((*plan.full_steps, num_steps)))
+    if flow and config.full_steps is None and config.placement == "timed":
+        window = min(config.interval, num_steps)  # the longest that there may be
+    kept = window if config.reflect and window > 1 else 0  # and a reflect pass's own
     return Estimate(
         model=model,
         granularity=config.granularity,
@@ -132,11 +174,15 @@ def price(model: str, config: ZCacheConfig, num_steps: int, cost: PassCost) -> E
         full_passes=full,
         forecast_passes=forecast,
         reflect_passes=reflect,
-        cache_bytes=anchors * cost.feature_bytes,
+        cache_bytes=anchors * cost.feature_bytes + kept * cost.step_bytes,
     )
 
 
-def _count(run: Callable[[], None]) -> int:
+def _numbers(tree: Any) -> int:
+    return sum(tensor.numel() for tensor in tensors(tree))
+
+
+def _count(run: Callable[[], Any]) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()

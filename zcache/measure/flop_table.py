@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..models import loading
 from ..models.architectures import ARCHITECTURES, Architecture, Shape
 from ..models.catalogue import Model
 from ..models.folder import check_layers
@@ -47,7 +48,8 @@ class Stored(Architecture):
 def of(model: Model, request: Request) -> Estimate | None:
     """Return what a request costs a model; None if that cannot be known before it is fetched."""
     cost = passes(model, request)
-    return price(model.name, request.config(), request.steps, cost) if cost else None
+    flow = model.kind != "class"
+    return price(model.name, request.config(), request.steps, cost, flow) if cost else None
 
 
 def passes(model: Model, request: Request) -> PassCost | None:
@@ -111,7 +113,8 @@ def stored(
         for side, default in zip((height, width), own, strict=True)
     )
     shape = Shape(rows, columns, frames or own_frames, text_tokens=text or like.shape.text_tokens)
-    return Stored(folder.name, shape, like.arguments, folder=folder)
+    known = {**vars(like), "name": folder.name, "shape": shape, "dtype": loading.precision(folder)}
+    return Stored(**known, folder=folder)
 
 
 def _vae_scale(folder: Path) -> int:

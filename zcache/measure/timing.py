@@ -92,11 +92,13 @@ def _at_pace_of(accelerated: Generation, baseline: Generation) -> tuple[float, f
     steps = (accelerated.report or {}).get("num_steps", 0)
     if step is None or not steps:
         return plain.seconds, plain.error / plain.seconds, "the steps of the runs were not seen"
-    why = f"a step took {baseline.denoise_seconds / steps:.3g} s when the plain run was timed"
+    before = baseline.denoise_seconds / steps
+    why = f"the machine changed its pace ({before:.3g} s a step when the plain run was timed)"
     if baseline.device != accelerated.device:
         why = f"the plain run was timed on {baseline.device}"
     how = (
-        f"{steps} steps of {step.seconds:.3g} s, {step.what}, over its {ours.seconds:.3g} s; {why}"
+        f"{why}, so the plain run counts as {steps} steps of {step.seconds:.3g} s, {step.what}, and "
+        f"that over the {ours.seconds:.3g} s of this run"
     )
     return steps * step.seconds, step.error / step.seconds, how
 
@@ -117,14 +119,16 @@ def _plain_step_of(run: Generation) -> _Step | None:
     ours = timed(run)
     if ours.step is None:
         return None
-    full = _Step(ours.step, ours.step_error, "a full step of this run")
+    full = _Step(ours.step, ours.step_error, "what a full step took in this run")
     if not (beside := _capped(run.beside)):
         return full
     mean, error = statistics.fmean(beside), _error(beside)
     if abs(mean - ours.step) <= CERTAIN * (error**2 + ours.step_error**2) ** 0.5:
         return full
     if ours.step / DEAREST_FULL <= mean <= ours.step * SAME_PACE:
-        return _Step(mean, error, f"the mean of {len(beside)} plain steps among those of this run")
+        return _Step(
+            mean, error, f"what {len(beside)} plain steps among those of this run took in the mean"
+        )
     what = f"{full.what}, though a plain one beside it took {mean:.3g} s"
     return _Step(full.seconds, full.error, what)
 

@@ -45,7 +45,7 @@ def sentence(figures: Mapping[str, Any]) -> str:
         IDENTICAL: f"Identical: every pixel is that of the plain {what}.",
         SAME: f"Indistinguishable from the plain {which}.",
         CLOSE: f"Small differences from the plain {which}.",
-        OTHER: f"Another {what} than the plain one: choose a smaller N.",
+        OTHER: f"Another {what} than the plain one: let more steps be computed in full.",
     }[level(figures)]
 
 

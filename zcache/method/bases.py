@@ -147,8 +147,9 @@ def spectrum(anchors: Sequence[int], step: int, order: int) -> Factors:
 
 
 def reach(base: Base, order: int) -> int:
-    """Return how many of the newest anchors a base uses when there are many."""
-    return len(base(tuple(range(LONGEST)), LONGEST, order))
+    """Return how many of the newest anchors a base uses when there are many, to look ahead or back."""
+    many = tuple(range(LONGEST))
+    return max(len(base(many, step, order)) for step in (LONGEST, LONGEST - 2))
 
 
 def blend(base: Base, anchors: Sequence[int], step: int, order: int, weight: float) -> Factors:

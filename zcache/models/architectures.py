@@ -35,11 +35,23 @@ class Shape:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A full-size model: its default shape, and what its transformer is called with."""
+    """A full-size model: its default shape, and what its transformer is called with.
+
+    Attributes:
+        dtype: of its weights.
+        flow: whether it predicts a flow.
+        guided: whether its pipeline makes a new tensor of the transformer's output before the scheduler's
+            step, and another of the latent after it (classifier-free guidance within the batch).
+        latent_dtype: of the latents between two steps, where it is not the weights'.
+    """
 
     name: str
     shape: Shape
     arguments: Callable[[Shape, dict[str, Any]], dict[str, Any]]
+    dtype: torch.dtype = torch.bfloat16
+    flow: bool = True
+    guided: bool = False
+    latent_dtype: torch.dtype | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -107,8 +119,13 @@ ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
     for architecture in (
         Architecture("flux-dev", Shape(1024, 1024), _flux),
-        Architecture("hunyuan-video", Shape(480, 640, 65, text_tokens=256), _hunyuan),
-        Architecture("dit-xl-2", Shape(256, 256, text_tokens=0), _dit),
+        Architecture(
+            "hunyuan-video",
+            Shape(480, 640, 65, text_tokens=256),
+            _hunyuan,
+            latent_dtype=torch.float32,
+        ),
+        Architecture("dit-xl-2", Shape(256, 256, text_tokens=0), _dit, flow=False, guided=True),
     )
 }
 

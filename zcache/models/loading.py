@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
-from . import folder, hub
+from . import folder, hub, profiles
 from .catalogue import KINDS, KNOWN, Model
 from .request import WIDE, Limits, Request, checked
 
@@ -77,7 +77,7 @@ def asked(model: Model, limits: Limits = WIDE, **raw: Any) -> Request:
         RequestError, ConfigError: the first bad value.
         CheckpointError: the names of its classes cannot be had.
     """
-    return checked(limits, model.kind, labels(model), **raw)
+    return checked(limits, model.kind, labels(model), profiles.of(model), **raw)
 
 
 def load(name: str | Model, device: str | torch.device | None = None) -> Any:
@@ -99,7 +99,7 @@ def load(name: str | Model, device: str | torch.device | None = None) -> Any:
         folder.check_memory(model.title, model.nbytes, target)
     path = model.local or hub.fetch(model.source, model.revision)
     folder.check(path)
-    dtype = _dtype(target, folder.count_parameters(path))
+    dtype = precision(path, target)
     sizes = folder.component_bytes(path, dtype.itemsize)
     placement = folder.check_memory(model.title, sum(sizes.values()), target, max(sizes.values()))
     pipe = _placed(folder.read(path, dtype), placement, target)
@@ -136,11 +136,13 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _dtype(device: torch.device, parameters: int) -> torch.dtype:
+def precision(path: Path, device: torch.device | None = None) -> torch.dtype:
+    """Return in which precision `load` reads the weights of a folder, on the device that is there."""
     import torch
 
-    small = parameters * 4 <= 8e9
-    return torch.float32 if device.type == "cpu" and small else torch.bfloat16
+    small = folder.count_parameters(path) * 4 <= 8e9
+    on_cpu = (device or default_device()).type == "cpu"
+    return torch.float32 if on_cpu and small else torch.bfloat16
 
 
 def _placed(pipe: Any, placement: str, device: torch.device) -> Any:

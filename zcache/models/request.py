@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
 from ..errors import ZCacheError
 from ..method import bases, weights
 from ..method.config import GRANULARITIES, MAX_ORDER, ZCacheConfig
+from ..method.profile import Profile
 
 PROMPT_LENGTH = 500
 SEED_MAX = 2**31 - 1
@@ -67,6 +68,7 @@ class Request:
     Build it with `checked`. `kind` is "image", "video" or "class"; the first two have a prompt, the
     last has the id of a class as its `label`. An `order` of None is ZCacheConfig's.
     Height and width are in pixels, `fps` in frames per second; None leaves the model's default.
+    `tuned` holds the settings of the model's profile, where those were asked for, with all that is in them.
     """
 
     prompt: str = ""
@@ -84,9 +86,12 @@ class Request:
     width: int | None = None
     frames: int | None = None
     fps: int | None = None
+    tuned: ZCacheConfig | None = None
 
     def config(self) -> ZCacheConfig:
         """Return the cache configuration this request stands for."""
+        if self.tuned is not None:
+            return self.tuned
         order = ZCacheConfig.order if self.order is None else self.order
         return ZCacheConfig(
             interval=self.interval,
@@ -106,11 +111,13 @@ def checked(
     limits: Limits = WIDE,
     kind: str = "image",
     labels: Mapping[str, int] | None = None,
+    profile: Profile | None = None,
     **raw: Any,
 ) -> Request:
     """Return a Request made of `raw`; the first bad value raises RequestError or ConfigError.
 
-    `labels` are the names and ids of the model's classes, for a request of the kind "class".
+    `labels` are the names and ids of the model's classes, for the kind "class". `tuned` in `raw` is a number
+    of full steps, whose settings in the model's `profile` take the place of those of the cache; 0 takes none.
     """
     fields = Request.__dataclass_fields__
     allowed = [name for name in fields if name != "kind"]
@@ -120,7 +127,7 @@ def checked(
             f"unknown setting {_shown(sorted(unknown)[0])}: use {', '.join(allowed)}"
         )
     _check_subject(kind, raw)
-    values = {name: fields[name].default for name in allowed} | raw
+    values = {name: fields[name].default for name in allowed} | {"tuned": 0} | raw
     steps = whole("steps", values["steps"], *limits.steps)
     low, high = limits.interval
     request = Request(
@@ -140,8 +147,34 @@ def checked(
         frames=frame_count(values["frames"], *limits.frames),
         fps=None if values["fps"] is None else whole("fps", values["fps"], *limits.fps),
     )
+    tuned = whole("tuned", values["tuned"], 0, steps)
+    if tuned:
+        request = _tuned(request, tuned, profile)
     request.config().plan(request.steps)
     return request
+
+
+def _tuned(request: Request, full: int, profile: Profile | None) -> Request:
+    """Return the request with the settings of the profile for so many full steps."""
+    if profile is None:
+        raise RequestError(
+            f"tuned is {full}, but this model has no profile: leave it out, or give 0"
+        )
+    if full not in profile.budgets:
+        known = ", ".join(map(str, sorted(profile.budgets)))
+        raise RequestError(
+            f"tuned is {full}; the profile of this model has {known} full steps: choose one, or 0 for "
+            "settings of your own"
+        )
+    steps = profile.call["num_inference_steps"]
+    if request.steps != steps:
+        raise RequestError(
+            f"steps is {request.steps}, but the profile was tuned for {steps}: choose {steps}, or tuned 0"
+        )
+    config = profile.budgets[full]
+    names = ("interval", "base", "reflect", "order", "granularity")
+    own = {name: getattr(config, name) for name in names}
+    return replace(request, **own, weight=str(config.weight), tuned=config)
 
 
 def _check_subject(kind: str, raw: Mapping[str, Any]) -> None:

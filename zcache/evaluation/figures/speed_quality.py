@@ -13,7 +13,7 @@ OURS = "Z-Cache"
 
 
 def plot(result: dict[str, Any]) -> Figure:
-    """PSNR to the uncached output over the measured speedup, one curve per family of methods.
+    """PSNR to the uncached output over the speedup, one curve per family of methods.
 
     Args:
         result: what `zcache.bench.bench` returned, with quality.
@@ -41,7 +41,9 @@ def plot(result: dict[str, Any]) -> Figure:
             label=family,
             zorder=3 if ours else 2,
         )
-    axes.set_xlabel("speedup of the denoising loop, measured")
+    marked = any(row.get("speedup_is") == "estimated" for row in result["methods"])
+    how = "some of it estimated: see the table" if marked else "measured"
+    axes.set_xlabel(f"speedup of the denoising loop, {how}")
     axes.set_ylabel("PSNR to the uncached output, dB")
     about = result["environment"]
     axes.set_title(f"{result.get('model', '')}, {about['device']}, {about['dtype']}", fontsize=9)

@@ -1,0 +1,54 @@
+"""Features that are let go early: no picture knows of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import zcache
+from zcache import ZCacheConfig
+from zcache.caching.anchors import Anchors
+
+from ..pipelines import CASES, Case
+
+BY_NAME = {case.name: case for case in CASES}
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"order": 2},
+    {"order": 0},
+    {"base": "fora"},
+    {"base": "spectrum"},
+    {"base": "foca"},
+    {"base": "teacache"},
+    {"weight": "logarithmic", "relax": None},
+    {"weight": "future", "order": 2},
+    {"first_window": False, "weight": "linear"},
+    {"last_window": False},
+    {"reflect": False},
+    {"placement": "warmup", "weight": "half"},
+    {"granularity": "output"},
+    {"granularity": "module"},
+]
+
+
+def drawn(case: Case, config: ZCacheConfig) -> tuple[torch.Tensor, Any]:
+    pipe = case.build()
+    with zcache.enabled(pipe, config) as handle:
+        output = case.run(pipe, 14)
+    return output, handle.report()
+
+
+@pytest.mark.parametrize("name", ["flux", "flux-true-cfg", "dit-two-labels", "hunyuan"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_a_run_is_bit_for_bit_what_it_is_with_every_anchor_held(
+    name: str, settings: dict, monkeypatch: Any
+) -> None:
+    config = ZCacheConfig(**{"interval": 4, **settings})
+    sparing, report = drawn(BY_NAME[name], config)
+    monkeypatch.setattr(Anchors, "_keep", lambda self, count: None)
+    lavish, other = drawn(BY_NAME[name], config)
+    assert torch.equal(sparing, lavish)
+    assert report.walk == other.walk and report.fallbacks == other.fallbacks
+    assert report.cache_bytes <= other.cache_bytes
