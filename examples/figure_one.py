@@ -1,4 +1,4 @@
-"""Figure 1 of the README: a subject plain, by the best of others, by tuned Z-Cache, at 3, 5 and 7 times fewer FLOPs.
+"""Figure 1 of the README: one subject plain, by the best of others and by tuned Z-Cache, at 3, 5 and 7 times less.
 
     python examples/quality_table.py --model mini-dit
     python examples/figure_one.py --model mini-dit
