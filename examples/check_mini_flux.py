@@ -2,7 +2,7 @@
 
     python examples/check_mini_flux.py --count 200 --out obedience.json
 
-The captions were kept out of training by `zcache.models.mini.scenes.split`; the pictures are judged by
+The captions were kept out of training by `zcache.models.mini.parts.split`; the pictures are judged by
 `zcache.models.mini.check.obeys`, which sees nothing but pixels.
 """
 
@@ -16,6 +16,7 @@ import torch
 from diffusers import FluxPipeline
 from PIL import Image
 
+from zcache.models.catalogue import KNOWN
 from zcache.models.mini import check, scenes
 
 FOLDER = Path(__file__).parents[1] / "zcache" / "checkpoints" / "mini-flux"
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=FOLDER)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--guidance", type=float, default=KNOWN["mini-flux"].call["guidance_scale"])
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the captions and of the noise")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))

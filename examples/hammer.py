@@ -19,7 +19,7 @@ from typing import Any
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-PROMPTS = ("two red circles", "three yellow stars", "a large green triangle")
+PROMPTS = ("a cat left of a cake", "a rocket", "a dog above a tree and a car")
 
 
 class Tally:

@@ -21,7 +21,7 @@ from zcache.models import loading
 
 MODELS = ("mini-flux", "mini-hunyuan", "mini-dit")
 SUBJECTS: dict[str, dict[str, Any]] = {
-    "image": {"prompt": "two red circles left of a blue square on a light background"},
+    "image": {"prompt": "a cat left of a cake on a dark striped background"},
     "video": {"prompt": "a small red circle moves right"},
 }
 

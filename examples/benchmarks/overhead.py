@@ -82,7 +82,7 @@ def measure(name: str, interval: int, repeats: int) -> Samples:
     pipe.set_progress_bar_config(disable=True)
     subject = {"label": next(iter(loading.labels(model)))} if model.kind == "class" else {}
     if model.kind != "class":
-        subject["prompt"] = "two red circles left of a blue square on a light background"
+        subject["prompt"] = "a cat left of a cake on a dark striped background"
     request = loading.asked(model, steps=50, interval=interval, **subject)
     call = loading.call_arguments(model, request)
     base = request.config()

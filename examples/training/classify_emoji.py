@@ -34,11 +34,11 @@ def paint(folder: Path, count: int, seed: int) -> tuple[torch.Tensor, torch.Tens
     return shrink(signal), torch.tensor(ids)
 
 
-def disturb(pictures: torch.Tensor) -> torch.Tensor:
+def disturb(pictures: torch.Tensor, mirror: bool = True) -> torch.Tensor:
     """Shifts, mirrors, blurs and adds noise, another amount for every batch."""
     top, left = (int(torch.randint(-6, 7, ())) for _ in range(2))
     pictures = pictures.roll((top, left), dims=(2, 3))
-    if torch.rand(()) < 0.5:
+    if mirror and torch.rand(()) < 0.5:
         pictures = pictures.flip(3)
     if torch.rand(()) < 0.5:
         pictures = functional.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)

@@ -1,22 +1,17 @@
-"""Scenes of one to three emoji in places on a background: captions, drawings, and where to look.
-
-    "a cat left of a cake on a dark striped background"
-    "a dog above a tree and a car on a blue background"
+"""Paints the scenes of `zcache.models.mini.scenes` with emoji.
 
 A noun stands for several renderings, and the tone for a gradient of its own: a model that knows the
-caption has to choose them. `words` are all that captions can have, `split` keeps one caption in
-twenty for tests.
+caption has to choose them.
 """
 
-import hashlib
 import random
-from dataclasses import dataclass
 
 import numpy as np
 from emoji_pictures import Emoji
 from PIL import Image
 
-IMAGE_SIZE = 128
+from zcache.models.mini.scenes import IMAGE_SIZE, Scene
+
 NOUNS = {
     "cat": ("cat face", "cat", "black cat", "grinning cat"),
     "dog": ("dog face", "dog", "poodle"),
@@ -51,77 +46,6 @@ TONES = {
     "green": ((196, 236, 196), (112, 186, 140)),
     "dark": ((84, 88, 128), (34, 36, 62)),
 }
-TEXTURES = ("plain", "striped", "dotted")
-RELATIONS = ("left of", "above")
-LARGE, MIDDLE = 100, 58  # pixels of the longer side, alone and in company
-# Centres of the emoji in the order of mention.
-PLACES = {
-    (0, None): (),
-    (1, None): ((64, 64),),
-    (2, "left of"): ((33, 64), (95, 64)),
-    (2, "above"): ((64, 33), (64, 95)),
-    (3, "above"): ((64, 33), (33, 95), (95, 95)),
-    (3, "left of"): ((33, 64), (95, 33), (95, 95)),
-}
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One to three nouns, the place of the first relative to the others, and a background."""
-
-    nouns: tuple[str, ...]
-    relation: str | None
-    tone: str
-    texture: str
-
-    @property
-    def places(self) -> tuple[tuple[int, int], ...]:
-        """The centre of each noun's emoji, in pixels."""
-        return PLACES[len(self.nouns), self.relation]
-
-    @property
-    def side(self) -> int:
-        """The longer side of each emoji, in pixels."""
-        return LARGE if len(self.nouns) == 1 else MIDDLE
-
-
-def words() -> list[str]:
-    """Lists every word that a caption can have."""
-    plain = [*NOUNS, *TONES, *TEXTURES[1:], *" ".join(RELATIONS).split()]
-    return sorted({*plain, "a", "an", "and", "on", "background"})
-
-
-def sample(rng: random.Random) -> Scene:
-    """Draws a scene: one emoji in four, two in five eighths, three in one eighth; never twice one."""
-    count = rng.choice((1, 1, 2, 2, 2, 2, 2, 3))
-    relation = rng.choice(RELATIONS) if count > 1 else None
-    nouns = tuple(rng.sample(tuple(NOUNS), count))
-    return Scene(nouns, relation, rng.choice(tuple(TONES)), rng.choice(TEXTURES))
-
-
-def caption(scene: Scene) -> str:
-    """Says a scene in words, lower case, at most 14 of them."""
-    first, *others = (("an " if n[0] in "aeiou" else "a ") + n for n in scene.nouns)
-    texture = "" if scene.texture == "plain" else f"{scene.texture} "
-    place = f" {scene.relation} " + " and ".join(others) if others else ""
-    return f"{first}{place} on a {scene.tone} {texture}background"
-
-
-def split(text: str) -> str:
-    """Puts a caption in "train" or, one in twenty, in "held-out"; the same on every machine."""
-    digest = hashlib.sha256(text.encode()).digest()
-    return "held-out" if digest[0] * 256 + digest[1] < 65536 // 20 else "train"
-
-
-def samples(count: int, part: str, seed: int) -> list[Scene]:
-    """Draws scenes whose captions belong to one part of the split."""
-    rng = random.Random(seed)
-    scenes: list[Scene] = []
-    while len(scenes) < count:
-        scene = sample(rng)
-        if split(caption(scene)) == part:
-            scenes.append(scene)
-    return scenes
 
 
 def renderings(emoji: list[Emoji]) -> dict[str, list[Image.Image]]:

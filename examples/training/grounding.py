@@ -1,10 +1,8 @@
 """Teaches text encoders which words belong together, as pretraining on text does for large ones.
 
 `Grounding` is a set of linear heads that are thrown away after training: every token has to tell
-what it is about, the pooled text what is in the whole caption. `of_scenes` makes the targets for
-mini-flux: a token tells its role (first group, second group, neither) and its group's colour, kind,
-count and size; the pooled text both groups, their relation and the background. `motion_grounding.py`
-makes them for mini-hunyuan.
+what it is about, the pooled text what is in the whole caption. `scene_grounding.py` makes the targets
+for mini-flux, `motion_grounding.py` for mini-hunyuan.
 """
 
 import copy
@@ -13,21 +11,9 @@ import logging
 import torch
 from torch import nn
 
-from zcache.models.mini import check, scenes
-
 logger = logging.getLogger("grounding")
 
 IGNORED = -100
-ATTRIBUTES = ("colour", "kind", "count", "size")
-VALUES = {
-    "colour": tuple(scenes.COLOURS),
-    "kind": scenes.KINDS,
-    "count": (1, 2, 3),
-    "size": ("small", None, "large"),
-}
-RELATIONS = (None, *scenes.RELATIONS)
-BACKGROUND = {"tone": tuple(scenes.TONES), "texture": scenes.TEXTURES}
-RELATION_WORDS = {word for relation in scenes.RELATIONS for word in relation.split()}
 
 
 class Grounding(nn.Module):
@@ -73,16 +59,6 @@ class Grounding(nn.Module):
         return torch.stack(losses).mean()
 
 
-def of_scenes(width: int, tokenizer: object, captions: list[str], ids: torch.Tensor) -> Grounding:
-    """The heads and targets for scenes; `ids` are the tokens (captions, L) of the long text."""
-    sizes = [3, *(len(VALUES[name]) for name in ATTRIBUTES)]
-    pooled_sizes = [*sizes[1:], *sizes[1:], len(RELATIONS), *map(len, BACKGROUND.values())]
-    parsed = [check.read(caption) for caption in captions]
-    spoken = [tokenizer.convert_ids_to_tokens(row) for row in ids[: len(parsed)].tolist()]
-    tokens = [_of_tokens(said, scene) for said, scene in zip(spoken, parsed, strict=True)]
-    return Grounding(width, sizes, pooled_sizes, tokens, [_of_scene(s) for s in parsed])
-
-
 def learn_to_read(
     flow: nn.Module, grounding: Grounding, captions: object, count: int, steps: int
 ) -> None:
@@ -115,32 +91,3 @@ def _entropy(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         scores.float().flatten(0, -2), flat, ignore_index=IGNORED, reduction="sum"
     )
     return total / (flat != IGNORED).sum().clamp_min(1)
-
-
-def _group(group: scenes.Group) -> list[int]:
-    return [VALUES[name].index(getattr(group, name)) for name in ATTRIBUTES]
-
-
-def _of_scene(scene: scenes.Scene) -> list[int]:
-    first, second = _group(scene.groups[0]), [IGNORED] * len(ATTRIBUTES)
-    if len(scene.groups) > 1:
-        second = _group(scene.groups[1])
-    ground = [values.index(getattr(scene, name)) for name, values in BACKGROUND.items()]
-    return [*first, *second, RELATIONS.index(scene.relation), *ground]
-
-
-def _of_tokens(tokens: list[str], scene: scenes.Scene) -> list[list[int]]:
-    role, rows = 0, []
-    for token in tokens:
-        word = token.lstrip("\u2581").lower()
-        if word in ("<pad>", "</s>", "."):
-            rows.append([IGNORED] * (1 + len(ATTRIBUTES)))
-            continue
-        if word == "on":
-            role = 2
-        said = role
-        if word in RELATION_WORDS and role < 2:
-            role, said = 1, 2
-        known = _group(scene.groups[said]) if said < 2 else [IGNORED] * len(ATTRIBUTES)
-        rows.append([said, *known])
-    return rows

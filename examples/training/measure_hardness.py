@@ -1,10 +1,10 @@
-"""How hard a DiT pipeline is: PSNR of fewer steps and of TaylorSeer to 50 steps of the same seed.
+"""How hard a mini-dit or mini-flux is: PSNR of fewer steps and of TaylorSeer to 50 steps of the same seed.
 
     python examples/training/measure_hardness.py --model runs/dit/pipeline --sheet hardness.png
 
-The reference is DDIM-50 with guidance 1.5. TaylorSeer is one residual of the
-whole stack, order 1, three warm-up steps, then every N-th, without reflection. The sheet shows a class a column: the
-reference, then the other rows.
+The reference is 50 steps of the pipeline's sampler with the guidance that the model ships with. TaylorSeer
+is one residual of the whole stack, order 1, three warm-up steps, then every N-th, without reflection. The
+sheet shows a class, or a held-out caption, a column: the reference, then the other rows.
 """
 
 import argparse
@@ -13,39 +13,44 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DiTPipeline
+from diffusers import DiffusionPipeline, FluxPipeline
 from PIL import Image
 
 import zcache
 from zcache.measure.metrics import psnr
+from zcache.models.catalogue import KNOWN
+from zcache.models.mini.scenes import caption, samples
+
+
+def subjects(pipe: DiffusionPipeline, count: int) -> dict[str, list]:
+    """The argument of the pipeline and its values: held-out captions, or the classes in turn."""
+    if isinstance(pipe, FluxPipeline):
+        return {"prompt": [caption(scene) for scene in samples(count, "held-out", seed=0)]}
+    return {"class_labels": [row % len(pipe.labels) for row in range(count)]}
 
 
 def draw(
-    pipe: DiTPipeline,
+    pipe: DiffusionPipeline,
     args: argparse.Namespace,
     steps: int,
     interval: int = 0,
     reflect: bool = False,
 ) -> np.ndarray:
-    """Draws `--count` pictures (N, H, W, 3) in 0..255, the classes in turn, seed = row."""
+    """Draws `--count` pictures (N, H, W, 3) in 0..255, seed = `--seed` + row."""
     parts = []
-    classes = len(pipe.labels)
+    call = dict(KNOWN["mini-flux" if isinstance(pipe, FluxPipeline) else "mini-dit"].call)
+    call |= {"num_inference_steps": steps, "output_type": "np"}
+    if args.guidance is not None:
+        call["guidance_scale"] = args.guidance
+    ((argument, asked),) = subjects(pipe, args.count).items()
     config = zcache.ZCacheConfig.paper(interval, reflect=reflect) if interval else None
     if config:
         zcache.enable(pipe, config)
     for start in range(0, args.count, args.batch):
         rows = range(start, min(start + args.batch, args.count))
         generators = [torch.Generator("cpu").manual_seed(args.seed + row) for row in rows]
-        ids = [row % classes for row in rows]
-        parts.append(
-            pipe(
-                ids,
-                guidance_scale=args.guidance,
-                num_inference_steps=steps,
-                generator=generators,
-                output_type="np",
-            ).images
-        )
+        some = {argument: [asked[row] for row in rows]}
+        parts.append(pipe(**call, **some, generator=generators).images)
     if config:
         zcache.disable(pipe)
     return np.concatenate(parts) * 255
@@ -83,18 +88,18 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--guidance", type=float, default=1.5)
+    parser.add_argument("--guidance", type=float, help="instead of the model's own")
     parser.add_argument("--sheet", type=Path, help="file for a contact sheet of 16")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
-    pipe = DiTPipeline.from_pretrained(args.model, torch_dtype=torch.float32)
+    pipe = DiffusionPipeline.from_pretrained(args.model, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     reference = draw(pipe, args, 50)
     rows = {
-        "ddim-25": draw(pipe, args, 25),
-        "ddim-10": draw(pipe, args, 10),
+        "steps-25": draw(pipe, args, 25),
+        "steps-10": draw(pipe, args, 10),
         "taylorseer-6": draw(pipe, args, 50, interval=6),
         "z-cache-6": draw(pipe, args, 50, interval=6, reflect=True),
     }

@@ -1,7 +1,10 @@
-"""The parts of mini-flux: FLUX.1-dev's classes at toy width, and a folder in its Hub format."""
+"""The parts of mini-flux: FLUX.1-dev's classes at toy width, its captions, a folder in its Hub format."""
 
+import collections
 import copy
+import itertools
 import json
+import random
 from pathlib import Path
 
 import torch
@@ -11,7 +14,7 @@ from diffusers import (
     FluxPipeline,
     FluxTransformer2DModel,
 )
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -21,32 +24,18 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from zcache.models.mini import scenes
+from zcache.models.mini.scenes import words
 
 TEXT_LENGTH = 20  # tokens of the long text, `max_sequence_length` in the pipeline's call
 POOLED_LENGTH = 24  # tokens of the pooled text
 TEXT_WIDTH = 128
 WEIGHTS_BYTES = "9MB"
+PATCHES = 8  # image tokens on a side
 
 
-def words() -> list[str]:
-    """Lists every word that a caption can have."""
-    plain = [*scenes.COUNTS, *scenes.COLOURS, *scenes.TONES, "small", "large", "striped", "dotted"]
-    plain += [*scenes.KINDS, *(f"{kind}s" for kind in scenes.KINDS)]
-    plain += [*" ".join(scenes.RELATIONS).split(), "right", "below"]
-    plain += ["a", "an", "on", "background"]
-    return sorted(set(plain))
-
-
-def clip_tokenizer(vocabulary: list[str] | None = None) -> CLIPTokenizer:
+def clip_tokenizer() -> CLIPTokenizer:
     """Builds a byte-level BPE that knows the words whole and spells all others."""
-    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(
-        vocab_size=10_000, end_of_word_suffix="</w>", min_frequency=1, show_progress=False
-    )
-    bpe.train_from_iterator(vocabulary or words(), trainer)
-    merges = [tuple(pair) for pair in _merges(bpe)]
+    merges = _merges(words())
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = [*letters, *(f"{letter}</w>" for letter in letters)]
     pieces += [left + right for left, right in merges]
@@ -55,11 +44,10 @@ def clip_tokenizer(vocabulary: list[str] | None = None) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=POOLED_LENGTH)
 
 
-def t5_tokenizer(vocabulary: list[str] | None = None) -> T5TokenizerFast:
+def t5_tokenizer() -> T5TokenizerFast:
     """Builds a unigram vocabulary of whole words, lower case and capitalised, and letters."""
-    known = vocabulary or words()
-    whole = [f"\u2581{word}" for word in known]
-    whole += [f"\u2581{word.capitalize()}" for word in known]
+    whole = [f"\u2581{word}" for word in words()]
+    whole += [f"\u2581{word.capitalize()}" for word in words()]
     letters = [chr(code) for code in range(33, 127)]
     vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -4.0)]
     vocab += [(word, -2.0) for word in whole] + [(letter, -8.0) for letter in letters]
@@ -147,6 +135,75 @@ def scheduler() -> FlowMatchEulerDiscreteScheduler:
     )
 
 
+class Flow(torch.nn.Module):
+    """The trained modules, and the velocity that they give together."""
+
+    def __init__(self, latent_channels: int, double: int, single: int) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder(clip_tokenizer())
+        self.text_encoder_2 = text_encoder_2(t5_tokenizer())
+        self.transformer = transformer(latent_channels, double, single)
+        self.register_buffer("image_ids", image_ids(PATCHES), persistent=False)
+        self.register_buffer("text_ids", torch.zeros(TEXT_LENGTH, 3), persistent=False)
+
+    def forward(
+        self,
+        noisy: torch.Tensor,  # (B, L, C)
+        sigma: torch.Tensor,  # (B,)
+        guidance: torch.Tensor,  # (B,)
+        short: torch.Tensor,  # (B, POOLED_LENGTH)
+        long: torch.Tensor,  # (B, TEXT_LENGTH)
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The velocity (B, L, C), and what the encoders made of the caption."""
+        pooled, states = self.read(short, long)
+        velocity = self.transformer(
+            hidden_states=noisy,
+            timestep=sigma,
+            guidance=guidance,
+            pooled_projections=pooled,
+            encoder_hidden_states=states,
+            txt_ids=self.text_ids,
+            img_ids=self.image_ids,
+            return_dict=False,
+        )[0]
+        return velocity, pooled, states
+
+    def read(self, short: torch.Tensor, long: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pooled text (B, D) and the states of its tokens (B, TEXT_LENGTH, D)."""
+        pooled = self.text_encoder(short, return_dict=False)[1]
+        return pooled, self.text_encoder_2(long, return_dict=False)[0]
+
+    def parts(self) -> dict[str, torch.nn.Module]:
+        return dict(self.named_children())
+
+
+class Captions:
+    """Token ids of all captions; the last row is the empty caption."""
+
+    def __init__(self, captions: list[str]) -> None:
+        spoken = [_vary(text, random.Random(index)) for index, text in enumerate(captions)] + [""]
+        clip, t5 = clip_tokenizer(), t5_tokenizer()
+        self.short = _ids(clip, spoken, POOLED_LENGTH)
+        self.long = _ids(t5, spoken, TEXT_LENGTH)
+
+    def __getitem__(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.short[rows], self.long[rows]
+
+
+def _vary(text: str, rng: random.Random) -> str:
+    """Says one caption in ten with a capital and a full stop, one in ten without its background."""
+    manner = rng.random()
+    if manner < 0.1:
+        return f"{text.capitalize()}."
+    return text.split(" on a ")[0] if manner < 0.2 else text
+
+
+def _ids(tokenizer: object, texts: list[str], length: int) -> torch.Tensor:
+    return tokenizer(
+        texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    ).input_ids
+
+
 def pack(latents: torch.Tensor) -> torch.Tensor:
     """Folds 2x2 latent pixels into tokens, as `FluxPipeline` does: (N, C, H, W) -> (N, L, 4C)."""
     count, channels, height, width = latents.shape
@@ -158,19 +215,14 @@ def image_ids(side: int) -> torch.Tensor:
     return FluxPipeline._prepare_latent_image_ids(None, side, side, "cpu", torch.float32)
 
 
-def save(
-    folder: Path,
-    vae: AutoencoderKL,
-    models: dict[str, torch.nn.Module],
-    vocabulary: list[str] | None = None,
-) -> None:
+def save(folder: Path, vae: AutoencoderKL, models: dict[str, torch.nn.Module]) -> None:
     """Writes the pipeline in half precision, to be loaded in single precision."""
     half = {name: copy.deepcopy(model).half() for name, model in models.items()}
     pipe = FluxPipeline(
         scheduler=scheduler(),
         vae=copy.deepcopy(vae).half(),
-        tokenizer=clip_tokenizer(vocabulary),
-        tokenizer_2=t5_tokenizer(vocabulary),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=t5_tokenizer(),
         **half,
     )
     pipe.save_pretrained(folder, max_shard_size=WEIGHTS_BYTES)
@@ -182,5 +234,18 @@ def save(
         path.write_text(json.dumps(config, indent=2) + "\n")
 
 
-def _merges(bpe: Tokenizer) -> list[list[str]]:
-    return json.loads(bpe.to_str())["model"]["merges"]
+def _merges(known: list[str]) -> list[tuple[str, str]]:
+    """The merges of BPE until every word is one piece; of equally frequent ones the first by letter,
+    where the tokenizers package takes any."""
+    spelt = [[*word[:-1], f"{word[-1]}</w>"] for word in known]
+    merges = []
+    while pairs := collections.Counter(
+        pair for pieces in spelt for pair in itertools.pairwise(pieces)
+    ):
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        for pieces in spelt:
+            for at in range(len(pieces) - 2, -1, -1):
+                if tuple(pieces[at : at + 2]) == best:
+                    pieces[at : at + 2] = ["".join(best)]
+    return merges

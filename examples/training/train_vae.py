@@ -1,12 +1,11 @@
-"""Trains a small FLUX-like autoencoder (8x downsampling) on the scenes of `zcache.models.mini.scenes`.
+"""Trains a small FLUX-like autoencoder (8x downsampling) on the pictures of `emoji_world.py`.
 
-    python examples/training/train_vae.py --out runs/vae --minutes 12
+    python examples/training/train_vae.py --emoji emoji --out runs/vae --minutes 15
 
 The loss is the error of pixels and of their differences (edges), and a little KL that keeps the
-latents smooth. With `--emoji FOLDER` it learns the pictures of `emoji_world.py` instead, and
-`--start FOLDER` begins with the weights of an autoencoder. The finished folder loads with
-`AutoencoderKL.from_pretrained`; its `scaling_factor` and `shift_factor` make the latents of the
-scenes zero-mean and unit-variance.
+latents smooth. `--start FOLDER` begins with the weights of an autoencoder. The finished folder loads
+with `AutoencoderKL.from_pretrained`; its `scaling_factor` and `shift_factor` make the latents of the
+pictures zero-mean and unit-variance.
 """
 
 import argparse
@@ -20,9 +19,8 @@ import torch
 from diffusers import AutoencoderKL
 from emoji_pictures import read
 from emoji_world import crowd, draw, members
-from PIL import Image, ImageDraw
 
-from zcache.models.mini import scenes
+from zcache.models.mini.scenes import IMAGE_SIZE
 
 logger = logging.getLogger("train_vae")
 
@@ -36,7 +34,7 @@ def build(latent_channels: int, widths: tuple[int, ...]) -> AutoencoderKL:
         layers_per_block=1,
         norm_num_groups=8,
         latent_channels=latent_channels,
-        sample_size=scenes.IMAGE_SIZE,
+        sample_size=IMAGE_SIZE,
         use_quant_conv=False,
         use_post_quant_conv=False,
         mid_block_add_attention=False,
@@ -53,23 +51,11 @@ def build(latent_channels: int, widths: tuple[int, ...]) -> AutoencoderKL:
     return vae
 
 
-def paint(count: int, seed: int, crowd: int = 0) -> torch.Tensor:
-    """Paints training scenes as bytes; `crowd` shapes are strewn over each.
+def paint(folder: Path, count: int, seed: int) -> torch.Tensor:
+    """Paints emoji as bytes: one half crowded, the other half single large ones.
 
-    Crowded pictures teach colours and edges many times faster: a scene is mostly background.
+    Crowded pictures teach colours and edges many times faster: the others are mostly background.
     """
-    rng = random.Random(seed)
-    pictures = []
-    for scene in scenes.samples(count, "train", seed):
-        picture = scenes.draw(scene, rng)
-        if crowd:
-            picture = strew(picture, crowd, rng)
-        pictures.append(np.asarray(picture))
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)  # (N, 3, H, W)
-
-
-def paint_emoji(folder: Path, count: int, seed: int) -> torch.Tensor:
-    """Paints emoji pictures as bytes: one half crowded, the other half single large emoji."""
     rng = random.Random(seed)
     every = [one for one in read(folder) if one.subgroup != "country-flag"]
     single = [one for group in members(every).values() for one in group]
@@ -77,19 +63,6 @@ def paint_emoji(folder: Path, count: int, seed: int) -> torch.Tensor:
     pictures += [draw(rng.choice(single), rng) for _ in range(count - count // 2)]
     stacked = np.stack([np.asarray(picture) for picture in pictures])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2)  # (N, 3, H, W)
-
-
-def strew(picture: Image.Image, count: int, rng: random.Random) -> Image.Image:
-    """Strews shapes of all kinds, sizes and colours over a picture."""
-    scale = scenes.SUPERSAMPLING
-    side = scenes.IMAGE_SIZE * scale
-    large = picture.resize((side, side), Image.Resampling.NEAREST)
-    canvas = ImageDraw.Draw(large)
-    for _ in range(count):
-        x, y, radius = rng.uniform(0, side), rng.uniform(0, side), rng.uniform(8, 18) * scale
-        corners = scenes.outline(rng.choice(scenes.KINDS), x, y, radius)
-        canvas.polygon(corners, fill=rng.choice(tuple(scenes.COLOURS.values())))
-    return large.resize(picture.size, Image.Resampling.BOX)
 
 
 def to_signal(pictures: torch.Tensor, device: str) -> torch.Tensor:
@@ -128,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and model")
     parser.add_argument("--minutes", type=float, default=12)
-    parser.add_argument("--emoji", type=Path, help="folder of emoji_pictures.py")
+    parser.add_argument("--emoji", type=Path, required=True, help="folder of emoji_pictures.py")
     parser.add_argument("--start", type=Path, help="autoencoder to begin with")
     parser.add_argument("--latent-channels", type=int, default=8)
     parser.add_argument("--widths", type=int, nargs=4, default=(16, 32, 64, 64))
@@ -146,13 +119,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     checkpoint = args.out / "checkpoint.pt"
 
-    if args.emoji:
-        pictures = paint_emoji(args.emoji, args.pictures, 1)
-        unseen, test = paint_emoji(args.emoji, 64, 3), paint_emoji(args.emoji, 128, 4)
-    else:
-        crowded, pictures = paint(args.pictures // 2, 1, crowd=14), paint(args.pictures // 2, 2)
-        pictures = torch.cat([crowded, pictures])
-        unseen, test = paint(64, seed=3), paint(128, seed=4)
+    pictures = paint(args.emoji, args.pictures, 1)
+    unseen, test = paint(args.emoji, 64, 3), paint(args.emoji, 128, 4)
     vae = build(args.latent_channels, tuple(args.widths))
     if args.start:
         vae.load_state_dict(AutoencoderKL.from_pretrained(args.start).state_dict())

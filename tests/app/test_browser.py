@@ -364,8 +364,8 @@ def test_equal_pictures_are_said_to_differ_nowhere(page):
 @at_one_width
 def test_a_prompt_outside_the_models_world_is_told_before_the_run(page, monkeypatch):
     name = engine.of("image").model.name
-    monkeypatch.setitem(world.TAUGHT, name, {"red"})
-    monkeypatch.setitem(world.SHAPES, name, {"circle"})
+    monkeypatch.setitem(world.TAUGHT, name, {"a", "and", "red", "circle"})
+    monkeypatch.setitem(world.SUBJECTS, name, {"circle"})
     prompt(page).fill("a red fox and a circle")
     page.get_by_text("it was not taught “fox”").wait_for(timeout=PATIENCE)
     assert "FLUX.1-dev" in page.locator(".zc-outside").inner_text()

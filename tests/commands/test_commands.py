@@ -262,7 +262,7 @@ def test_a_shift_draws_the_planned_steps_to_the_end(capsys):
 @pytest.mark.parametrize(
     ("name", "subject", "ending"),
     [
-        ("mini-flux", ["--prompt", "three yellow stars on a dark striped background"], "png"),
+        ("mini-flux", ["--prompt", "a rocket on a blue dotted background"], "png"),
         ("mini-hunyuan", ["--prompt", "a red circle moves left"], "mp4"),
         ("mini-dit", ["--class", "vehicle"], "png"),
     ],

@@ -357,7 +357,7 @@ def test_classes_come_in_turn_and_by_name(tinies, tmp_path):
 
 
 def test_captions_of_the_embedded_models_are_held_out():
-    from zcache.models.mini.scenes import split
+    from zcache.models.mini.parts import split
 
     found = prompts.read("embedded", loading.find("mini-flux"), 8)
     assert len(found) == 8 and {split(caption) for caption in found} == {"held-out"}

@@ -11,7 +11,8 @@ from PIL import Image, ImageFilter
 
 from zcache.models.mini import motion, motion_check
 from zcache.models.mini.motion import Actor
-from zcache.models.mini.scenes import COLOURS, split
+from zcache.models.mini.parts import split
+from zcache.models.mini.shapes import COLOURS
 
 Clip = tuple[Actor, ...]
 

@@ -24,18 +24,21 @@ def test_the_examples_of_the_page_are_inside(name, kind):
 
 
 @pytest.mark.parametrize(
-    ("prompt", "words"),
+    ("name", "prompt", "words"),
     [
-        ("a fox in the snow", ["fox", "snow"]),
-        ("a Red circle, beside a pink fox.", ["beside", "pink", "fox"]),
-        ("a red circle moves left", ["moves"]),
-        ("the red circle", ["the"]),
-        ("blue", ["blue"]),
-        ("", []),
+        ("mini-flux", "a fox in the snow", ["fox", "snow"]),
+        ("mini-flux", "a Cat, beside a pink fox.", ["beside", "fox"]),
+        ("mini-flux", "a kitten left of two cats", ["kitten", "two", "cats"]),
+        ("mini-flux", "a red circle", ["red", "circle"]),
+        ("mini-flux", "the cat", ["the"]),
+        ("mini-flux", "blue", ["blue"]),
+        ("mini-flux", "", []),
+        ("mini-hunyuan", "a cat moves left", ["cat"]),
+        ("mini-hunyuan", "a red circle above a blue square", ["above"]),
     ],
 )
-def test_what_is_foreign_is_named_in_its_order(prompt, words):
-    assert world.outside("mini-flux", prompt) == words
+def test_what_is_foreign_is_named_in_its_order(name, prompt, words):
+    assert world.outside(name, prompt) == words
 
 
 def test_of_other_models_nothing_is_said():

@@ -7,6 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from .mini.scenes import NOUNS, TONES
+
 # What the pipeline classes make that can be asked for by a request.
 KINDS = {
     "FluxPipeline": "image",
@@ -63,9 +65,11 @@ KNOWN = {
             source=packaged("mini-flux"),
             pipeline="FluxPipeline",
             licence="apache-2.0",
-            terms="Trained for this repository; free to use under Apache-2.0.",
-            knows="It draws one to three circles, squares, triangles or stars in six colours, "
-            "left of or above others, and nothing else.",
+            terms="Trained for this repository on Fluent Emoji (Microsoft, MIT); free to use under "
+            "Apache-2.0.",
+            knows="It draws one to three emoji, the first left of or above the others, on a plain, striped "
+            f"or dotted {', '.join(TONES[:-1])} or {TONES[-1]} background, and nothing else: "
+            f"{', '.join(NOUNS[:-1])} and {NOUNS[-1]}.",
             nbytes=50_000_000,
             call={
                 "num_inference_steps": 50,

@@ -25,9 +25,9 @@ FRAME_MULTIPLE = 4  # HunyuanVideo's VAE makes one latent frame of four, after t
 LABELS_SHOWN = 30
 EXAMPLES = {
     "image": (
-        "two red circles left of a blue square on a light background",
-        "three yellow stars on a dark striped background",
-        "a large green triangle above two purple circles on a grey background",
+        "a cat left of a cake on a dark striped background",
+        "a rocket on a blue dotted background",
+        "a dog above a tree and a car on a pink background",
     ),
     "video": (
         "a red circle moves left while a blue square grows",

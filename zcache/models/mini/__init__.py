@@ -1,4 +1,2 @@
-"""The embedded models' small world: captioned scenes of coloured shapes, and a check of pictures.
-
-`scenes` draws, `check` judges; neither imports torch.
-"""
+"""The embedded models' small worlds: captioned scenes of emoji, clips of moving shapes, classes of emoji,
+and who judges pictures of them by their pixels."""

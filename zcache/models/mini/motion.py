@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from .scenes import COLOURS, TONES, outline, split
+from .parts import split
+from .shapes import COLOURS, GROUND, outline
 
 FRAME_SIZE = 64
 FRAMES = 17
@@ -108,7 +109,7 @@ def _frame(
     actors: tuple[Actor, ...], ends: list[tuple[Pose, Pose]], progress: float
 ) -> Image.Image:
     side = FRAME_SIZE * SUPERSAMPLING
-    image = Image.new("RGB", (side, side), TONES["light"][0])
+    image = Image.new("RGB", (side, side), GROUND)
     canvas = ImageDraw.Draw(image)
     for actor, (first, last) in zip(actors, ends, strict=True):
         x, y, radius = (

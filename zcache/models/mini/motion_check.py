@@ -1,6 +1,6 @@
 """Judges whether a clip obeys a caption, by the pixels of its frames alone.
 
-The caption is read by a grammar of its own. Every frame is cut into blobs by `check.find`; the
+The caption is read by a grammar of its own. Every frame is cut into blobs by `blobs.find`; the
 blobs of one colour make a track, and a straight line through the track tells what the shape does.
 Nothing is taken from the drawing code but the dataclass that the caption is read into.
 """
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from . import check
-from .check import Verdict
+from .blobs import Blob, find
 from .motion import Actor
+from .verdict import Verdict
 
 ENLARGEMENT = 3  # of a frame, before its blobs are named
 SHIFT = 0.09  # of the frame's width: less is no motion
@@ -64,9 +64,9 @@ def read(caption: str) -> tuple[Actor, ...]:
 
 def tracks(frames: list[Image.Image]) -> dict[str, Track]:
     """Follows each colour that is seen in more than `MISSES` frames."""
-    seen: dict[str, list[tuple[int, check.Blob]]] = {}
+    seen: dict[str, list[tuple[int, Blob]]] = {}
     for number, frame in enumerate(frames):
-        blobs = check.find(_enlarged(frame))
+        blobs = find(_enlarged(frame))
         for colour in {blob.colour for blob in blobs}:
             same = [blob for blob in blobs if blob.colour == colour]
             if len(same) == 1:
@@ -117,7 +117,7 @@ def _enlarged(frame: Image.Image) -> Image.Image:
     )
 
 
-def _track(found: list[tuple[int, check.Blob]], length: int) -> Track:
+def _track(found: list[tuple[int, Blob]], length: int) -> Track:
     """Fits straight lines through the places and the radii of a shape's blobs."""
     numbers = np.array([number for number, _ in found], dtype=float)
     rows = np.array([(blob.x, blob.y, blob.radius) for _, blob in found]) / 128

@@ -4,12 +4,12 @@ A token tells its role (first, second or third emoji, or the background) and the
 the pooled text tells every noun, the relation, the tone and the texture.
 """
 
-from emoji_scenes import NOUNS, RELATIONS, TEXTURES, TONES, Scene
 from grounding import IGNORED, Grounding
 
-KNOWN = tuple(NOUNS)
+from zcache.models.mini.scenes import NOUNS, RELATIONS, TEXTURES, TONES, Scene
+
 GROUND = 3  # the role of what is said about the background
-POOLED = [len(KNOWN)] * 3 + [1 + len(RELATIONS), len(TONES), len(TEXTURES)]
+POOLED = [len(NOUNS)] * 3 + [1 + len(RELATIONS), len(TONES), len(TEXTURES)]
 
 
 def of_scenes(width: int, tokenizer: object, scenes: list[Scene], ids: list) -> Grounding:
@@ -17,14 +17,14 @@ def of_scenes(width: int, tokenizer: object, scenes: list[Scene], ids: list) -> 
     spoken = [tokenizer.convert_ids_to_tokens(row) for row in ids]
     tokens = [_of_tokens(said, scene) for said, scene in zip(spoken, scenes, strict=True)]
     pooled = [_of_scene(scene) for scene in scenes]
-    return Grounding(width, [1 + GROUND, len(KNOWN)], POOLED, tokens, pooled)
+    return Grounding(width, [1 + GROUND, len(NOUNS)], POOLED, tokens, pooled)
 
 
 def _of_scene(scene: Scene) -> list[int]:
-    nouns = [KNOWN.index(noun) for noun in scene.nouns]
+    nouns = [NOUNS.index(noun) for noun in scene.nouns]
     nouns += [IGNORED] * (3 - len(nouns))
     relation = (None, *RELATIONS).index(scene.relation)
-    return [*nouns, relation, tuple(TONES).index(scene.tone), TEXTURES.index(scene.texture)]
+    return [*nouns, relation, TONES.index(scene.tone), TEXTURES.index(scene.texture)]
 
 
 def _of_tokens(tokens: list[str], scene: Scene) -> list[list[int]]:
@@ -38,6 +38,6 @@ def _of_tokens(tokens: list[str], scene: Scene) -> list[list[int]]:
             role += 1
         if word == "on":
             role = GROUND
-        noun = KNOWN.index(scene.nouns[role]) if role < len(scene.nouns) else IGNORED
+        noun = NOUNS.index(scene.nouns[role]) if role < len(scene.nouns) else IGNORED
         rows.append([role, noun])
     return rows
