@@ -27,7 +27,8 @@ from zcache.measure import compare, files, verdict
 from zcache.measure.generation import Comparison
 from zcache.measure.summary import with_flops
 from zcache.models import loading
-from zcache.models.request import APP, EXAMPLES, SUBJECTS
+from zcache.models.examples import EXAMPLES
+from zcache.models.request import APP, SUBJECTS
 
 MODEL, INTERVALS, SEEDS = "mini-dit", (5, 6, 8, 10), range(5)
 REPEATS = 3  # of the chosen comparison: the one of median speedup is kept

@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from ..models.request import APP, EXAMPLES, PROMPT_LENGTH, Request
+from ..models.examples import EXAMPLES
+from ..models.request import APP, PROMPT_LENGTH, Request
 from . import device, engine, sweeps, views
 from .endpoints import ON_DEVICE
 from .errors import sentence_of, was_stopped

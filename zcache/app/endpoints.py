@@ -9,7 +9,8 @@ import gradio as gr
 
 from ..method import bases, weights
 from ..method.config import GRANULARITIES, MAX_ORDER
-from ..models.request import APP, EXAMPLES, PROMPT_LENGTH, SEED_MAX, SUBJECTS, Request, choice
+from ..models.examples import EXAMPLES
+from ..models.request import APP, PROMPT_LENGTH, SEED_MAX, SUBJECTS, Request, choice
 from . import engine, forecast, runs, sweeps
 from .errors import told
 from .inputs import own_frames, own_rate

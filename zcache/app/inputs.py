@@ -10,7 +10,8 @@ import gradio as gr
 from ..method import bases, weights
 from ..method.profile import Profile
 from ..models import profiles
-from ..models.request import APP, EXAMPLES, FRAME_MULTIPLE, PROMPT_LENGTH, SEED_MAX, Request
+from ..models.examples import EXAMPLES
+from ..models.request import APP, FRAME_MULTIPLE, PROMPT_LENGTH, SEED_MAX, Request
 from . import drawings, engine
 
 PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8, "Too far": 20}  # intervals, without a profile

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 from ..errors import ZCacheError
 from ..models import loading
-from ..models.request import APP, EXAMPLES, Request, label
+from ..models.examples import EXAMPLES
+from ..models.request import APP, Request, label
 from . import engine, inputs, runs
 from .outcome import Outcome
 

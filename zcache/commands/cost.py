@@ -196,7 +196,7 @@ def bench(options: argparse.Namespace) -> None:
 def subject(model: Any) -> dict[str, Any]:
     """Return what to draw where nothing was asked for: the first example of the model's kind."""
     from ..models import loading
-    from ..models.request import EXAMPLES
+    from ..models.examples import EXAMPLES
 
     if model.kind == "class":
         return {"label": next(iter(loading.labels(model)))}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from ..errors import ConfigError
-from . import bases, relaxation, schedule, weights
+from . import bases, checks, relaxation, schedule, weights
 from .schedule import Plan
 
 GRANULARITIES = ("stack", "module", "output")
@@ -83,10 +82,10 @@ class ZCacheConfig:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        _whole("interval", self.interval, 1)
-        _whole("order", self.order, 0, MAX_ORDER)
+        checks.whole("interval", self.interval, 1)
+        checks.whole("order", self.order, 0, MAX_ORDER)
         if self.warmup is not None:
-            _whole("warmup", self.warmup, 1)
+            checks.whole("warmup", self.warmup, 1)
         for name in ("reflect", "last_full", "first_window", "last_window"):
             free = name == "last_full" and self.last_full is None
             if not free and not isinstance(getattr(self, name), bool):
@@ -101,10 +100,10 @@ class ZCacheConfig:
                 f"granularity {self.granularity!r} is unknown; choose one of: {known}"
             )
         if self.full_steps is not None:
-            object.__setattr__(self, "full_steps", _explicit(self.full_steps))
+            object.__setattr__(self, "full_steps", checks.ascending(self.full_steps))
         for name in ("factors", "times"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, _numbers(name, getattr(self, name)))
+                object.__setattr__(self, name, checks.numbers(name, getattr(self, name)))
         _check_factors(self)
         _check_relax(self.relax)
         _check_threshold(self.threshold, self.base)
@@ -153,7 +152,7 @@ class ZCacheConfig:
         Raises:
             ConfigError: the interval or an explicit full step does not fit into `num_steps`.
         """
-        _whole("num_steps", num_steps, 1)
+        checks.whole("num_steps", num_steps, 1)
         if self.full_steps is not None:
             if self.weight == FITTED and len(self.factors or ()) != num_steps:
                 raise ConfigError(
@@ -232,42 +231,6 @@ class ZCacheConfig:
         return replace(self, **changes)
 
 
-def _whole(name: str, value: object, low: int, high: int | None = None) -> None:
-    limit = f"a whole number from {low}" + (f" to {high}" if high is not None else " up")
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name} is {value!r}; give {limit}")
-    if value < low or (high is not None and value > high):
-        raise ConfigError(f"{name} is {value}; give {limit}")
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _explicit(steps: object) -> tuple[int, ...]:
-    if not isinstance(steps, Iterable):
-        raise ConfigError(f"full_steps is {steps!r}; give a list of steps such as [0, 5, 10]")
-    listed = tuple(steps)
-    for step in listed:
-        _whole("a full step", step, 0)
-    if not listed or listed[0] != 0 or list(listed) != sorted(set(listed)):
-        raise ConfigError(
-            f"full_steps is {list(listed)}; give ascending steps without repeats that begin with 0"
-        )
-    return listed
-
-
-def _numbers(name: str, values: object) -> tuple[float, ...]:
-    """The numbers of a list, none of them infinite."""
-    try:
-        listed: tuple[Any, ...] = tuple(values)  # type: ignore[arg-type]
-    except TypeError:
-        listed = (None,)
-    if not listed or not all(isinstance(x, int | float) and math.isfinite(x) for x in listed):
-        raise ConfigError(f"{name} is {values!r:.60}; give a list of finite numbers, one per step")
-    return tuple(float(x) for x in listed)
-
-
 def _check_factors(config: ZCacheConfig) -> None:
     fitted = config.weight == FITTED
     if fitted != (config.factors is not None):
@@ -288,7 +251,7 @@ def _check_factors(config: ZCacheConfig) -> None:
 def _check_relax(relax: object) -> None:
     if relax is None or relax in relaxation.NAMES:
         return
-    if not _is_number(relax) or not 0 <= relax <= 1:
+    if not checks.is_number(relax) or not 0 <= relax <= 1:
         names = ", ".join(map(repr, relaxation.NAMES))
         raise ConfigError(f"relax is {relax!r}; give {names}, a number from 0 to 1, or None")
 
@@ -300,5 +263,5 @@ def _check_threshold(threshold: object, base: str) -> None:
         raise ConfigError(
             f"threshold is {threshold!r} but base is {base!r}; a threshold belongs to base 'teacache'"
         )
-    if not _is_number(threshold) or threshold <= 0:
+    if not checks.is_number(threshold) or threshold <= 0:
         raise ConfigError(f"threshold is {threshold!r}; give a number above 0, for example 0.3")

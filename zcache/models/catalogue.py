@@ -75,7 +75,7 @@ KNOWN = {
                 "num_inference_steps": 50,
                 "height": 128,
                 "width": 128,
-                "guidance_scale": 1.0,
+                "guidance_scale": 3.5,
                 "max_sequence_length": 20,
             },
         ),

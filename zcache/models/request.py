@@ -23,18 +23,6 @@ SEED_MAX = 2**31 - 1
 SIZE_MULTIPLE = 16  # the transformers pack 2x2 latents of a VAE that shrinks by 8
 FRAME_MULTIPLE = 4  # HunyuanVideo's VAE makes one latent frame of four, after the first
 LABELS_SHOWN = 30
-EXAMPLES = {
-    "image": (
-        "a cat left of a cake on a dark striped background",
-        "a rocket on a blue dotted background",
-        "a dog above a tree and a car on a pink background",
-    ),
-    "video": (
-        "a red circle moves left while a blue square grows",
-        "an orange triangle moves up",
-        "a green square shrinks while a purple circle moves down",
-    ),
-}
 # What a request of each kind says of its subject; all other settings are everyone's.
 SUBJECTS = {
     "image": ("prompt", "height", "width"),

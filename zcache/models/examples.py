@@ -1,0 +1,14 @@
+"""Prompts that show what the embedded models draw, by kind."""
+
+EXAMPLES = {
+    "image": (
+        "a cat left of a cake on a dark striped background",
+        "a rocket on a blue dotted background",
+        "a dog above a tree and a car on a pink background",
+    ),
+    "video": (
+        "a red circle moves left while a blue square grows",
+        "an orange triangle moves up",
+        "a green square shrinks while a purple circle moves down",
+    ),
+}
