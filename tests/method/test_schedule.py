@@ -43,13 +43,23 @@ def test_even_windows_differ_by_at_most_one_step() -> None:
 @pytest.mark.parametrize("shift", [0.3, 1.0, 3.0, 7.0])
 def test_timed_has_as_many_full_steps_as_even_from_the_first_to_the_last(shift) -> None:
     for steps, interval in EVERY:
-        for warmup, last in itertools.product((1, 3), (True, False)):
-            even = full_steps(steps, interval, "even", warmup, last)
+        for warmup in (1, 3):
+            even = full_steps(steps, interval, "even", warmup)
             timed = full_steps(
-                steps, interval, "timed", warmup, last, schedule.shifted(steps, shift)
+                steps, interval, "timed", warmup, True, schedule.shifted(steps, shift)
             )
             assert len(timed) == len(even)
             assert timed[:warmup] == even[:warmup] and timed[-1] == even[-1]
+
+
+def test_timed_with_an_open_end_has_as_many_full_steps_and_half_a_window_behind_them() -> None:
+    for steps, interval in EVERY:
+        closed, full = (full_steps(steps, interval, last=last) for last in (True, False))
+        assert len(full) == len(closed)
+        if 1 < len(closed) < steps:
+            length = (steps - 1) / (len(full) - 0.5)
+            assert all(abs(b - a - length) < 1 for a, b in itertools.pairwise(full))
+            assert abs(steps - 1 - full[-1] - length / 2) <= 0.5
 
 
 def test_timed_without_times_is_even() -> None:
@@ -107,8 +117,9 @@ def test_warmup_placement_is_the_papers() -> None:
 def test_even_golden() -> None:
     assert full_steps(50, 8) == (0, 7, 14, 21, 28, 35, 42, 49)
     assert full_steps(12, 4) == (0, 4, 7, 11)  # 11/3 and 22/3 rounded
-    assert full_steps(12, 4, last=False) == (0, 4, 8)  # a tail of three forecasts
-    assert full_steps(13, 4, last=False, warmup=3) == (0, 1, 2, 6, 10)
+    assert full_steps(12, 4, "even", last=False) == (0, 4, 8)  # a tail of three forecasts
+    assert full_steps(13, 4, "even", last=False, warmup=3) == (0, 1, 2, 6, 10)
+    assert full_steps(12, 4, last=False) == (0, 3, 6, 9)  # multiples of 11 / 3.5, rounded
 
 
 def test_an_interval_above_the_steps_is_refused() -> None:

@@ -115,7 +115,7 @@ def test_it_equals_the_product_on_dit(settings: dict[str, Any]) -> None:
         return b.sqrt() * (x - (1 - a).sqrt() * noise) / a.sqrt() + (1 - b).sqrt() * noise
 
     latent = torch.randn(1, 4, 8, 8, generator=seeded())
-    found = zigzag(denoise, ddim, latent, STEPS, config, levels)
+    found = zigzag(denoise, ddim, latent, STEPS, config, levels, diffusion=True)
     expected = (
         seen[0] * pipe.vae.config.scaling_factor
     )  # the latents of random weights are near 100

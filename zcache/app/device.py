@@ -163,7 +163,7 @@ class Meter:
     def __init__(
         self, request: Request, flag: Path, plain: bool = True, alone: bool = False
     ) -> None:
-        full = request.config().plan(request.steps).count(Kind.FULL)
+        full = request.plan().count(Kind.FULL)
         self._total = full * (1 + alone) + request.steps * plain
         self._done = 0
         self._told = 0.0

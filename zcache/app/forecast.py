@@ -43,7 +43,7 @@ def asked(kind: str, **settings: Any) -> Request:
 
 def described(host: engine.Engine, request: Request) -> dict[str, Any]:
     """Return what a checked request will do and cost on a model, as plain values."""
-    schedule = request.config().plan(request.steps)
+    schedule = request.plan()
     cost = cost_of(host.model, request)
     return {
         "kind": request.kind,

@@ -54,7 +54,7 @@ def seconds(
             return None
         rate = TFLOPS[device]
         pace = Pace(cost.full_tflops / rate, cost.cached_tflops / rate, 0.0)
-    plan = request.config().plan(request.steps)
+    plan = request.plan()
     full = len(plan.full_steps)
     accelerated = full * pace.full + (len(plan.walk) - full) * pace.cached + pace.rest
     return {"accelerated": accelerated, "plain": request.steps * pace.full + pace.rest}

@@ -173,7 +173,7 @@ class Run(RunState):
             self.accumulator.restart()
             return Kind.FULL
         full = self.accumulator.is_full(float((now - before).abs().mean() / before.abs().mean()))
-        if self.config.last_full and self.step == self.plan.num_steps - 1:
+        if self.config.last_full is not False and self.step == self.plan.num_steps - 1:
             return Kind.FULL
         return Kind.FULL if full else Kind.FORECAST
 

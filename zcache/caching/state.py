@@ -115,7 +115,7 @@ class RunState:
                 f"interval {config.interval} is above the {num_steps} sampling steps; {num_steps} was taken"
             )
             config = config.replace(interval=num_steps)
-        return config.plan(num_steps, flow_of(self.scheduler)[-num_steps:])
+        return config.plan(num_steps, flow_of(self.scheduler)[-num_steps:], not self.is_flow)
 
     def _at_levels(self, num_steps: int) -> ZCacheConfig:
         """The settings, mapped to this run's noise levels where they were found at others."""

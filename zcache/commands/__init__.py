@@ -120,7 +120,7 @@ def plan(options: argparse.Namespace) -> None:
     from ..method.schedule import Kind
 
     request = checked(prompt="plan", **_given(options))
-    planned = request.config().plan(request.steps, shifted(request.steps, options.shift))
+    planned = request.plan(shifted(request.steps, options.shift))
     passes = {f"{kind.word}_passes": planned.count(kind) for kind in Kind}
     most = request.steps / passes["full_passes"]
     report = {

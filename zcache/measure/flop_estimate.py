@@ -151,7 +151,7 @@ def price(
     Raises:
         ConfigError: a config that does not fit the steps.
     """
-    plan = config.plan(num_steps)
+    plan = config.plan(num_steps, diffusion=not flow)
     full, forecast, reflect = (plan.count(kind) for kind in Kind)
     total = full * cost.full + (forecast + reflect) * cost.cached
     plain = num_steps * cost.full

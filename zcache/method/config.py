@@ -38,11 +38,12 @@ class ZCacheConfig:
             reflection). Off leaves the bare base strategy.
         order: O, the highest derivative of `taylorseer` and `hicache`; 0 is reuse. 1 is what the
             authors of the former recommend, 2 those of the latter; below 2 they are the same.
-        placement: where full steps stand: `timed` (from step 0 to a full last step; evenly, drawn
-            to where a flow's time falls fast), `even`, `warmup` (the paper's and TaylorSeer's), or
-            one you registered in `zcache.schedule`.
+        placement: where full steps stand: `timed` (evenly; of a flow drawn to where its time falls
+            fast, of a diffusion sampler with the last of them half a window before the end), `even`,
+            `warmup` (the paper's and TaylorSeer's), or one you registered in `zcache.schedule`.
         warmup: full steps at the beginning; None is 3 for `warmup` and else 1.
-        last_full: whether the last step is always full.
+        last_full: whether the last step is always full; None leaves it to the placement: only `timed`
+            on a diffusion sampler leaves it open.
         full_steps: explicit list of full steps; then interval, placement, warmup and last_full play
             no part.
         first_window: whether the first window is reflected too.
@@ -71,7 +72,7 @@ class ZCacheConfig:
     order: int = 1
     placement: str = "timed"
     warmup: int | None = None
-    last_full: bool = True
+    last_full: bool | None = None
     full_steps: tuple[int, ...] | None = None
     first_window: bool = True
     last_window: bool = True
@@ -87,7 +88,8 @@ class ZCacheConfig:
         if self.warmup is not None:
             _whole("warmup", self.warmup, 1)
         for name in ("reflect", "last_full", "first_window", "last_window"):
-            if not isinstance(getattr(self, name), bool):
+            free = name == "last_full" and self.last_full is None
+            if not free and not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give True or False")
         bases.resolve(self.base)
         if self.weight not in (FITTED, AUTOMATIC):
@@ -134,7 +136,9 @@ class ZCacheConfig:
             return weights.future if straight else weights.linear
         return weights.resolve(self.weight)
 
-    def plan(self, num_steps: int, flow_times: Sequence[float] = ()) -> Plan:
+    def plan(
+        self, num_steps: int, flow_times: Sequence[float] = (), diffusion: bool = False
+    ) -> Plan:
         """The full steps and the walk for a run of `num_steps` steps.
 
         For `teacache` this is the walk without adaptation, that is if every step changes the signal
@@ -144,6 +148,7 @@ class ZCacheConfig:
             num_steps: steps of the sampling loop.
             flow_times: a flow's time at every one of them, as a run knows it, for the placement `timed`;
                 without them its full steps are as many, and even.
+            diffusion: whether the run's sampler is a diffusion's, not a flow's.
 
         Raises:
             ConfigError: the interval or an explicit full step does not fit into `num_steps`.
@@ -163,8 +168,11 @@ class ZCacheConfig:
             full = self.full_steps
         else:
             warmup = self.warmup or (3 if self.placement == "warmup" else 1)
+            last = self.last_full
+            if last is None:
+                last = not (diffusion and self.placement == "timed")
             full = schedule.full_steps(
-                num_steps, self.interval, self.placement, warmup, self.last_full, flow_times
+                num_steps, self.interval, self.placement, warmup, last, flow_times
             )
         passes = schedule.walk(num_steps, full, self.weight_function, self.reflection)
         return Plan(num_steps, full, passes)

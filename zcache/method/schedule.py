@@ -69,8 +69,12 @@ def timed(
 
     Windows are equally long in (1 - `PULL`) of the steps and `PULL` of the time. The first, which
     forecasts without a slope, is made shorter, to a half at most, where the time would fall in it by
-    more than half of its share."""
-    usual = tuple(even(num_steps, interval, warmup, last, times))
+    more than half of its share. With `last` off the last full step stands half a window before the end."""
+    usual = list(even(num_steps, interval, warmup, True, times))
+    windows, first = len(usual) - warmup, warmup - 1
+    if not last and 0 < windows < num_steps - warmup:
+        length = (num_steps - 1 - first) / (windows + 0.5)
+        usual[first:] = [first + round(i * length) for i in range(windows + 1)]
     yield from usual[: warmup - 1]
     yield from spread(usual[warmup - 1 :], times)
 
@@ -144,7 +148,7 @@ def full_steps(
             and others shorter.
         placement: a registered rule: `timed`, `even` or `warmup`.
         warmup: how many steps at the beginning are all full; 1 means step 0 alone.
-        last: whether the last step is always full.
+        last: whether the last step is always full; `timed` otherwise ends half a window before it.
         times: a flow's time at every step, from 1 down, for `timed`; without them it is `even`.
 
     Raises:

@@ -27,6 +27,7 @@ def zigzag(
     config: ZCacheConfig,
     sigmas: Sequence[float] = (),
     flow_times: Sequence[float] = (),
+    diffusion: bool = False,
 ) -> Any:
     """The latent after `num_steps` steps, most of them not computed in full.
 
@@ -39,6 +40,7 @@ def zigzag(
         config: base, weight, schedule and relaxation; `teacache` has its walk without adaptation.
         sigmas: noise level of every step, for `relax` by name; without them all is kept.
         flow_times: a flow's time at every step, for the placement `timed`; without them it is `even`.
+        diffusion: whether `advance` is a diffusion sampler's, for the same placement.
 
     Raises:
         ConfigError: the config does not fit the steps.
@@ -46,7 +48,7 @@ def zigzag(
     base, order = bases.resolve(config.base), config.order
     latents = {0: latent}  # what enters each step; the newest visit counts
     features: dict[int, Any] = {}  # H_A: what was computed at the anchors
-    for visit in config.plan(num_steps, flow_times).walk:
+    for visit in config.plan(num_steps, flow_times, diffusion).walk:
         k, anchors = visit.step, list(features)
         if visit.kind is Kind.FULL:  # a new anchor: t_1 of the window behind, t_2 of the next
             output, features[k] = denoise(k, latents[k], None)

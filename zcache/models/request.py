@@ -7,7 +7,7 @@ sentence.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from typing import Any
@@ -16,6 +16,7 @@ from ..errors import ZCacheError
 from ..method import bases, weights
 from ..method.config import GRANULARITIES, MAX_ORDER, ZCacheConfig
 from ..method.profile import Profile
+from ..method.schedule import Plan
 
 PROMPT_LENGTH = 500
 SEED_MAX = 2**31 - 1
@@ -102,6 +103,10 @@ class Request:
             order=order,
         )
 
+    def plan(self, flow_times: Sequence[float] = ()) -> Plan:
+        """Return the full steps and the walk of its run; models of classes are diffusion models."""
+        return self.config().plan(self.steps, flow_times, diffusion=self.kind == "class")
+
     def to_dict(self) -> dict[str, Any]:
         """Return the request as plain values."""
         return asdict(self)
@@ -150,7 +155,7 @@ def checked(
     tuned = whole("tuned", values["tuned"], 0, steps)
     if tuned:
         request = _tuned(request, tuned, profile)
-    request.config().plan(request.steps)
+    request.plan()
     return request
 
 
