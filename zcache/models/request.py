@@ -67,10 +67,9 @@ APP = Limits(steps=(10, 50), interval=(1, 25), frames=(5, 65))
 class Request:
     """One checked comparison, made by `checked`: what to draw, and how to cache.
 
-    `kind` is "image", "video" or "class"; the first two have a prompt, the last has the id of a class as its
-    `label`. An `order` of None is ZCacheConfig's. Height and width are in pixels, `fps` in frames per second;
-    None leaves the model's default. `tuned` holds the settings of the model's profile, where those were asked
-    for, with all that is in them.
+    `kind` is "image", "video" or "class", which has a `label`, the others a prompt. An `order` of None is
+    ZCacheConfig's; height and width are in pixels, and None leaves the model's default. `tuned` holds the
+    settings of the model's profile, where those were asked for.
     """
 
     prompt: str = ""
@@ -122,8 +121,8 @@ def checked(
 ) -> Request:
     """Return a Request made of `raw`; the first bad value raises RequestError or ConfigError.
 
-    `labels` are the names and ids of the model's classes, for the kind "class". `tuned` in `raw` is a number
-    of full steps, whose settings in the model's `profile` take the place of those of the cache; 0 takes none.
+    `labels` are the names and ids of the model's classes. `tuned` in `raw`, a number of full steps, takes the
+    settings of the model's `profile` in place of those of the cache; 0 takes none.
     """
     fields = Request.__dataclass_fields__
     allowed = [name for name in fields if name != "kind"]
