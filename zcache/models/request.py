@@ -1,7 +1,6 @@
 """What a command line, an API caller or a visitor asks for, checked before anything runs.
 
-Every message names the value, the limit and the cure, so that all three doors say the same
-sentence.
+Every message names the value, the limit and the cure, so that all doors say the same sentence.
 """
 
 from __future__ import annotations
