@@ -1,7 +1,6 @@
 """What a command line, an API caller or a visitor asks for, checked before anything runs.
 
-Every message names the value, the limit and the cure, so that all three doors say the same
-sentence.
+Every message names the value, the limit and the cure, so that all doors say the same sentence.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ SEED_MAX = 2**31 - 1
 SIZE_MULTIPLE = 16  # the transformers pack 2x2 latents of a VAE that shrinks by 8
 FRAME_MULTIPLE = 4  # HunyuanVideo's VAE makes one latent frame of four, after the first
 LABELS_SHOWN = 30
+SHARED = ("interval", "base", "reflect", "order", "granularity")  # of a configuration and a request
 # What a request of each kind says of its subject; all other settings are everyone's.
 SUBJECTS = {
     "image": ("prompt", "height", "width"),
@@ -52,12 +52,11 @@ APP = Limits(steps=(10, 50), interval=(1, 25), frames=(5, 65))
 
 @dataclass(frozen=True)
 class Request:
-    """One checked comparison: what to draw, and how to cache.
+    """One checked comparison, made by `checked`: what to draw, and how to cache.
 
-    Build it with `checked`. `kind` is "image", "video" or "class"; the first two have a prompt, the
-    last has the id of a class as its `label`. An `order` of None is ZCacheConfig's.
-    Height and width are in pixels, `fps` in frames per second; None leaves the model's default.
-    `tuned` holds the settings of the model's profile, where those were asked for, with all that is in them.
+    `kind` is "image", "video" or "class", which has a `label`, the others a prompt. An `order` of None is
+    ZCacheConfig's; height and width are in pixels, and None leaves the model's default. `tuned` holds the
+    settings of the model's profile, where those were asked for.
     """
 
     prompt: str = ""
@@ -109,8 +108,8 @@ def checked(
 ) -> Request:
     """Return a Request made of `raw`; the first bad value raises RequestError or ConfigError.
 
-    `labels` are the names and ids of the model's classes, for the kind "class". `tuned` in `raw` is a number
-    of full steps, whose settings in the model's `profile` take the place of those of the cache; 0 takes none.
+    `labels` are the names and ids of the model's classes. `tuned` in `raw`, a number of full steps, takes the
+    settings of the model's `profile` in place of those of the cache; 0 takes none.
     """
     fields = Request.__dataclass_fields__
     allowed = [name for name in fields if name != "kind"]
@@ -155,18 +154,14 @@ def _tuned(request: Request, full: int, profile: Profile | None) -> Request:
         )
     if full not in profile.budgets:
         known = ", ".join(map(str, sorted(profile.budgets)))
-        raise RequestError(
-            f"tuned is {full}; the profile of this model has {known} full steps: choose one, or 0 for "
-            "settings of your own"
-        )
+        said = f"tuned is {full}; the profile of this model has {known} full steps"
+        raise RequestError(f"{said}: choose one, or 0 for settings of your own")
     steps = profile.call["num_inference_steps"]
     if request.steps != steps:
-        raise RequestError(
-            f"steps is {request.steps}, but the profile was tuned for {steps}: choose {steps}, or tuned 0"
-        )
+        said = f"steps is {request.steps}, but the profile was tuned for {steps}"
+        raise RequestError(f"{said}: choose {steps}, or tuned 0")
     config = profile.budgets[full]
-    names = ("interval", "base", "reflect", "order", "granularity")
-    own = {name: getattr(config, name) for name in names}
+    own = {name: getattr(config, name) for name in SHARED}
     return replace(request, **own, weight=str(config.weight), tuned=config)
 
 
