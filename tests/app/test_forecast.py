@@ -40,7 +40,7 @@ REPORT = {
 def test_a_plan_is_the_schedule_and_the_cost_without_loading_anything(hosts, kind):
     plan = forecast.plan(kind, interval=4, steps=10)
 
-    schedule = ZCacheConfig(interval=4).plan(10)
+    schedule = ZCacheConfig(interval=4).plan(10, diffusion=kind == "class")
     assert plan["full_steps"] == list(schedule.full_steps)
     assert plan["walk"] == str(schedule)
     assert plan["full_passes"] + plan["forecast_passes"] + plan["reflect_passes"] == len(
@@ -110,8 +110,8 @@ def test_a_timed_run_gives_the_seconds_of_others(hosts):
     pace.learn(model, request, REPORT)
 
     times = pace.seconds(model, request, None)
-    walk = request.config().plan(10).walk
-    full = len(request.config().plan(10).full_steps)
+    walk = request.plan().walk
+    full = len(request.plan().full_steps)
     assert times["plain"] == pytest.approx(10 * 1.0 + 0.5)
     assert times["accelerated"] == pytest.approx(full * 1.0 + (len(walk) - full) * 0.1 + 0.5)
     assert re.search(r"3 full steps of 10, .* times fewer FLOPs, about 5\.\d s instead of 10 s",

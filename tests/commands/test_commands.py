@@ -274,7 +274,8 @@ def test_the_embedded_models_are_compared(capsys, tmp_path, name, subject, endin
 
     report = json.loads(capsys.readouterr().out)
     even = ZCacheConfig(interval=2).plan(10).full_steps
-    assert len(report["full_steps"]) == len(even) and report["full_steps"][-1] == 9
+    last = 8 if name == "mini-dit" else 9  # a diffusion's ends half a window before
+    assert len(report["full_steps"]) == len(even) and report["full_steps"][-1] == last
     assert report["psnr"] > 20
     side = loading.KNOWN[name].call.get("height", 128)
     assert decoded(tmp_path / f"accelerated.{ending}")[1][0].shape == (side, side, 3)
