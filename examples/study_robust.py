@@ -57,6 +57,7 @@ def worlds(kind: str, scheduler: Any, count: int) -> Iterator[World]:
         call = {argument: asked, "num_inference_steps": steps}
         if scale:
             call |= {"true_cfg_scale": scale, "negative_prompt": [""] * count}
+            call["guidance_scale"] = 1.0  # of the embedded guidance, that the true one replaces
         guidance = f"true guidance {scale:g}" if scale else "embedded guidance"
         yield f"{name}, {steps} steps, {guidance}", made, call
 
