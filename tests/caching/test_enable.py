@@ -254,34 +254,42 @@ def test_relaxation_is_reported_per_window() -> None:
         assert report.relaxation[stop] == pytest.approx(gamma)
 
 
-@pytest.mark.parametrize(("relax", "kept"), [("time", 0.25), ("sigma", 1.0)])
-def test_a_guided_flow_keeps_a_quarter_of_its_first_windows_correction(
-    relax: str, kept: float
+@pytest.mark.parametrize(
+    ("name", "guidance", "most"),
+    [("flux-true-cfg", {}, 0.5), ("flux", {}, 0.5), ("flux", {"guidance_scale": 1.0}, 1.0)],
+)
+def test_a_guided_flow_keeps_half_at_most_and_little_of_its_first_window(
+    name: str, guidance: dict[str, float], most: float
 ) -> None:
-    case = BY_NAME["flux-true-cfg"]
+    """Guidance added up (a scale of 3), told to the transformer (3.5), and none."""
+    case = BY_NAME[name]
     pipe = case.build()
-    with zcache.enabled(pipe, ZCacheConfig(interval=4, relax=relax)) as handle:
-        case.run(pipe)
-    sigmas, report = pipe.scheduler.sigmas.tolist(), handle.report()
-    for start, stop in itertools.pairwise(report.full_steps):
-        gamma = 2 * sigmas[stop] / (sigmas[start] + sigmas[stop])
-        gamma = max(gamma, 0.4) if relax == "time" else gamma
-        assert report.relaxation[stop] == pytest.approx(gamma * (kept if start == 0 else 1.0))
+    for relax in ("time", "sigma"):
+        with zcache.enabled(pipe, ZCacheConfig(interval=4, relax=relax)) as handle:
+            case.run(pipe, **guidance)
+        sigmas, report = pipe.scheduler.sigmas.tolist(), handle.report()
+        for start, stop in itertools.pairwise(report.full_steps):
+            gamma = 2 * sigmas[stop] / (sigmas[start] + sigmas[stop])
+            if relax == "time":
+                gamma = min(max(gamma, 0.4), most) * (0.25 if start == 0 and most < 1 else 1.0)
+            assert report.relaxation[stop] == pytest.approx(gamma)
 
 
 def test_a_guided_flow_is_blended_linearly_and_no_other() -> None:
-    """Where the weight is automatic: with a scale of 3 the picture is that of `linear`, without that of `future`."""
-    for name, weight, other in (
-        ("flux-true-cfg", "linear", "future"),
-        ("flux", "future", "linear"),
-        ("dit", "future", "linear"),
+    """Where the weight is automatic: with a scale of 3, or one of 3.5 that the transformer is told, the picture is
+    that of `linear`, without that of `future`."""
+    for name, guidance, weight, other in (
+        ("flux-true-cfg", {}, "linear", "future"),
+        ("flux", {}, "linear", "future"),
+        ("flux", {"guidance_scale": 1.0}, "future", "linear"),
+        ("dit", {}, "future", "linear"),
     ):
         case = next(case for case in CASES if case.name == name)
         drawn = {}
         for chosen in ("automatic", weight, other):
             pipe = case.build()
             with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 4, 8, 11), weight=chosen)):
-                drawn[chosen] = case.run(pipe)
+                drawn[chosen] = case.run(pipe, **guidance)
         assert torch.equal(drawn["automatic"], drawn[weight]), name
         assert not torch.equal(drawn["automatic"], drawn[other]), name
 

@@ -7,7 +7,7 @@ found by least squares from one observed step. `nonlinear` knows the rest."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from .terms import Outputs, parts, terms
 
 SAMPLES = 4096
+THOUSAND = 1000.0
 LIMIT = 0.05  # relative misfit above which guidance is called non-linear
 
 
@@ -98,6 +99,15 @@ def scale(guidance: Any) -> float:
     if not isinstance(guidance, Combination) or not guidance.is_linear or guidance.takes_latent:
         return 1.0
     return max((1.0, *guidance.factors))
+
+
+def told(kwargs: Mapping[str, Any]) -> float:
+    """The scale that a denoiser is told as `guidance`, some pipelines say it times a thousand; 1 of any other."""
+    given = kwargs.get("guidance")
+    if not isinstance(given, Tensor) or given.numel() == 0:
+        return 1.0
+    scale = float(given.max())
+    return scale / THOUSAND if scale >= THOUSAND else scale
 
 
 def explain(

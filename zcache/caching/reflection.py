@@ -25,7 +25,6 @@ from .state import Branch, Guidance, RunState, Visit
 
 StepAgain = Callable[[Visit, Tensor, Tensor], Any]  # visit, model output, latent
 GUIDED = 1.5  # scale above which a flow is called guided
-FIRST_OF_GUIDED = 0.25  # of what is else kept of the first window's correction
 SAME = 1e-4  # relative distance at which two steps are called alike
 
 
@@ -67,28 +66,26 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
 def weight_of(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction | Fitted:
     """The weight of a window: the run's; of a guided flow, where `automatic`, the linear one.
 
-    There the newer anchor was computed by a sum that enlarges the error of its latent, and trusting it
+    There the newer anchor was computed by guidance, which enlarges the error of its latent, and trusting it
     all along the window has lost up to 20 dB (examples/study)."""
     automatic = run.config.weight == AUTOMATIC
     return linear if automatic and is_guided(run, combinations) else run.weight
 
 
 def is_guided(run: RunState, combinations: Sequence[Guidance]) -> bool:
-    """Whether the run is a flow whose outputs are added up with a scale above `GUIDED`."""
-    return run.is_flow and guidance.scale(combinations[-1]) > GUIDED
+    """Whether the run is a flow with a guidance above `GUIDED`: added up from outputs, or told to the denoiser."""
+    return run.is_flow and max(guidance.scale(combinations[-1]), run.embedded_scale) > GUIDED
 
 
 def may_be_linear(run: RunState) -> bool:
-    """Whether `weight_of` may choose the linear weight for the open window; surely not where the denoiser's
-    outputs are handed on as they are."""
-    return (
-        run.is_flow
-        and run.config.weight == AUTOMATIC
-        and not all(
-            any(leaf is visit.model_output for branch in visit.branches for leaf in branch.leaves)
-            for visit in run.window
-        )
+    """Whether `weight_of` may choose the linear weight for the open window; surely not where no guidance is
+    told to the denoiser and its outputs are handed on as they are."""
+    handed_on = all(
+        any(leaf is visit.model_output for branch in visit.branches for leaf in branch.leaves)
+        for visit in run.window
     )
+    guided = run.embedded_scale > GUIDED or not handed_on
+    return run.is_flow and run.config.weight == AUTOMATIC and guided
 
 
 def check_window(run: RunState, visits: Sequence[Visit]) -> None:
@@ -240,15 +237,9 @@ def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
 
 
 def relaxed(run: RunState, sample: Tensor, stop: Visit, guided: bool) -> Tensor:
-    """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`.
-
-    By `time`, a guided flow keeps little of its first window's correction: that window is forecast without a
-    slope and moves the latent furthest, and the sum of the guidance enlarges what its newer anchor is off
-    (examples/study)."""
+    """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`."""
     levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
-    gamma = share(run.config.relax, *levels)
-    if guided and run.config.relax == "time" and run.windows_closed == 1:
-        gamma *= FIRST_OF_GUIDED
+    gamma = share(run.config.relax, *levels, guided=guided, first=run.windows_closed == 1)
     run.log.relaxation[stop.step] = gamma
     if gamma == 1.0:
         return sample

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..method.schedule import Kind, Pass
 from ..method.teacache import IDENTITY, Accumulator
 from ..method.weights import weight_at
-from . import affine, noise, reflection, self_check
+from . import affine, guidance, noise, reflection, self_check
 from .anchors import Anchors
 from .arguments import copied, flattened, locate, put
 from .bindings import Denoiser, Signal
@@ -54,6 +54,8 @@ class Run(RunState):
         key = (id(denoiser.module), len(self.branches))
         fits = key in self.anchors and self.shapes[key] == given
         if not self.branches:
+            if self.step == 0 and self.config.reflect:
+                self.embedded_scale = guidance.told(kwargs)
             self._begin_step(denoiser.signal, original, (args, kwargs), fits)
         cached = self.kind is Kind.FORECAST and fits
         device = next((x.device for x in flat if isinstance(x, Tensor)), torch.device("cpu"))

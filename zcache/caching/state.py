@@ -95,6 +95,7 @@ class RunState:
     accumulator: Accumulator | None = None
     last_signal: Tensor | None = None
     last_latent: tuple[Tensor, int | None, Tensor] | None = None  # returned, its version, its copy
+    embedded_scale: float = 1.0  # of guidance, that the denoiser is told
     in_full: bool = False  # nothing can be cached
     never_back: str = ""  # why no window can be gone back over
     affine: Affine | None = None  # the scheduler's step in closed form

@@ -8,15 +8,25 @@ along most of a run and small where the noise ends.
 t is the time of the flow, 1 at noise and 0 at the picture. A diffusion schedule's noise level
 s = sigma/alpha has t = s / (1 + s). Taken with s itself (`sigma`) the share is too small in the first
 half of a run. In the last window the rule would keep next to nothing, where uncached runs ask for a third
-to a half or more: `time` keeps at least `LEAST` (examples/study)."""
+to a half or more: `time` keeps at least `LEAST`. Guidance enlarges what the newer anchor is off: in a guided
+flow it keeps `MOST_OF_GUIDED` at most, and little of the first window, which is forecast without a slope and moves
+the latent furthest (examples/study)."""
 
 from __future__ import annotations
 
 NAMES = ("time", "sigma")
 LEAST = 0.4  # that `time` keeps
+MOST_OF_GUIDED = 0.5  # that it keeps in a guided flow
+FIRST_OF_GUIDED = 0.25  # of that, in the first window
 
 
-def share(relax: str | float | None, start: float, stop: float) -> float:
+def share(
+    relax: str | float | None,
+    start: float,
+    stop: float,
+    guided: bool = False,
+    first: bool = False,
+) -> float:
     """The share of the correction to keep, from 0 to 1.
 
     Args:
@@ -24,6 +34,8 @@ def share(relax: str | float | None, start: float, stop: float) -> float:
         start: noise level at the older anchor: t for `time`; for `sigma` the scheduler's own, which is
             t of a flow and s of a diffusion schedule.
         stop: noise level at the newer anchor.
+        guided: whether it is a flow with guidance.
+        first: whether it is the first window of the run.
     """
     if relax is None:
         return 1.0
@@ -32,4 +44,9 @@ def share(relax: str | float | None, start: float, stop: float) -> float:
     if start + stop <= 0:
         return 1.0
     kept = 2 * stop / (start + stop)
-    return max(kept, LEAST) if relax == "time" else kept
+    if relax != "time":
+        return kept
+    kept = max(kept, LEAST)
+    if guided:
+        kept = min(kept, MOST_OF_GUIDED) * (FIRST_OF_GUIDED if first else 1.0)
+    return kept

@@ -14,6 +14,7 @@ from . import bases
 from .config import ZCacheConfig
 from .relaxation import share
 from .schedule import Kind
+from .weights import AUTOMATIC
 
 Denoise = Callable[[int, Any, Any], tuple[Any, Any]]
 Advance = Callable[[int, Any, Any], Any]
@@ -28,6 +29,7 @@ def zigzag(
     sigmas: Sequence[float] = (),
     flow_times: Sequence[float] = (),
     diffusion: bool = False,
+    guided: bool = False,
 ) -> Any:
     """The latent after `num_steps` steps, most of them not computed in full.
 
@@ -41,10 +43,13 @@ def zigzag(
         sigmas: noise level of every step, for `relax` by name; without them all is kept.
         flow_times: a flow's time at every step, for the placement `timed`; without them it is `even`.
         diffusion: whether `advance` is a diffusion sampler's, for the same placement.
+        guided: whether it is a flow with guidance, for `weight="automatic"` and `relax="time"`.
 
     Raises:
         ConfigError: the config does not fit the steps.
     """
+    if guided and config.weight == AUTOMATIC:
+        config = config.replace(weight="linear")
     base, order = bases.resolve(config.base), config.order
     latents = {0: latent}  # what enters each step; the newest visit counts
     features: dict[int, Any] = {}  # H_A: what was computed at the anchors
@@ -60,7 +65,8 @@ def zigzag(
             output, _ = denoise(k, latents[k], _sum(features, factors))
         else:  # k = t_1: the features found there, on the corrected latent
             levels = (sigmas[anchors[-2]], sigmas[k]) if sigmas else (1.0, 1.0)
-            kept = share(config.relax, *levels)
+            first = anchors[-2] == len(anchors) - 2  # none but neighbours before
+            kept = share(config.relax, *levels, guided, first)
             latents[k] = tentative + kept * (latents[k] - tentative)
             output, _ = denoise(k, latents[k], features[k])
         latents[k + 1] = advance(k, output, latents[k])
