@@ -32,7 +32,7 @@ class ZCacheConfig:
             `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
             or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps. `automatic`
             interpolates between both anchors: it is `future` where the base's own forecast passes
-            through both, and else `linear`, also where a flow's guidance adds up several outputs.
+            through both, and else `linear`, also in a flow with guidance.
         reflect: go back over each window once its newer anchor is computed (the paper's
             reflection). Off leaves the bare base strategy.
         order: O, the highest derivative of `taylorseer` and `hicache`; 0 is reuse. 1 is what the
@@ -51,7 +51,8 @@ class ZCacheConfig:
             (features of every layer before the gate, as in the paper; gigabytes on large models) or
             `output` (the model's output; works for every denoiser).
         relax: how far reflection may move the latent at the newer anchor: `time`
-            (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4), `sigma` (with the
+            (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance half at
+            most), `sigma` (with the
             noise levels of the scheduler), a factor in [0, 1], or None (the paper: all the way).
         factors: the weight of every step, for `weight="fitted"` with explicit full steps; found by
             `zcache.tune`.
