@@ -275,6 +275,16 @@ def test_a_guided_flow_keeps_half_at_most_and_little_of_its_first_window(
             assert report.relaxation[stop] == pytest.approx(gamma)
 
 
+def test_a_guided_flow_that_reuses_keeps_what_others_keep() -> None:
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4, base="fora")) as handle:
+        FLUX.run(pipe)
+    sigmas, report = pipe.scheduler.sigmas.tolist(), handle.report()
+    for start, stop in itertools.pairwise(report.full_steps):
+        kept = max(0.4, 2 * sigmas[stop] / (sigmas[start] + sigmas[stop]))
+        assert report.relaxation[stop] == pytest.approx(kept)
+
+
 def test_a_guided_flow_is_blended_linearly_and_no_other() -> None:
     """Where the weight is automatic: with a scale of 3, or one of 3.5 that the transformer is told, the picture is
     that of `linear`, without that of `future`."""

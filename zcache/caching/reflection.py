@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..method import bases
 from ..method.relaxation import share
 from ..method.schedule import Kind, Pass
 from ..method.weights import AUTOMATIC, Fitted, WeightFunction, linear, weight_at
@@ -73,8 +74,11 @@ def weight_of(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction
 
 
 def is_guided(run: RunState, combinations: Sequence[Guidance]) -> bool:
-    """Whether the run is a flow with a guidance above `GUIDED`: added up from outputs, or told to the denoiser."""
-    return run.is_flow and max(guidance.scale(combinations[-1]), run.embedded_scale) > GUIDED
+    """Whether the run is a flow with a guidance above `GUIDED`: added up from outputs, or told to the denoiser.
+
+    Only of a base that extrapolates: reuse leaves the newer anchor near enough to be trusted (examples/study)."""
+    scale = max(guidance.scale(combinations[-1]), run.embedded_scale)
+    return run.is_flow and scale > GUIDED and bases.interpolates(run.base, run.config.order)
 
 
 def may_be_linear(run: RunState) -> bool:

@@ -48,9 +48,10 @@ def zigzag(
     Raises:
         ConfigError: the config does not fit the steps.
     """
+    base, order = bases.resolve(config.base), config.order
+    guided = guided and bases.interpolates(base, order)
     if guided and config.weight == AUTOMATIC:
         config = config.replace(weight="linear")
-    base, order = bases.resolve(config.base), config.order
     latents = {0: latent}  # what enters each step; the newest visit counts
     features: dict[int, Any] = {}  # H_A: what was computed at the anchors
     for visit in config.plan(num_steps, flow_times, diffusion).walk:
