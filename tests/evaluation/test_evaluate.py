@@ -207,7 +207,7 @@ def test_the_command_computes_with_the_threads_it_was_given_whatever_the_launche
         torch.set_num_threads(former)
 
     settings = json.loads((tmp_path / "one" / "results.json").read_text())["settings"]
-    assert settings["device"].endswith(", 1 threads")
+    assert settings["device"].endswith(", 1 thread")
     assert main([*arguments, "--threads", "0", "--out", str(tmp_path / "none")]) == 2
     assert "threads is 0" in capsys.readouterr().err
 
