@@ -5,7 +5,7 @@ import random
 import pytest
 
 from zcache.models.mini import motion, scenes, world
-from zcache.models.request import EXAMPLES
+from zcache.models.examples import EXAMPLES
 
 GRAMMARS = {"mini-flux": scenes, "mini-hunyuan": motion}
 
