@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from zcache.models.mini import motion, scenes, world
 from zcache.models.examples import EXAMPLES
+from zcache.models.mini import motion, scenes, world
 
 GRAMMARS = {"mini-flux": scenes, "mini-hunyuan": motion}
 
