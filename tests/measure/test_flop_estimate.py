@@ -78,12 +78,16 @@ def test_the_cache_stays_within_its_goal() -> None:
 @pytest.mark.parametrize(
     ("settings", "anchors"),
     [
-        ({"order": 1}, 2),  # a forecast's, and of the blend between the two newest no other
+        (
+            {"order": 1, "weight": "future"},
+            2,
+        ),  # a forecast's, and of the blend between the two newest no other
+        ({"order": 1}, 3),  # linear: the model is guided
         ({"order": 1, "weight": "linear"}, 3),  # two forecasts, each from two anchors, one apart
         ({"order": 2, "weight": "linear"}, 4),
         ({"order": 0, "weight": "linear"}, 2),
         ({"base": "fora", "order": 2}, 2),
-        ({"order": 2, "full_steps": [0, 9, 18, 27, 36, 45]}, 3),
+        ({"order": 2, "weight": "future", "full_steps": [0, 9, 18, 27, 36, 45]}, 3),
         ({"order": 2, "full_steps": [0, 9]}, 2),  # no more than there are
         ({"order": 1, "reflect": False}, 2),
     ],

@@ -21,7 +21,7 @@ from ..caching.features import leaves, tensors
 from ..caching.recorder import Recorder
 from ..caching.tape import CONSTANT, LIVE, STEP, Tape
 from ..method import bases
-from ..method.config import ZCacheConfig
+from ..method.config import AUTOMATIC, ZCacheConfig
 from ..method.schedule import Kind
 from ..models.architectures import Architecture, Shape, find
 
@@ -139,14 +139,20 @@ def estimate(
     """
     config.plan(num_steps)
     cost = pass_cost(model, config.granularity, shape)
-    return price(model, config, num_steps, cost, find(model).flow)
+    flow = find(model).flow
+    return price(model, config, num_steps, cost, flow, guided=flow)
 
 
 def price(
-    model: str, config: ZCacheConfig, num_steps: int, cost: PassCost, flow: bool = True
+    model: str,
+    config: ZCacheConfig,
+    num_steps: int,
+    cost: PassCost,
+    flow: bool = True,
+    guided: bool = False,
 ) -> Estimate:
     """Return the cost of a run whose passes cost `cost`; `flow`: of a model that predicts a flow, whose
-    windows may differ.
+    windows may differ; `guided`: with guidance, for which an automatic weight looks back.
 
     Raises:
         ConfigError: a config that does not fit the steps.
@@ -157,6 +163,7 @@ def price(
     plain = num_steps * cost.full
     used = bases.reach(bases.resolve(config.base), config.order)
     looks_back = any(p.weight not in (None, 1.0) for p in plan.walk)
+    looks_back |= flow and guided and config.reflect and config.weight == AUTOMATIC
     anchors = min(used + looks_back, len(plan.full_steps))
     window = max(b - a for a, b in pairwise((*plan.full_steps, num_steps)))
     if flow and config.full_steps is None and config.placement == "timed":

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..caching.reflection import GUIDED
 from ..models import loading
 from ..models.architectures import ARCHITECTURES, Architecture, Shape
 from ..models.catalogue import Model
@@ -49,7 +50,8 @@ def of(model: Model, request: Request) -> Estimate | None:
     """Return what a request costs a model; None if that cannot be known before it is fetched."""
     cost = passes(model, request)
     flow = model.kind != "class"
-    return price(model.name, request.config(), request.steps, cost, flow) if cost else None
+    guided = model.call.get("guidance_scale", 1.0) > GUIDED
+    return price(model.name, request.config(), request.steps, cost, flow, guided) if cost else None
 
 
 def passes(model: Model, request: Request) -> PassCost | None:
