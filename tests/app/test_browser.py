@@ -269,6 +269,7 @@ def test_a_link_restores_the_controls(page, served):
     page.locator(".zc-plan-line").filter(has_text="full steps of 12").wait_for(timeout=PATIENCE)
     run(page)
 
+    page.locator(".zc-strip .zc-step").nth(11).wait_for(timeout=PATIENCE)
     assert page.locator(".zc-strip .zc-step").count() == 12
     link = page.get_by_role("link", name="Link to these settings").get_attribute("href")
     assert "label=red+square" in link and "interval=7" in link and "reflect=false" in link
