@@ -151,7 +151,7 @@ def costs(
         cost = flop_estimate.count(architecture, granularity, architecture.shape)
         row |= asdict(memory.measure(pipe, call, config).beyond(used_by_plain))
         row["estimated"] = flop_estimate.price(
-            architecture.name, config, steps, cost, architecture.flow, architecture.flow
+            architecture.name, config, steps, cost, architecture.flow, guided=architecture.flow
         ).cache_bytes
         rows.append(row)
     return rows

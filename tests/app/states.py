@@ -13,12 +13,9 @@ no wider than the screen, no text is cut off, and no two texts or controls lie o
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -282,24 +279,10 @@ def visit_all(visit: Visit, names: tuple[str, ...] = tuple(STATES)) -> list[str]
     return visit.wrong
 
 
-@contextmanager
-def served(url: str) -> Iterator[str]:
-    """Give the address of a running app; without one, run one as long as it is needed."""
-    if url:
-        yield url
-        return
-    with tempfile.TemporaryDirectory() as store:
-        os.environ["ZCACHE_STORE"] = store
-        from zcache.app import build_demo, launch_options
-
-        demo = build_demo()
-        _, own, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options())
-        yield own
-        demo.close()
-
-
 def main() -> int:
     from playwright.sync_api import sync_playwright
+
+    from examples.screenshots import served
 
     from ..serving import CHROMIUM, CHROMIUM_FLAGS
 

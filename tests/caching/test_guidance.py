@@ -169,3 +169,15 @@ def test_numbers_agree_to_a_thousandth_of_the_larger_or_of_one(
     numbers: tuple[float, float], alike: bool
 ) -> None:
     assert nonlinear._alike(numbers) == alike
+
+
+@pytest.mark.parametrize(
+    ("given", "scale"),
+    [({"guidance": torch.tensor([3.5, 3.5])}, 3.5), ({"guidance": torch.tensor([6000.0])}, 6.0),
+     ({"guidance": torch.tensor([1000.0])}, 1.0), ({"guidance": torch.ones(2)}, 1.0),
+     ({"guidance": None}, 1.0), ({}, 1.0), ({"guidance": torch.ones(0)}, 1.0)],
+    ids=str,
+)  # fmt: skip
+def test_the_scale_that_a_denoiser_is_told(given: dict, scale: float) -> None:
+    """FluxPipeline gives the scale, HunyuanVideoPipeline a thousand times of it."""
+    assert guidance.told(given) == scale

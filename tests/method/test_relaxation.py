@@ -27,3 +27,12 @@ def test_golden_numbers() -> None:
     assert share("sigma", 0.5, 0.0) == 0.0
     assert share(0.8, 1.0, 0.1) == 0.8
     assert share(None, 1.0, 0.0) == 1.0
+
+
+def test_a_guided_flow_keeps_half_at_most_and_an_eighth_of_its_first_window_by_time_alone() -> None:
+    assert share("time", 1.0, 0.5, guided=True) == 0.5
+    assert share("time", 1.0, 0.2, guided=True) == LEAST
+    assert share("time", 1.0, 0.5, guided=True, first=True) == 0.125
+    assert share("time", 1.0, 0.5, first=True) == pytest.approx(2 / 3)
+    for relax in ("sigma", 0.8, None):
+        assert share(relax, 1.0, 0.5, guided=True, first=True) == share(relax, 1.0, 0.5)

@@ -132,7 +132,7 @@ def _of_step(cached: Callable[[], Any], arguments: dict[str, Any], feature: Any)
 def estimate(
     model: str, config: ZCacheConfig, num_steps: int, shape: Shape | None = None
 ) -> Estimate:
-    """Return the cost of a run of `num_steps` steps with this config.
+    """Return the cost of a run of `num_steps` steps with this config; flows are told their guidance.
 
     Raises:
         ConfigError: an unknown model, or a config that does not fit the steps.

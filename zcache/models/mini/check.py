@@ -11,15 +11,14 @@ import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from .scenes import IMAGE_SIZE, NOUNS, PLACES, RELATIONS, TEXTURES, TONES, Scene
+from .stored import filled
 from .verdict import Verdict
 
 WEIGHTS = "emoji-scenes.safetensors"
@@ -153,7 +152,4 @@ def _said(layout: tuple[int, str | None]) -> str:
 
 @functools.cache
 def _trained() -> nn.ModuleDict:
-    weights = load((resources.files("zcache") / "data" / WEIGHTS).read_bytes())
-    trained = networks().eval()
-    trained.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    return trained
+    return filled(networks(), WEIGHTS)

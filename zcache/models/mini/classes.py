@@ -7,14 +7,14 @@ never seen one of the model's.
 
 import functools
 import itertools
-from importlib import resources
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
+
+from .stored import filled
 
 LABELS = ("face", "person", "animal", "plant", "food", "vehicle", "building", "clothing")
 CONFIDENT = 0.5
@@ -54,7 +54,4 @@ def recognise(model: nn.Module, pictures: Tensor) -> list[str | None]:
 
 @functools.cache
 def _trained() -> nn.Sequential:
-    weights = load((resources.files("zcache") / "data" / WEIGHTS).read_bytes())
-    model = network().eval()
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    return model
+    return filled(network(), WEIGHTS)
