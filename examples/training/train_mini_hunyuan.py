@@ -3,13 +3,13 @@
     python examples/training/train_mini_hunyuan.py --vae runs/video_vae/model --out runs/video \
         --data runs/clips.pt --minutes 60
     python examples/training/train_mini_hunyuan.py --vae runs/video_vae/model \
-        --out runs/video_guided --data runs/clips.pt --teacher runs/video/checkpoint.pt --minutes 10
+        --out runs/video_guided --data runs/clips.pt --teacher runs/video/pipeline --minutes 30
 
 Stage 1 learns v(x, sigma, caption) = noise - clip, with one caption in ten emptied. Stage 2
-(`--teacher`) teaches the guidance input g what the teacher does in two calls:
-v(x, "") + g (v(x, caption) - v(x, "")). Both stages resume from `--out`/checkpoint.pt, which holds
-the moving average of the weights as well; a folder for `HunyuanVideoPipeline` stands in
-`--out`/pipeline.
+(`--teacher`, a pipeline's folder) teaches the guidance input g what the teacher does in two calls:
+v(x, "") + g (v(x, caption) - v(x, "")), with g from 1 to 7. Its text encoders stay the teacher's. Both stages
+resume from `--out`/checkpoint.pt, which holds the moving average of the weights as well; a folder for
+`HunyuanVideoPipeline` stands in `--out`/pipeline.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLHunyuanVideo
+from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoPipeline
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from grounding import learn_to_read
 from mini_hunyuan import (
@@ -47,6 +47,7 @@ logger = logging.getLogger("train_mini_hunyuan")
 
 CUT = DEFAULT_PROMPT_TEMPLATE["crop_start"]
 SHIFT = scheduler().config.shift
+MOST_GUIDANCE = 7.0  # HunyuanVideoPipeline's own default is 6
 SHORT_LENGTH = 20  # tokens; the state at the end token does not see the padding to 77
 
 
@@ -166,8 +167,10 @@ def main() -> None:
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and model")
     parser.add_argument("--data", type=Path, required=True, help="file of the encoded clips")
-    parser.add_argument("--teacher", type=Path, help="checkpoint of stage 1; starts stage 2")
-    parser.add_argument("--minutes", type=float, default=60, help="training time, resumed included")
+    parser.add_argument("--teacher", type=Path, help="pipeline of stage 1; starts stage 2")
+    parser.add_argument(
+        "--minutes", type=float, default=60, help="CPU time of this process, resumed included"
+    )
     parser.add_argument("--clips", type=int, default=12_000)
     parser.add_argument("--heads", type=int, default=6, help="of width 32")
     parser.add_argument("--double", type=int, default=2, help="double blocks")
@@ -198,7 +201,10 @@ def main() -> None:
     flow.text_encoder.norm.requires_grad_(False)
     teacher = None
     if args.teacher:
-        flow.load_state_dict(torch.load(args.teacher, map_location=device)["average"])
+        pipe = HunyuanVideoPipeline.from_pretrained(args.teacher, torch_dtype=torch.float32)
+        for name, part in flow.parts().items():
+            part.load_state_dict(getattr(pipe, name).state_dict())
+            part.requires_grad_(name == "transformer")
         teacher = copy.deepcopy(flow).requires_grad_(False)
         teacher.transformer.compile()
     smooth = copy.deepcopy(flow).requires_grad_(False)
@@ -229,9 +235,9 @@ def main() -> None:
         checkpoint.with_suffix(".new").replace(checkpoint)
         save(args.out / "pipeline", vae, smooth.parts())
 
-    budget_s, started = args.minutes * 60, time.monotonic() - spent_s
+    budget_s, started = args.minutes * 60, time.process_time() - spent_s
     stored_s, losses = spent_s, []
-    while (spent_s := time.monotonic() - started) < budget_s:
+    while (spent_s := time.process_time() - started) < budget_s:
         pace = min((step + 1) / 60, falling(spent_s / budget_s, args.decay_from))
         set_pace(steppers, pace)
         rows = torch.randint(empty, (args.batch,), device=device)
@@ -249,19 +255,21 @@ def main() -> None:
                     nothing = captions[torch.full_like(rows, empty)]
                     bare = teacher(noisy, sigma, guidance, *nothing)[0]
                     said = teacher(noisy, sigma, guidance, *captions[rows])[0]
-                guidance = 1 + 6 * torch.rand_like(sigma)
+                guidance = 1 + (MOST_GUIDANCE - 1) * torch.rand_like(sigma)
                 scale = guidance[:, None, None, None, None]
                 target = bare.float() + scale * (said.float() - bare.float())
             velocity, pooled, states = flow(noisy, sigma, guidance, *captions[rows])
         loss = (velocity.float() - target).square().mean()
-        (loss + 0.02 * grounding(pooled.float(), states.float(), rows)).backward()
+        losses.append(loss.item())
+        if teacher is None:
+            loss = loss + 0.02 * grounding(pooled.float(), states.float(), rows)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
         for stepper in steppers:
             stepper.step()
             stepper.zero_grad()
         step, seen = step + 1, seen + args.batch
         average(smooth, flow, min(0.998, step / (step + 20)))
-        losses.append(loss.item())
         if step % 20 == 0:
             recent = np.mean(losses[-20:])
             logger.info("step %d  %.0f s  loss %.4f  pace %.2f", step, spent_s, recent, pace)
