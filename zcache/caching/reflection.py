@@ -51,6 +51,7 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
     except CannotReflectError as reason:
         run.log.fall_back(f"a window was not reflected: {reason}")
         return None
+    tentative = scheduler.snapshot(run.scheduler)
     if not run.steps_are_closed:
         scheduler.restore(run.scheduler, run.scheduler_state)
     sample = visits[0].sample
@@ -59,7 +60,7 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
         run.announce(Pass(visit.step, Kind.REFLECT, w), run.num_steps)
         model_output = evaluate(run, visit, sample, w, combination)
         sample = carry_edit(advanced(run, step, visit, model_output, sample), visit, following)
-    sample = relaxed(run, sample, stop, is_guided(run, combinations))
+    sample = relaxed(run, sample, stop, is_guided(run, combinations), tentative)
     run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.num_steps)
     return step(stop, evaluate(run, stop, sample, 1.0, combinations[-1]), sample)
 
@@ -240,11 +241,17 @@ def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
     return (sample + (following.sample - visit.after())).to(following.sample.dtype)
 
 
-def relaxed(run: RunState, sample: Tensor, stop: Visit, guided: bool) -> Tensor:
-    """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`."""
+def relaxed(
+    run: RunState, sample: Tensor, stop: Visit, guided: bool, tentative: scheduler.State
+) -> Tensor:
+    """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`; what a multistep solver
+    remembers likewise."""
     levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
     gamma = share(run.config.relax, *levels, guided=guided, first=run.windows_closed == 1)
     run.log.relaxation[stop.step] = gamma
     if gamma == 1.0:
         return sample
+    if not run.steps_are_closed:
+        replayed = scheduler.snapshot(run.scheduler)
+        scheduler.restore(run.scheduler, scheduler.between(tentative, replayed, gamma))
     return torch.lerp(stop.sample.float(), sample.float(), gamma).to(sample.dtype)

@@ -1,0 +1,76 @@
+"""Relaxed reflection with solvers that remember: what is kept of a correction is kept of their memory, too.
+
+Laws: with nothing kept the output is that without reflection; with everything kept it is the paper's; and of a
+solver whose step is linear, half of a lone window's correction lies halfway between the two latents after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
+    SASolverScheduler,
+    UniPCMultistepScheduler,
+)
+
+import zcache
+from zcache import ZCacheConfig
+from zcache.caching.scheduler import between
+
+from ..pipelines import CASES, STEPS
+
+DIT = next(case for case in CASES if case.name == "dit")
+FLUX = next(case for case in CASES if case.name == "flux")
+WINDOWS = ZCacheConfig(full_steps=(0, 1, 2, 6, 11), relax=None)
+SOLVERS = [
+    (DIT, DDIMScheduler()),
+    (DIT, UniPCMultistepScheduler()),
+    (DIT, UniPCMultistepScheduler(solver_order=3)),
+    (DIT, DPMSolverMultistepScheduler()),
+    (DIT, DPMSolverMultistepScheduler(solver_order=3)),
+    (DIT, DEISMultistepScheduler()),
+    (DIT, PNDMScheduler(skip_prk_steps=True)),
+    (DIT, SASolverScheduler(tau_func=lambda t: 0)),
+    (FLUX, FlowMatchEulerDiscreteScheduler()),
+]
+ids = [f"{case}-{type(s).__name__}-{s.config.get('solver_order', '')}" for case, s in SOLVERS]
+
+
+def drawn(case: Any, scheduler: Any, config: ZCacheConfig) -> torch.Tensor:
+    pipe = case.build()
+    pipe.scheduler = type(scheduler).from_config(scheduler.config)
+    with zcache.enabled(pipe, config) as handle:
+        output = case.run(pipe).double()
+    assert handle.report().full_passes == len(WINDOWS.full_steps or ())
+    return output
+
+
+@pytest.mark.parametrize(("case", "scheduler"), SOLVERS, ids=ids)
+def test_with_nothing_kept_nothing_was_reflected(case: Any, scheduler: Any) -> None:
+    plain = drawn(case, scheduler, WINDOWS.replace(reflect=False))
+    nothing = drawn(case, scheduler, WINDOWS.replace(relax=0.0))
+    everything = drawn(case, scheduler, WINDOWS)
+    moved = (everything - plain).norm()
+    assert moved > 1e-4 * plain.norm()
+    assert (nothing - plain).norm() < 1e-3 * moved
+    assert (drawn(case, scheduler, WINDOWS.replace(relax=1.0)) - everything).norm() == 0
+
+
+def test_every_tensor_of_a_state_is_kept_in_part() -> None:
+    one, other = torch.zeros(2), torch.ones(2)
+    tentative = {"index": 3, "last": one, "outputs": [None, one], "table": other, "names": ["a"]}
+    replayed = {"index": 4, "last": other, "outputs": [other, other], "table": other, "names": ["b"]}
+    found = between(tentative, replayed, 0.25)
+    assert found["index"] == 4 and found["table"] is other and found["names"] == ["b"]
+    assert found["last"].tolist() == [0.25, 0.25]
+    assert found["outputs"][0] is other and found["outputs"][1].tolist() == [0.25, 0.25]
+    assert one.tolist() == [0, 0] and len(replayed["outputs"]) == 2
+
+
+assert STEPS == 12  # the full steps above
