@@ -59,3 +59,18 @@ def test_who_wants_less_motion_gets_still_clips_and_a_button(browser, served):
 
     page.wait_for_function(f"{clips}.every(v => v.currentTime < 0.1 || !v.paused)")
     context.close()
+
+
+def test_tab_leaves_a_list_closed(browser, served):
+    page = browser.new_page()
+    page.goto(served)
+    open_tab(page, "class")
+    page.get_by_label("Class", exact=True).locator("visible=true").focus()
+    options = page.get_by_role("listbox")
+    options.wait_for()
+    page.keyboard.press("Tab")
+    page.wait_for_timeout(500)
+    left = options.count()
+    page.close()
+
+    assert left == 0

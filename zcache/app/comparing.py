@@ -78,7 +78,7 @@ def build() -> None:
             kind, subject, CHOICES.get(over, over), _name(request), visitor(request),
             interval=interval, steps=steps,
         )  # fmt: skip
-        named = f"{over} of “{subject}”"
+        named = f"{over.lower()} of “{subject}”"
         table = ""
         yield views.running(named), None
         try:

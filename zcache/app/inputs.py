@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import floor
 from typing import Any
 
 import gradio as gr
@@ -58,10 +57,9 @@ def build(kind: str) -> dict[str, Any]:
 
 
 def presets(profile: Profile) -> list[tuple[str, int]]:
-    """Return name and number of full steps of a few settings of a profile; a name says what it saves, as
-    measured, and never more."""
+    """Return name and number of full steps of a few settings of a profile; a name says what it saves."""
     near = profiles.near(profile, TUNED)
-    names = [f"{floor(10 * ratio) / 10:g} times" for ratio in near.values()]
+    names = [f"{ratio:.1f} times" for ratio in near.values()]
     return [
         (f"{name} fewer FLOPs" if not i else name, full)
         for i, (name, full) in enumerate(zip(names, near, strict=True))

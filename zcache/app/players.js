@@ -1,5 +1,6 @@
 // The clips of a comparison play in step: what one does, the others do, and one button and one slider
 // rule them all. The slider over two pictures moves the edge between them. Links to files say their names.
+// Tab leaves a list closed.
 (() => {
   const DRIFT = 0.06; // seconds; below a frame of any clip
   const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -65,6 +66,12 @@
     if (first) first.currentTime = target.value * first.duration;
     target.closest?.(".zc-overlay")?.style.setProperty("--cut", `${target.value}%`);
   });
+
+  // Gradio's dropdowns answer Tab after they have lost the focus, and open their list again.
+  const leave = (event) => {
+    if (event.key === "Tab" && event.target.matches?.("[role=combobox]")) event.stopPropagation();
+  };
+  document.addEventListener("keydown", leave, true);
 
   // Gradio's links say the size of a file only, and hold a button of their own.
   const named = (link) => {

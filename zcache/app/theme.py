@@ -64,6 +64,8 @@ def _theme() -> gr.themes.Base:
         button_cancel_background_fill_hover_dark="*neutral_600",
         button_cancel_text_color="#b91c1c",
         button_cancel_text_color_dark="#fecaca",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
         block_info_text_size="0.875rem",
         block_info_text_color="*neutral_600",
         block_info_text_color_dark="*neutral_300",

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 PROGRAM = "python -m zcache"
 REFUSED, INTERRUPTED = 2, 130
 EXAMPLES = f"""examples:
-  {PROGRAM} compare --prompt "a cat left of a cake on a dark striped background" --interval 8 --out out
-  {PROGRAM} generate --prompt "a rocket on a blue dotted background" --out rocket.png
+  {PROGRAM} compare --prompt "a rocket on a blue dotted background" --interval 8 --out out
+  {PROGRAM} generate --prompt "a cat left of a cake on a dark striped background" --out cat.png
   {PROGRAM} compare --model mini-hunyuan --prompt "a red circle moves left" --out clips
   {PROGRAM} plan --steps 50 --interval 8
 """
 EXAMPLE = {  # of one command
     "generate": '--prompt "a rocket on a blue dotted background" --out rocket.png',
-    "compare": '--prompt "a cat left of a cake on a dark striped background" --interval 8 --out out',
+    "compare": '--prompt "a rocket on a blue dotted background" --interval 8 --out out',
     "plan": "--steps 50 --interval 8",
 }
 

@@ -2,9 +2,9 @@
 
 EXAMPLES = {
     "image": (
-        "a cat left of a cake on a dark striped background",
-        "a rocket on a blue dotted background",
         "a dog above a tree and a car on a pink background",
+        "a rocket on a blue dotted background",
+        "a cat left of a cake on a dark striped background",
     ),
     "video": (
         "a red circle moves left while a blue square grows",
