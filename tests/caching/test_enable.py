@@ -23,6 +23,7 @@ from diffusers import (
 import zcache
 from zcache import AlreadyEnabledError, UnsupportedPipelineError, ZCacheConfig
 from zcache.caching import intercept
+from zcache.method.relaxation import share
 
 from ..pipelines import CASES, STEPS, dit, flux
 
@@ -255,11 +256,11 @@ def test_relaxation_is_reported_per_window() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "guidance", "most"),
-    [("flux-true-cfg", {}, 0.5), ("flux", {}, 0.5), ("flux", {"guidance_scale": 1.0}, 1.0)],
+    ("name", "guidance", "guided"),
+    [("flux-true-cfg", {}, True), ("flux", {}, True), ("flux", {"guidance_scale": 1.0}, False)],
 )
-def test_a_guided_flow_keeps_half_at_most_and_little_of_its_first_window(
-    name: str, guidance: dict[str, float], most: float
+def test_a_guided_flow_keeps_less_of_long_and_early_windows(
+    name: str, guidance: dict[str, float], guided: bool
 ) -> None:
     """Guidance added up (a scale of 3), told to the transformer (3.5), and none."""
     case = BY_NAME[name]
@@ -269,9 +270,7 @@ def test_a_guided_flow_keeps_half_at_most_and_little_of_its_first_window(
             case.run(pipe, **guidance)
         sigmas, report = pipe.scheduler.sigmas.tolist(), handle.report()
         for start, stop in itertools.pairwise(report.full_steps):
-            gamma = 2 * sigmas[stop] / (sigmas[start] + sigmas[stop])
-            if relax == "time":
-                gamma = min(max(gamma, 0.4), most) * (0.25 if start == 0 and most < 1 else 1.0)
+            gamma = share(relax, sigmas[start], sigmas[stop], guided=guided)
             assert report.relaxation[stop] == pytest.approx(gamma)
 
 

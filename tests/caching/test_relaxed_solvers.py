@@ -65,7 +65,13 @@ def test_with_nothing_kept_nothing_was_reflected(case: Any, scheduler: Any) -> N
 def test_every_tensor_of_a_state_is_kept_in_part() -> None:
     one, other = torch.zeros(2), torch.ones(2)
     tentative = {"index": 3, "last": one, "outputs": [None, one], "table": other, "names": ["a"]}
-    replayed = {"index": 4, "last": other, "outputs": [other, other], "table": other, "names": ["b"]}
+    replayed = {
+        "index": 4,
+        "last": other,
+        "outputs": [other, other],
+        "table": other,
+        "names": ["b"],
+    }
     found = between(tentative, replayed, 0.25)
     assert found["index"] == 4 and found["table"] is other and found["names"] == ["b"]
     assert found["last"].tolist() == [0.25, 0.25]

@@ -29,10 +29,26 @@ def test_golden_numbers() -> None:
     assert share(None, 1.0, 0.0) == 1.0
 
 
-def test_a_guided_flow_keeps_half_at_most_and_an_eighth_of_its_first_window_by_time_alone() -> None:
-    assert share("time", 1.0, 0.5, guided=True) == 0.5
-    assert share("time", 1.0, 0.2, guided=True) == LEAST
-    assert share("time", 1.0, 0.5, guided=True, first=True) == 0.125
-    assert share("time", 1.0, 0.5, first=True) == pytest.approx(2 / 3)
+def test_a_guided_flow_keeps_more_of_short_and_of_late_windows() -> None:
+    """0.6 max((0.06 / h)^2, (1 - t_start) / 0.6), neither above 1; by `time` alone."""
+    assert share("time", 1.0, 0.97, guided=True) == share("time", 0.4, 0.0, guided=True) == 0.6
+    assert share("time", 1.0, 0.88, guided=True) == pytest.approx(0.6 * 0.25)
+    assert share("time", 0.7, 0.5, guided=True) == pytest.approx(0.6 * 0.5)
+    assert share("time", 1.0, 0.0, guided=True) == pytest.approx(0.6 * 0.0036)
     for relax in ("sigma", 0.8, None):
-        assert share(relax, 1.0, 0.5, guided=True, first=True) == share(relax, 1.0, 0.5)
+        assert share(relax, 1.0, 0.5, guided=True) == share(relax, 1.0, 0.5)
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0.01, 1))
+def test_a_guided_flow_keeps_less_the_longer_and_the_earlier_a_window_is(
+    a: float, b: float, c: float
+) -> None:
+    late, middle, early = sorted((a, b, c))
+    kept = share("time", early, middle, guided=True)
+    assert 0 < kept <= 0.6
+    assert share("time", early, late, guided=True) <= kept
+    length = early - middle
+    assert (
+        share("time", max(early - 0.1, length), max(early - 0.1, length) - length, guided=True)
+        >= kept - 1e-9
+    )

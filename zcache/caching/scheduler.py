@@ -64,7 +64,9 @@ def between(tentative: State, replayed: State, share: float) -> State:
 def _between(tentative: Any, replayed: Any, share: float) -> Any:
     if type(tentative) is type(replayed) is list and len(tentative) == len(replayed):
         return [_between(*pair, share) for pair in zip(tentative, replayed, strict=True)]
-    if tentative is replayed or not (isinstance(tentative, Tensor) and isinstance(replayed, Tensor)):
+    if tentative is replayed or not (
+        isinstance(tentative, Tensor) and isinstance(replayed, Tensor)
+    ):
         return replayed
     if tentative.shape != replayed.shape or not replayed.is_floating_point():
         return replayed

@@ -51,9 +51,9 @@ class ZCacheConfig:
             (features of every layer before the gate, as in the paper; gigabytes on large models) or
             `output` (the model's output; works for every denoiser).
         relax: how far reflection may move the latent at the newer anchor: `time`
-            (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance half at
-            most), `sigma` (with the
-            noise levels of the scheduler), a factor in [0, 1], or None (the paper: all the way).
+            (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance 0.6 at most,
+            less of long early windows), `sigma` (with the noise levels of the scheduler), a factor in
+            [0, 1], or None (the paper: all the way).
         factors: the weight of every step, for `weight="fitted"` with explicit full steps; found by
             `zcache.tune`.
         times: noise levels, as times of the flow from 1 to 0, of the steps that full_steps and

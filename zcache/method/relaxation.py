@@ -8,16 +8,19 @@ along most of a run and small where the noise ends.
 t is the time of the flow, 1 at noise and 0 at the picture. A diffusion schedule's noise level
 s = sigma/alpha has t = s / (1 + s). Taken with s itself (`sigma`) the share is too small in the first
 half of a run. In the last window the rule would keep next to nothing, where uncached runs ask for a third
-to a half or more: `time` keeps at least `LEAST`. Guidance enlarges what the newer anchor is off: in a guided
-flow it keeps `MOST_OF_GUIDED` at most, and little of the first window, which is forecast without a slope and moves
-the latent furthest (examples/study)."""
+to a half or more: `time` keeps at least `LEAST`.
+
+Guidance enlarges what the newer anchor is off, near the noise more than in the picture. So in a guided flow
+`time` keeps `MOST_OF_GUIDED` of a window that begins below the time 1 - `SETTLED`, less of earlier ones in
+proportion to 1 - t_start, and all the same `MOST_OF_GUIDED` of a window shorter than `SHORT` (examples/study)."""
 
 from __future__ import annotations
 
 NAMES = ("time", "sigma")
 LEAST = 0.4  # that `time` keeps
-MOST_OF_GUIDED = 0.5  # that it keeps in a guided flow
-FIRST_OF_GUIDED = 0.25  # of that, in the first window
+MOST_OF_GUIDED = 0.6  # that it keeps in a guided flow
+SETTLED = 0.6  # of the flow's time has passed: what guidance chose is settled
+SHORT = 0.06  # of the flow's time: a window in which the latent moves little
 
 
 def share(
@@ -25,7 +28,6 @@ def share(
     start: float,
     stop: float,
     guided: bool = False,
-    first: bool = False,
 ) -> float:
     """The share of the correction to keep, from 0 to 1.
 
@@ -35,7 +37,6 @@ def share(
             t of a flow and s of a diffusion schedule.
         stop: noise level at the newer anchor.
         guided: whether it is a flow with guidance.
-        first: whether it is the first window of the run.
     """
     if relax is None:
         return 1.0
@@ -46,7 +47,7 @@ def share(
     kept = 2 * stop / (start + stop)
     if relax != "time":
         return kept
-    kept = max(kept, LEAST)
     if guided:
-        kept = min(kept, MOST_OF_GUIDED) * (FIRST_OF_GUIDED if first else 1.0)
-    return kept
+        short = SHORT / max(start - stop, SHORT)
+        return MOST_OF_GUIDED * max(short**2, min(1.0, (1 - start) / SETTLED))
+    return max(kept, LEAST)
