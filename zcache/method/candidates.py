@@ -15,6 +15,8 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"weight": "future", "relax": "time"},
     {"weight": FITTED, "relax": "time"},
     {"weight": "future", "relax": "time", "order": 2},
+    {"weight": "linear", "relax": "time"},  # a guided flow's own
+    {"weight": "linear", "relax": None, "base": "fora"},  # the same, good with few full steps
     {"weight": FITTED, "relax": None},
     {"weight": "future", "relax": "sigma"},
     {"weight": "logarithmic", "relax": 0.8},
