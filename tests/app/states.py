@@ -50,6 +50,7 @@ class Visit:
     allowed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self.page.set_default_timeout(PATIENCE)
         self.page.on(
             "console", lambda said: self._said(said.text) if said.type == "error" else None
         )
@@ -228,7 +229,7 @@ def back(visit: Visit) -> None:
 
 
 def compare(visit: Visit) -> None:
-    """The tab Compare: running, stopped and finished."""
+    """The tab Compare: running, finished and stopped."""
     page = visit.page
     visit.goto(f"?__theme={visit.scheme}")
     page.get_by_role("tab", name="Compare", exact=True).click()
@@ -241,13 +242,13 @@ def compare(visit: Visit) -> None:
     page.get_by_role("button", name="Compare all").click()
     visit.text("Running intervals of “")
     visit.look("compare-running")
-    page.get_by_role("button", name="Stop").locator("visible=true").click()
-    visit.text("Stopped: intervals of “")
-    visit.look("compare-stopped")
-    page.get_by_role("button", name="Compare all").click()
     page.get_by_alt_text("The plain picture and each variant").wait_for(timeout=WORK_PATIENCE)
     page.wait_for_timeout(500)
     visit.look("compare")
+    page.get_by_role("button", name="Compare all").click()
+    page.get_by_role("button", name="Stop").locator("visible=true").click()
+    visit.text("Stopped: intervals of “")
+    visit.look("compare-stopped")
 
 
 def how(visit: Visit) -> None:
