@@ -10,9 +10,9 @@ s = sigma/alpha has t = s / (1 + s). Taken with s itself (`sigma`) the share is 
 half of a run. In the last window the rule would keep next to nothing, where uncached runs ask for a third
 to a half or more: `time` keeps at least `LEAST`.
 
-Guidance enlarges what the newer anchor is off, near the noise more than in the picture. So in a guided flow
-`time` keeps `MOST_OF_GUIDED` of a window that begins below the time 1 - `SETTLED`, less of earlier ones in
-proportion to 1 - t_start, and all the same `MOST_OF_GUIDED` of a window shorter than `SHORT` (examples/study)."""
+Guidance enlarges what the newer anchor is off, near the noise more than in the picture, and the more the longer the
+window is. So in a guided flow `time` keeps `MOST_OF_GUIDED` of a window that begins below the time 1 - `SETTLED` or
+is shorter than `SHORT`, and less of others, by the square of how far they are from either (examples/study)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("time", "sigma")
 LEAST = 0.4  # that `time` keeps
 MOST_OF_GUIDED = 0.6  # that it keeps in a guided flow
 SETTLED = 0.6  # of the flow's time has passed: what guidance chose is settled
-SHORT = 0.06  # of the flow's time: a window in which the latent moves little
+SHORT = 0.04  # of the flow's time: a window in which the latent moves little
 
 
 def share(
@@ -48,6 +48,6 @@ def share(
     if relax != "time":
         return kept
     if guided:
-        short = SHORT / max(start - stop, SHORT)
-        return MOST_OF_GUIDED * max(short**2, min(1.0, (1 - start) / SETTLED))
+        short, settled = SHORT / max(start - stop, SHORT), min(1.0, (1 - start) / SETTLED)
+        return MOST_OF_GUIDED * max(short, settled) ** 2
     return max(kept, LEAST)
