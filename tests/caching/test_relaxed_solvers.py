@@ -1,7 +1,7 @@
 """Relaxed reflection with solvers that remember: what is kept of a correction is kept of their memory, too.
 
-Laws: with nothing kept the output is that without reflection; with everything kept it is the paper's; and of a
-solver whose step is linear, half of a lone window's correction lies halfway between the two latents after it."""
+Laws: with nothing kept the output is that without reflection; with everything kept it is the paper's; and half of a
+lone window's correction is halfway between the two latents after it, since a step is linear in all it takes."""
 
 from __future__ import annotations
 
@@ -60,6 +60,32 @@ def test_with_nothing_kept_nothing_was_reflected(case: Any, scheduler: Any) -> N
     assert moved > 1e-4 * plain.norm()
     assert (nothing - plain).norm() < 1e-3 * moved
     assert (drawn(case, scheduler, WINDOWS.replace(relax=1.0)) - everything).norm() == 0
+
+
+@pytest.mark.parametrize("kind", [DPMSolverMultistepScheduler, UniPCMultistepScheduler])
+def test_half_of_a_lone_window_is_halfway(kind: Any) -> None:
+    """Of an output that is cached: it does not answer the latent, so nothing but the solver's step stands between."""
+
+    class Recorded(kind):
+        def step(self, model_output: Any, timestep: Any, sample: Any, **more: Any) -> Any:
+            returned = super().step(model_output, timestep, sample, **more)
+            after[int(timestep)] = (
+                returned[0] if isinstance(returned, tuple) else returned.prev_sample
+            )
+            return returned
+
+    found = []
+    for relax in (0.0, 0.5, 1.0):
+        after: dict[int, torch.Tensor] = {}
+        pipe = DIT.build()
+        pipe.scheduler = Recorded.from_config(kind().config)
+        config = ZCacheConfig(full_steps=(0, 6), relax=relax, granularity="output")
+        with zcache.enabled(pipe, config):
+            DIT.run(pipe)
+        found.append(after[int(pipe.scheduler.timesteps[6])].double())
+    none, half, whole = found
+    assert (whole - none).norm() > 1e-4 * none.norm()
+    assert (half - (none + whole) / 2).norm() < 1e-2 * (whole - none).norm()
 
 
 def test_every_tensor_of_a_state_is_kept_in_part() -> None:
