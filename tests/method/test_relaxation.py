@@ -30,11 +30,14 @@ def test_golden_numbers() -> None:
 
 
 def test_a_guided_flow_keeps_more_of_short_and_of_late_windows() -> None:
-    """0.6 max(0.04 / h, (1 - t_start) / 0.6)^2, neither above 1; by `time` alone."""
-    assert share("time", 1.0, 0.97, guided=True) == share("time", 0.4, 0.0, guided=True) == 0.6
-    assert share("time", 1.0, 0.92, guided=True) == pytest.approx(0.6 * 0.25)
+    """0.6 max(0.08 / h, (1 - t_start) / 0.6)^2, neither above 1, a quarter of a long first window's; by `time` alone."""
+    assert share("time", 1.0, 0.93, guided=True) == share("time", 0.4, 0.0, guided=True) == 0.6
+    assert share("time", 1.0, 0.84, guided=True) == pytest.approx(0.6 * 0.25)
     assert share("time", 0.7, 0.5, guided=True) == pytest.approx(0.6 * 0.25)
-    assert share("time", 1.0, 0.0, guided=True) == pytest.approx(0.6 * 0.0016)
+    assert share("time", 1.0, 0.0, guided=True) == pytest.approx(0.6 * 0.0064)
+    assert share("time", 1.0, 0.97, guided=True, first=True) == 0.6
+    assert share("time", 1.0, 0.84, guided=True, first=True) == pytest.approx(0.6 * 0.0625)
+    assert share("time", 1.0, 0.84, first=True) == share("time", 1.0, 0.84)
     for relax in ("sigma", 0.8, None):
         assert share(relax, 1.0, 0.5, guided=True) == share(relax, 1.0, 0.5)
 

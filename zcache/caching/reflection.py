@@ -247,7 +247,7 @@ def relaxed(
     """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`; what a multistep solver
     remembers likewise."""
     levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
-    gamma = share(run.config.relax, *levels, guided=guided)
+    gamma = share(run.config.relax, *levels, guided, first=run.windows_closed == 1)
     run.log.relaxation[stop.step] = gamma
     if gamma == 1.0:
         return sample

@@ -12,7 +12,8 @@ to a half or more: `time` keeps at least `LEAST`.
 
 Guidance enlarges what the newer anchor is off, near the noise more than in the picture, and the more the longer the
 window is. So in a guided flow `time` keeps `MOST_OF_GUIDED` of a window that begins below the time 1 - `SETTLED` or
-is shorter than `SHORT`, and less of others, by the square of how far they are from either (examples/study)."""
+is shorter than `SHORT`, and less of others, by the square of how far they are from either; `FIRST_OF_GUIDED` of that
+in a first window of half that length or more, which is forecast without a slope (examples/study)."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ NAMES = ("time", "sigma")
 LEAST = 0.4  # that `time` keeps
 MOST_OF_GUIDED = 0.6  # that it keeps in a guided flow
 SETTLED = 0.6  # of the flow's time has passed: what guidance chose is settled
-SHORT = 0.04  # of the flow's time: a window in which the latent moves little
+SHORT = 0.08  # of the flow's time: a window in which the latent moves little
+FIRST_OF_GUIDED = 0.25
 
 
 def share(
@@ -28,6 +30,7 @@ def share(
     start: float,
     stop: float,
     guided: bool = False,
+    first: bool = False,
 ) -> float:
     """The share of the correction to keep, from 0 to 1.
 
@@ -37,6 +40,7 @@ def share(
             t of a flow and s of a diffusion schedule.
         stop: noise level at the newer anchor.
         guided: whether it is a flow with guidance.
+        first: whether it is the first window of the run.
     """
     if relax is None:
         return 1.0
@@ -48,6 +52,7 @@ def share(
     if relax != "time":
         return kept
     if guided:
-        short, settled = SHORT / max(start - stop, SHORT), min(1.0, (1 - start) / SETTLED)
-        return MOST_OF_GUIDED * max(short, settled) ** 2
+        length, settled = start - stop, min(1.0, (1 - start) / SETTLED)
+        kept = MOST_OF_GUIDED * max(SHORT / max(length, SHORT), settled) ** 2
+        return kept * FIRST_OF_GUIDED if first and length > SHORT / 2 else kept
     return max(kept, LEAST)
