@@ -30,7 +30,7 @@ def test_golden_numbers() -> None:
 
 
 def test_a_guided_flow_keeps_more_of_short_and_of_late_windows() -> None:
-    """0.6 max(0.08 / h, (1 - t_start) / 0.6)^2, neither above 1; of a long first window a quarter of that. By `time`."""
+    """0.6 max(0.08 / h, (1 - t_start) / 0.6)^2, neither above 1; a quarter of that in a long first window."""
     assert share("time", 1.0, 0.93, guided=True) == share("time", 0.4, 0.0, guided=True) == 0.6
     assert share("time", 1.0, 0.84, guided=True) == pytest.approx(0.6 * 0.25)
     assert share("time", 0.7, 0.5, guided=True) == pytest.approx(0.6 * 0.25)
