@@ -51,8 +51,9 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
     except CannotReflectError as reason:
         run.log.fall_back(f"a window was not reflected: {reason}")
         return None
-    tentative = scheduler.snapshot(run.scheduler)
+    remembered = None  # by the scheduler, as the window was forecast
     if not run.steps_are_closed:
+        remembered = scheduler.snapshot(run.scheduler)
         scheduler.restore(run.scheduler, run.scheduler_state)
     sample = visits[0].sample
     for visit, following, combination in zip(visits, visits[1:], combinations, strict=False):
@@ -60,7 +61,7 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
         run.announce(Pass(visit.step, Kind.REFLECT, w), run.num_steps)
         model_output = evaluate(run, visit, sample, w, combination)
         sample = carry_edit(advanced(run, step, visit, model_output, sample), visit, following)
-    sample = relaxed(run, sample, stop, is_guided(run, combinations), tentative)
+    sample = relaxed(run, sample, stop, is_guided(run, combinations), remembered)
     run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.num_steps)
     return step(stop, evaluate(run, stop, sample, 1.0, combinations[-1]), sample)
 
@@ -242,7 +243,7 @@ def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
 
 
 def relaxed(
-    run: RunState, sample: Tensor, stop: Visit, guided: bool, tentative: scheduler.State
+    run: RunState, sample: Tensor, stop: Visit, guided: bool, remembered: scheduler.State | None
 ) -> Tensor:
     """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`; what a multistep solver
     remembers likewise."""
@@ -251,7 +252,7 @@ def relaxed(
     run.log.relaxation[stop.step] = gamma
     if gamma == 1.0:
         return sample
-    if not run.steps_are_closed:
+    if remembered is not None:
         replayed = scheduler.snapshot(run.scheduler)
-        scheduler.restore(run.scheduler, scheduler.between(tentative, replayed, gamma))
-    return torch.lerp(stop.sample.float(), sample.float(), gamma).to(sample.dtype)
+        scheduler.restore(run.scheduler, scheduler.between(remembered, replayed, gamma))
+    return scheduler.between(stop.sample, sample, gamma)

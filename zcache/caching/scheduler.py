@@ -53,22 +53,19 @@ def _copied(value: Any) -> Any:
     return list(value) if type(value) is list else value
 
 
-def between(tentative: State, replayed: State, share: float) -> State:
-    """The state of a run that keeps `share` of the way from one state to the other.
+def between(tentative: Any, replayed: Any, share: float) -> Any:
+    """What keeps `share` of the way from one latent, or one state of a scheduler, to the other.
 
     A multistep solver's step is linear in the latent and in what it remembers (UniPC's corrector even takes the
-    latent from its memory), so both have to be shortened alike."""
-    return {key: _between(tentative.get(key), value, share) for key, value in replayed.items()}
-
-
-def _between(tentative: Any, replayed: Any, share: float) -> Any:
+    latent from its memory), so both have to be shortened alike. What is no tensor is `replayed`."""
+    if type(tentative) is type(replayed) is dict:
+        return {key: between(tentative.get(key), value, share) for key, value in replayed.items()}
     if type(tentative) is type(replayed) is list and len(tentative) == len(replayed):
-        return [_between(*pair, share) for pair in zip(tentative, replayed, strict=True)]
-    if tentative is replayed or not (
-        isinstance(tentative, Tensor) and isinstance(replayed, Tensor)
-    ):
+        return [between(*pair, share) for pair in zip(tentative, replayed, strict=True)]
+    alike = isinstance(tentative, Tensor) and isinstance(replayed, Tensor)
+    if tentative is replayed or not alike or tentative.shape != replayed.shape:
         return replayed
-    if tentative.shape != replayed.shape or not replayed.is_floating_point():
+    if not replayed.is_floating_point():
         return replayed
     return torch.lerp(tentative.float(), replayed.float(), share).to(replayed.dtype)
 
