@@ -34,6 +34,7 @@ def add_commands(commands: Any) -> None:
         "--budgets", type=int, nargs="+", default=[], help="further numbers of full steps: a curve"
     )
     sub.add_argument("--effort", type=float, help="the most it may take, in uncached runs")
+    sub.add_argument("--batch", type=int, default=1, help="prompts drawn at once (default 1)")
     sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
     sub.add_argument("--granularity", help="what is cached (default: stack and output are tried)")
     sub.add_argument("--seed", type=int, default=0, help="of the first prompt's noise (default 0)")
@@ -67,6 +68,7 @@ def tune(options: argparse.Namespace) -> None:
         effort=options.effort,
         granularity=options.granularity,
         folder=options.folder,
+        batch=options.batch,
         seed=options.seed,
         told=lambda line: print(line, file=sys.stderr, flush=True),
         **{**model.call, "num_inference_steps": options.steps},

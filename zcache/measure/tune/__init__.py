@@ -38,6 +38,7 @@ def tune(
     effort: float | None = None,
     granularity: str | None = None,
     folder: str | Path | None = None,
+    batch: int = 1,
     seed: int = 0,
     told: Told | None = None,
     **call: Any,
@@ -45,7 +46,8 @@ def tune(
     """Find full steps, weights and relaxation for one pipeline, and measure them on held-out prompts.
 
     An uncached run of every prompt is recorded; full steps and weights are proposed from its Gram matrix
-    (see `knots`, `fitting`), and real accelerated runs decide. What it will cost is told before it starts.
+    (see `knots`, `fitting`), real accelerated runs decide, and with effort enough the winner's full steps are
+    moved one at a time, as long as these runs get better. What it will cost is told before it starts.
 
     Args:
         pipe: a diffusers pipeline without cache.
@@ -58,6 +60,8 @@ def tune(
             of prompts where that is more.
         granularity: what is cached, see ZCacheConfig; None tries `stack` and `output`.
         folder: where runs are kept; with it, a stopped tuning goes on where it was.
+        batch: how many prompts are drawn at once, where nothing but the prompt differs: faster, if there is
+            memory.
         seed: of the first prompt's noise.
         told: told of progress; None logs.
         call: arguments of every pipeline call, `num_inference_steps` among them.
@@ -85,9 +89,9 @@ def tune(
     header = _header(pipe)
     where = None if folder is None else Path(folder)
     forms = FORMS if granularity is None else (granularity,)
-    about = {**header, "granularities": list(forms)}
-    near = Trials(pipe, sets[0], "calibration", seed, about, where, told)
-    far = Trials(pipe, sets[1], "held-out", seed + 10_000, about, where, told)
+    about = {**header, "granularities": list(forms), "batch": batch}
+    near = Trials(pipe, sets[0], "calibration", seed, about, where, told, batch)
+    far = Trials(pipe, sets[1], "held-out", seed + 10_000, about, where, told, batch)
     grams = near.reference(forms)
     if not near.times:
         raise UnsupportedPipelineError(

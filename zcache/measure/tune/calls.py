@@ -34,14 +34,56 @@ def _subject(prompt: Any) -> dict[str, Any]:
     )
 
 
-def draw(pipe: Any, call: Mapping[str, Any], seed: int) -> np.ndarray:
-    """The output of one call: pictures in [0, 1], or the latents where the call asks for these."""
-    arguments = {"output_type": "np", **call}
+def batches(calls: Sequence[Mapping[str, Any]], size: int) -> list[range]:
+    """Which calls one pipeline call draws together: neighbours that differ in their prompt or class only.
+
+    The first call is alone, and so is one with anything but plain values beside the prompt: only these mean
+    the same to one picture and to several. A batch ends before every multiple of `size`.
+    """
+    found = [range(1)]
+    for index in range(1, len(calls)):
+        start = found[-1].start
+        if start and index % size and _kin(calls[start], calls[index]):
+            found[-1] = range(start, index + 1)
+        else:
+            found.append(range(index, index + 1))
+    return found
+
+
+def _kin(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    shared, subjects = zip(_parted(one), _parted(other), strict=True)
+    plain = all(isinstance(value, str | int | float | None) for value in shared[0].values())
+    several = any(value != 1 for name, value in shared[0].items() if name.endswith("_per_prompt"))
+    return bool(plain and not several and shared[0] == shared[1] and all(subjects))
+
+
+def _parted(call: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    """The arguments without the subject, and the subject as a list, empty where it is of another kind."""
+    shared = dict(call)
+    subject = shared.pop("class_labels" if "class_labels" in shared else "prompt", None)
+    if isinstance(subject, str):
+        return shared, [subject]
+    return shared, subject if isinstance(subject, list) else []
+
+
+def draw(pipe: Any, calls: Sequence[Mapping[str, Any]], seed: int) -> list[np.ndarray]:
+    """The output of each call: pictures (1, ...) in [0, 1], or the latents where the calls ask for these.
+
+    Args:
+        calls: one, or several that `batches` puts together: one call of the pipeline.
+        seed: of the first call's noise; each later one has the next.
+    """
+    arguments = {"output_type": "np", **calls[0]}
     generator = arguments.get("generator")
-    if generator is None:
-        arguments["generator"] = torch.Generator("cpu").manual_seed(seed)
-    elif isinstance(generator, torch.Generator):
+    if isinstance(generator, torch.Generator):
         arguments["generator"] = generator.clone_state()  # the call's own stays where it is
+    elif generator is None:
+        made = [torch.Generator("cpu").manual_seed(seed + row) for row in range(len(calls))]
+        arguments["generator"] = made if len(calls) > 1 else made[0]
+    if len(calls) > 1:
+        name = "class_labels" if "class_labels" in arguments else "prompt"
+        arguments[name] = [one for call in calls for one in _parted(call)[1]]
     output = pipe(**arguments)
-    made = output.frames if hasattr(output, "frames") else output.images
-    return made.float().cpu().numpy() if torch.is_tensor(made) else np.asarray(made)
+    drawn = output.frames if hasattr(output, "frames") else output.images
+    pictures = drawn.float().cpu().numpy() if torch.is_tensor(drawn) else np.asarray(drawn)
+    return [pictures] if len(calls) == 1 else list(pictures[:, None])

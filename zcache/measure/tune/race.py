@@ -39,6 +39,18 @@ class Race:
         """Allow so many runs more."""
         self._left += more
 
+    def is_better(self, config: ZCacheConfig, than: ZCacheConfig) -> bool:
+        """Whether settings that have not run are better on all prompts, and on the first half, too.
+
+        `than` has run on all. With no runs left nothing is better.
+        """
+        for count in sorted({(self._prompts + 1) // 2, self._prompts}):
+            self.enter([config], count)
+            own = self._scores.get(config, [])[:count]
+            if len(own) < count or np.mean(own) <= np.mean(self._scores[than][:count]):
+                return False
+        return True
+
     def leaders(self) -> list[ZCacheConfig]:
         """All that ran, the best first, by the mean over the prompts that all of them ran on."""
         least = min(len(scores) for scores in self._scores.values())
@@ -57,6 +69,10 @@ class Race:
             ran = [config for config in field if len(self._scores[config]) >= count]
             field = sorted(ran, key=lambda c: -float(np.mean(self._scores[c][:count])))
             field = field[: max(1, len(field) // 2)] if count < self._prompts else field
+        return self.best(reference)
+
+    def best(self, reference: ZCacheConfig) -> ZCacheConfig:
+        """The best of those that ran on all prompts; the reference, unless the gain over it is clear."""
         ran = [config for config, own in self._scores.items() if len(own) >= self._prompts]
         full = sorted(ran, key=lambda c: -float(np.mean(self._scores[c])))
         return next((config for config in full if self._is_clear(config, reference)), reference)

@@ -11,6 +11,7 @@ from ...errors import ConfigError
 from ...method import candidates
 from ...method.config import ZCacheConfig
 from ...method.knots import Gram
+from .climb import Steps, climb
 from .race import FEW, Measure, Race
 
 Form = tuple[str, dict[str, Any]]  # granularity and settings
@@ -18,6 +19,7 @@ ENOUGH = 6  # runs for each candidate of the first round, with which it sees twi
 LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
 # Settings that meet all placements, and runs on the other prompts that are kept for the end.
 FINALISTS = 3
+FIELD = 150  # runs that a race needs; of more it takes a third, and its winner climbs on the others
 
 
 class Search:
@@ -66,35 +68,58 @@ class Search:
     def best(self, counts: Sequence[int], limit: int) -> dict[int, ZCacheConfig]:
         """The best settings of every number of full steps, by at most `limit` accelerated runs each.
 
-        With runs enough, what won at one number is tried at all others, too.
+        A race of placements and settings; with runs enough, what won at one number is tried at all others,
+        too, and every winner's full steps are moved about.
         """
         placed = self._placed(counts)
+        raced = max(limit // 3, min(limit, FIELD))
         shared = 2 * (len(counts) - 1) * self._prompts
         shared = shared if limit >= ENOUGH * shared else 0
         races = {
-            count: self._race(placed[count], self.untuned(count), limit - shared)
+            count: self._race(placed[count], self.untuned(count), raced - shared)
             for count in counts
         }
         won = {count: race.won(self.untuned(count)) for count, race in races.items()}
-        if not shared:
-            return won
+        for count, race in races.items():
+            if shared:
+                race.allow(shared)
+                race.enter(self._elsewhere(won, placed, placed[count]), self._prompts)
+            race.allow(limit - raced)
+            self._climb(race, race.best(self.untuned(count)))
+        return {count: race.best(self.untuned(count)) for count, race in races.items()}
+
+    def _elsewhere(
+        self,
+        won: Mapping[int, ZCacheConfig],
+        placed: Mapping[int, list[Steps]],
+        lists: Sequence[Steps],
+    ) -> list[ZCacheConfig]:
+        """What won at any number of full steps, at the first and its own placement of `lists`."""
         forms = [
             (placed[n].index(c.full_steps or ()), self._made[c])
             for n, c in won.items()
             if c in self._made
         ]
-        for count, race in races.items():
-            race.allow(shared)
-            lists = placed[count]
-            tried = (
-                self._config(lists[place], form)
-                for index, form in forms
-                for place in {0, min(index, len(lists) - 1)}
-            )
-            race.enter(tried, self._prompts)
-        return {count: race.won(self.untuned(count)) for count, race in races.items()}
+        return [
+            self._config(lists[place], form)
+            for index, form in forms
+            for place in {0, min(index, len(lists) - 1)}
+        ]
 
-    def _race(self, lists: list[tuple[int, ...]], untuned: ZCacheConfig, limit: int) -> Race:
+    def _climb(self, race: Race, start: ZCacheConfig) -> None:
+        """Move the full steps of `start` about, as long as the race has runs."""
+        form = self._made.get(start)
+
+        def moved(steps: Steps) -> ZCacheConfig:
+            return self._config(steps, form) if form else start.replace(full_steps=steps)
+
+        climb(
+            start.full_steps or (),
+            self.num_steps,
+            lambda new, old: race.is_better(moved(new), moved(old)),
+        )
+
+    def _race(self, lists: list[Steps], untuned: ZCacheConfig, limit: int) -> Race:
         """A race: settings and granularities on the first two placements, then the other placements with
         the best of these, on a few prompts; then fewer and fewer on more and more.
 
@@ -116,8 +141,8 @@ class Search:
         race.enter((self._config(steps, form) for steps in lists[2:] for form in forms), few, spare)
         return race
 
-    def _placed(self, counts: Sequence[int]) -> dict[int, list[tuple[int, ...]]]:
-        found: dict[int, list[tuple[int, ...]]] = {count: [] for count in counts}
+    def _placed(self, counts: Sequence[int]) -> dict[int, list[Steps]]:
+        found: dict[int, list[Steps]] = {count: [] for count in counts}
         for gram in self._grams.values():
             for count, lists in candidates.placements(
                 gram, self._times, counts, self._flow

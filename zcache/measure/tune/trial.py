@@ -17,7 +17,7 @@ from ...method.config import ZCacheConfig
 from .. import metrics
 from ..clock import LoopClock
 from ..flop_meter import FlopMeter
-from .calls import draw
+from .calls import batches, draw
 from .gram import recording
 
 Told = Callable[[str], None]
@@ -29,6 +29,7 @@ class Trials:
     Args:
         name: of this set of calls, such as `calibration`.
         seed: of the first call; each later one has the next.
+        batch: how many calls at most are drawn at once.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class Trials:
         header: Mapping[str, Any],
         folder: Path | None,
         told: Told,
+        batch: int = 1,
     ) -> None:
         self.name, self.calls, self.seed = name, list(calls), seed
         self._pipe, self._told = pipe, told
+        self._batches = batches(self.calls, batch)
         self._folder = None if folder is None else folder / name
         self._plain: list[dict[str, Any]] = []
         self._done = self._stored(header)
@@ -50,28 +53,32 @@ class Trials:
     def reference(self, granularities: Sequence[str] = ()) -> dict[str, np.ndarray]:
         """Draw every call uncached; return the mean Gram matrix of each granularity's feature."""
         grams: dict[str, list[np.ndarray]] = {name: [] for name in granularities}
-        for index, call in enumerate(self.calls):
-            stored = self._read(index)
-            if stored is None:
-                self._told(f"{self.name}: uncached run {index + 1} of {len(self.calls)}")
-                stored = self._run(call, index, None, granularities)
-                self._write(index, stored)
-            self._plain.append(stored)
-            for name in granularities:
-                grams[name].append(stored[f"gram-{name}"])
+        for batch in self._batches:
+            rows = [self._read(index) for index in batch]
+            if any(row is None for row in rows):
+                self._told(f"{self.name}: uncached run {batch[-1] + 1} of {len(self.calls)}")
+                rows = self._run(batch, None, granularities)
+                for index, row in zip(batch, rows, strict=True):
+                    self._write(index, row)
+            for row in rows:
+                self._plain.append(row)
+                for name in granularities:
+                    grams[name].append(row[f"gram-{name}"])
         return {name: np.mean(each, axis=0) for name, each in grams.items()}
 
     def measure(self, config: ZCacheConfig, count: int | None = None) -> dict[str, Any]:
         """PSNR and SSIM per call, FLOPs speedup, speedup of the loop, of the first `count` calls (None: all).
 
-        Stored results are not run again.
+        What runs, runs in the batches of the uncached runs, so that both round alike. Stored results are not
+        run again.
         """
         count = len(self.calls) if count is None else count
         rows = self._done.setdefault(json.dumps(config.to_dict(), sort_keys=True), [])
         if len(rows) < count:
-            for index in range(len(rows), count):
-                made = self._run(self.calls[index], index, config)
-                rows.append(_scored(self._plain[index], made))
+            for batch in self._batches:
+                if len(rows) <= batch.start < count:
+                    made = self._run(batch, config)
+                    rows += map(_scored, self._plain[batch.start : batch.stop], made)
             if self._folder is not None:
                 (self._folder / "trials.json").write_text(json.dumps(self._done), "utf-8")
         return _summed(rows[:count])
@@ -82,29 +89,27 @@ class Trials:
         return list(self._plain[-1]["times"])
 
     def _run(
-        self,
-        call: Mapping[str, Any],
-        index: int,
-        config: ZCacheConfig | None,
-        granularities: Sequence[str] = (),
-    ) -> dict[str, Any]:
+        self, batch: range, config: ZCacheConfig | None, granularities: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
+        """Draw some calls at once: of each its picture, its share of the seconds, the mean Gram matrices."""
         pipe = self._pipe
-        metered = FlopMeter(pipe) if index == 0 else nullcontext()  # it slows the run down
+        metered = FlopMeter(pipe) if 0 in batch else nullcontext()  # it slows the run down
         cache = enabled(pipe, config) if config else nullcontext()
         with ExitStack() as stack:
             stack.enter_context(cache)
             rows = stack.enter_context(recording(pipe, *granularities)) if granularities else {}
             meter = stack.enter_context(metered)
             clock = stack.enter_context(LoopClock(pipe))
-            picture = draw(pipe, call, self.seed + index)
+            calls = self.calls[batch.start : batch.stop]
+            pictures = draw(pipe, calls, self.seed + batch.start)
             grams = {f"gram-{name}": row.gram() for name, row in rows.items()}
-        return {
-            "picture": picture,
+        shared = {
             "flops": meter.total if meter is not None else 0,
-            "seconds": clock.denoising,
+            "seconds": clock.denoising / len(batch),
             "times": flow_times(pipe.scheduler) or [],
             **grams,
         }
+        return [{"picture": picture, **shared} for picture in pictures]
 
     def _stored(self, header: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         if self._folder is None:
