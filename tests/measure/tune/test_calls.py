@@ -1,0 +1,54 @@
+"""Which calls are drawn together, and that it changes no picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from zcache.measure.tune.calls import batches, calls, draw
+
+from ... import pipelines
+
+CLASSES = {"num_inference_steps": 4, "guidance_scale": 1.5}
+
+
+def batched(prompts, size=4, **shared):
+    return [list(batch) for batch in batches(calls(None, prompts, shared), size)]
+
+
+def test_the_first_is_alone_and_the_others_end_at_multiples():
+    assert batched(["a"] * 10) == [[0], [1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert batched([1] * 5, size=2) == [[0], [1], [2, 3], [4]]
+    assert batched(["a"] * 3, size=1) == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [
+        {"negative_prompt": ["blue"]},
+        {"latents": torch.zeros(1)},
+        {"generator": torch.Generator()},
+        {"num_images_per_prompt": 2},
+    ],
+)
+def test_what_may_belong_to_one_picture_is_not_drawn_with_others(shared):
+    assert batched(["a"] * 3, **shared) == [[0], [1], [2]]
+
+
+def test_other_arguments_end_a_batch():
+    asked = ["a", "b", {"prompt": "c", "height": 8}, "d", {"prompt_embeds": torch.zeros(1)}, "e"]
+    assert batched(asked, size=8) == [[0], [1], [2], [3], [4], [5]]
+
+
+def test_together_each_call_gives_the_picture_it_gives_alone():
+    pipe = pipelines.dit()
+    asked = calls(pipe, [0, 1, 2], CLASSES)
+
+    alone = [draw(pipe, [call], seed)[0] for seed, call in enumerate(asked)]
+    together = draw(pipe, asked, 0)
+
+    assert np.abs(alone[0] - alone[1]).max() > 0.01
+    for one, other in zip(alone, together, strict=True):
+        assert one.shape == other.shape
+        assert np.allclose(one, other, atol=1e-4)
