@@ -51,10 +51,11 @@ def batches(calls: Sequence[Mapping[str, Any]], size: int) -> list[range]:
 
 
 def _kin(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    shared, subjects = zip(_parted(one), _parted(other), strict=True)
-    plain = all(isinstance(value, str | int | float | None) for value in shared[0].values())
-    several = any(value != 1 for name, value in shared[0].items() if name.endswith("_per_prompt"))
-    return bool(plain and not several and shared[0] == shared[1] and all(subjects))
+    (shared, subject), (others, another) = _parted(one), _parted(other)
+    if not all(isinstance(value, str | int | float | None) for value in shared.values()):
+        return False
+    several = any(value != 1 for name, value in shared.items() if name.endswith("_per_prompt"))
+    return bool(subject and another and not several and shared == others)
 
 
 def _parted(call: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:

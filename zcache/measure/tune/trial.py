@@ -54,8 +54,8 @@ class Trials:
         """Draw every call uncached; return the mean Gram matrix of each granularity's feature."""
         grams: dict[str, list[np.ndarray]] = {name: [] for name in granularities}
         for batch in self._batches:
-            rows = [self._read(index) for index in batch]
-            if any(row is None for row in rows):
+            rows = [row for row in map(self._read, batch) if row is not None]
+            if len(rows) < len(batch):
                 self._told(f"{self.name}: uncached run {batch[-1] + 1} of {len(self.calls)}")
                 rows = self._run(batch, None, granularities)
                 for index, row in zip(batch, rows, strict=True):
