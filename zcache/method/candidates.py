@@ -64,22 +64,26 @@ def placements(
                 tuned[count].append(steps)
     found = {}
     for count in counts:
-        rules = untuned(len(lengths), count, times if flow else ())
-        rules[:2] = rules[:2] if flow else rules[1::-1]
-        pairs = zip_longest(tuned[count], rules)
+        pairs = zip_longest(tuned[count], untuned(len(lengths), count, times if flow else ()))
         found[count] = [steps for pair in pairs for steps in pair if steps is not None]
     return {count: list(dict.fromkeys(lists)) for count, lists in found.items()}
 
 
 def untuned(num_steps: int, count: int, flow_times: Sequence[float] = ()) -> list[tuple[int, ...]]:
-    """The default's, even, even with an open end, and the paper's rule where an interval gives this number."""
+    """The default's, then even, even with an open end, and the paper's rule where an interval gives this number.
+
+    Args:
+        num_steps: of the run.
+        count: full steps, 2 or more.
+        flow_times: a flow's time at every step; none is a diffusion sampler, which ends open.
+    """
     last = num_steps - 1
     even = tuple(round(i * last / (count - 1)) for i in range(count))
-    lists = [
-        tuple(schedule.spread(even, flow_times)),
-        even,
-        tuple(round(i * num_steps / count) for i in range(count)),
-    ]
+    open_end = tuple(round(i * num_steps / count) for i in range(count))
+    if flow_times:
+        lists = [tuple(schedule.spread(even, flow_times)), even, open_end]
+    else:
+        lists = [tuple(schedule.half_open(num_steps, count)), open_end, even]
     papers = (ZCacheConfig.paper(n).plan(num_steps).full_steps for n in range(1, num_steps + 1))
     lists += [steps for steps in papers if len(steps) == count]
     return list(dict.fromkeys(lists))

@@ -73,8 +73,7 @@ def timed(
     usual = list(even(num_steps, interval, warmup, True, times))
     windows, first = len(usual) - warmup, warmup - 1
     if not last and 0 < windows < num_steps - warmup:
-        length = (num_steps - 1 - first) / (windows + 0.5)
-        usual[first:] = [first + round(i * length) for i in range(windows + 1)]
+        usual[first:] = (first + step for step in half_open(num_steps - first, windows + 1))
     yield from usual[: warmup - 1]
     yield from spread(usual[warmup - 1 :], times)
 
@@ -117,6 +116,12 @@ def spread(steps: Sequence[int], times: Sequence[float]) -> Sequence[int]:
         wanted = nearest((window + head) / (windows - 1 + head))
         found.append(max(found[-1] + 1, min(wanted, final - (windows - 1 - window))))
     return [*found, final]
+
+
+def half_open(num_steps: int, count: int) -> list[int]:
+    """So many steps from the first on, as far from each other up to rounding, the last half as far from the end."""
+    length = (num_steps - 1) / (count - 0.5)
+    return [round(i * length) for i in range(count)]
 
 
 @register("warmup")
