@@ -266,7 +266,8 @@ def test_a_guided_flow_keeps_less_of_long_and_early_windows(
     case = BY_NAME[name]
     pipe = case.build()
     for relax in ("time", "sigma"):
-        with zcache.enabled(pipe, ZCacheConfig(interval=4, relax=relax)) as handle:
+        config = ZCacheConfig(interval=4, base="taylorseer", relax=relax)
+        with zcache.enabled(pipe, config) as handle:
             case.run(pipe, **guidance)
         sigmas, report = pipe.scheduler.sigmas.tolist(), handle.report()
         for start, stop in itertools.pairwise(report.full_steps):
@@ -284,6 +285,46 @@ def test_a_guided_flow_that_reuses_keeps_what_others_keep() -> None:
         assert report.relaxation[stop] == pytest.approx(kept)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "guidance", "base"),
+    [
+        ("flux-true-cfg", {}, {}, "fora"),
+        ("flux", {}, {}, "fora"),
+        ("flux", {"weight": "logarithmic"}, {}, "fora"),
+        ("flux", {"order": 2}, {}, "fora"),
+        ("flux", {"reflect": False}, {}, "taylorseer"),
+        ("flux", {"weight": "fitted", "factors": [0.5] * STEPS}, {}, "taylorseer"),
+        ("flux", {}, {"guidance_scale": 1.0}, "taylorseer"),
+        ("dit", {}, {}, "taylorseer"),
+    ],
+)
+@pytest.mark.parametrize("granularity", ["stack", "output"])
+def test_the_base_that_is_chosen_is_reuse_in_a_guided_flow_that_is_reflected(
+    name: str, settings: dict[str, Any], guidance: dict[str, float], base: str, granularity: str
+) -> None:
+    """Bit for bit the picture of that base, and not of the other."""
+    case, drawn = BY_NAME[name], {}
+    for chosen in ("automatic", "taylorseer", "fora"):
+        pipe = case.build()
+        own = {"full_steps": (0, 4, 8, 11), "granularity": granularity, "base": chosen, **settings}
+        with zcache.enabled(pipe, ZCacheConfig(**own)):
+            drawn[chosen] = case.run(pipe, **guidance)
+    (other,) = {"taylorseer", "fora"} - {base}
+    assert torch.equal(drawn["automatic"], drawn[base])
+    assert not torch.equal(drawn["automatic"], drawn[other])
+
+
+def test_until_it_is_known_to_be_guided_a_run_is_forecast_by_taylorseer() -> None:
+    """The first reflection tells: the window behind it has seen two full steps, and was extrapolated."""
+    case = BY_NAME["flux-true-cfg"]
+    drawn = {}
+    for chosen in ("automatic", "fora"):
+        pipe = case.build()
+        with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 1, 6, 11), base=chosen)):
+            drawn[chosen] = case.run(pipe)
+    assert not torch.equal(drawn["automatic"], drawn["fora"])
+
+
 def test_a_guided_flow_is_blended_linearly_and_no_other() -> None:
     """Where the weight is automatic: with a scale of 3, or one of 3.5 that the transformer is told, the picture is
     that of `linear`, without that of `future`."""
@@ -297,7 +338,8 @@ def test_a_guided_flow_is_blended_linearly_and_no_other() -> None:
         drawn = {}
         for chosen in ("automatic", weight, other):
             pipe = case.build()
-            with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 4, 8, 11), weight=chosen)):
+            config = ZCacheConfig(full_steps=(0, 4, 8, 11), base="taylorseer", weight=chosen)
+            with zcache.enabled(pipe, config):
                 drawn[chosen] = case.run(pipe, **guidance)
         assert torch.equal(drawn["automatic"], drawn[weight]), name
         assert not torch.equal(drawn["automatic"], drawn[other]), name

@@ -218,7 +218,7 @@ NAMES = (
 )
 
 
-LOGARITHMIC = {"weight": "logarithmic"}  # as written out by hand
+LOGARITHMIC = {"base": "taylorseer", "weight": "logarithmic"}  # as written out by hand
 FLOW_SETTINGS = [{"relax": None}, {"relax": "sigma"}, {"relax": 0.8}]
 DIT_SETTINGS = [
     *FLOW_SETTINGS,

@@ -27,7 +27,7 @@ from ..pipelines import CASES, STEPS
 
 DIT = next(case for case in CASES if case.name == "dit")
 FLUX = next(case for case in CASES if case.name == "flux")
-WINDOWS = ZCacheConfig(full_steps=(0, 1, 2, 6, 11), relax=None)
+WINDOWS = ZCacheConfig(full_steps=(0, 1, 2, 6, 11), base="taylorseer", relax=None)
 SOLVERS = [
     (DIT, DDIMScheduler()),
     (DIT, UniPCMultistepScheduler()),

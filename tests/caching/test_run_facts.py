@@ -159,7 +159,7 @@ def test_guidance_that_sets_in_at_the_newer_anchor_leaves_the_window(monkeypatch
         return whole(state, step, stop)
 
     monkeypatch.setattr(reflection, "reflect", guided)
-    report = run(ZCacheConfig(full_steps=(0, 4, 11)), guidance_scale=1.0)
+    report = run(ZCacheConfig(full_steps=(0, 4, 11), base="taylorseer"), guidance_scale=1.0)
     assert report.fallbacks == ("a window was not reflected: guidance set in at its newer anchor",)
     assert report.reflect_passes == 4
 

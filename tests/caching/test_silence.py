@@ -213,7 +213,11 @@ def test_guidance_that_changes_from_step_to_step_is_found_anew(loop: Loop) -> No
         return one * 0.5 + 0.1 * scales[index] * loop.predict(index, x * 0.9, t)
 
     config = ZCacheConfig(
-        full_steps=(0, 5, STEPS - 1), granularity="output", relax=None, weight="logarithmic"
+        full_steps=(0, 5, STEPS - 1),
+        granularity="output",
+        base="taylorseer",
+        relax=None,
+        weight="logarithmic",
     )
     x, report = loop.cached(config, velocity=velocity)
     assert report.fallbacks == () and report.reflect_passes == STEPS - 1

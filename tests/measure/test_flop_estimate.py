@@ -82,9 +82,16 @@ def test_the_cache_stays_within_its_goal() -> None:
             {"order": 1, "weight": "future"},
             2,
         ),  # a forecast's, and of the blend between the two newest no other
-        ({"order": 1}, 3),  # linear: the model is guided
-        ({"order": 1, "weight": "linear"}, 3),  # two forecasts, each from two anchors, one apart
-        ({"order": 2, "weight": "linear"}, 4),
+        ({"order": 1, "base": "taylorseer"}, 3),  # linear: the model is guided
+        ({"order": 1}, 2),  # then the base is reuse
+        ({"order": 1, "weight": "logarithmic"}, 2),
+        ({"order": 1, "weight": "logarithmic", "warmup": 2}, 3),  # not before the first reflection
+        ({"order": 1, "warmup": 2}, 2),
+        (
+            {"order": 1, "weight": "linear", "base": "taylorseer"},
+            3,
+        ),  # two forecasts, each from two anchors, one apart
+        ({"order": 2, "weight": "linear", "base": "taylorseer"}, 4),
         ({"order": 0, "weight": "linear"}, 2),
         ({"base": "fora", "order": 2}, 2),
         ({"order": 2, "weight": "future", "full_steps": [0, 9, 18, 27, 36, 45]}, 3),

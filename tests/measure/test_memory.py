@@ -69,8 +69,10 @@ def test_the_estimate_is_within_a_quarter_of_what_is_held(
 
 def test_an_anchor_more_is_held_where_a_blend_looks_back() -> None:
     flux = ALL[0]
-    looking, more, anchor = measured(flux, weight="logarithmic", granularity="module")
-    ahead, less, _ = measured(flux, weight="future", granularity="module")
+    looking, more, anchor = measured(
+        flux, base="taylorseer", weight="logarithmic", granularity="module"
+    )
+    ahead, less, _ = measured(flux, base="taylorseer", weight="future", granularity="module")
     assert looking.held - ahead.held == pytest.approx(anchor, rel=0.05)
     assert more - less == anchor
 

@@ -30,7 +30,7 @@ def error_chart(report: dict[str, Any]) -> str:
     lines = [("Z-Cache", "ours", report.get("errors") or [])]
     alone = (report.get("base_alone") or {}).get("errors")
     if alone:
-        lines.append((f"{report['config']['base']} alone", "alone", alone))
+        lines.append((f"{bases.named(report['config']['base'])} alone", "alone", alone))
     top = max((error for _, _, errors in lines for error in errors), default=0.0)
     if not top:
         return ""
@@ -49,9 +49,9 @@ def error_chart(report: dict[str, Any]) -> str:
     )
 
 
-def weight_curve(name: str, interval: int, base: str = "taylorseer") -> str:
+def weight_curve(name: str, interval: int, base: str = bases.AUTOMATIC) -> str:
     """Return the weight of the newer full step along one window, as a curve; "" for no such name."""
-    if name not in weights.choices() or base not in bases.names():
+    if name not in weights.choices() or base not in bases.choices():
         return ""
     function, last = ZCacheConfig(weight=name, base=base).weight_function, max(2, interval)
     values = [weight_at(function, j, 0, last) for j in range(1, last + 1)]

@@ -211,7 +211,7 @@ def _expose(
 def _settings() -> list[Any]:
     return [
         gr.Number(Request.interval, label=whole("Interval", *APP.interval), **HIDDEN),
-        gr.Textbox(Request.base, label=_one_of("Base strategy", bases.names()), **HIDDEN),
+        gr.Textbox(Request.base, label=_one_of("Base strategy", bases.choices()), **HIDDEN),
         gr.Textbox(Request.weight, label=_one_of("Weight function", weights.choices()), **HIDDEN),
         gr.Checkbox(Request.reflect, label="Go back over each window", **HIDDEN),
         gr.Number(Request.steps, label=whole("Steps", *APP.steps), **HIDDEN),

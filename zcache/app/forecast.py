@@ -82,7 +82,7 @@ def info() -> dict[str, Any]:
             "order": (0, MAX_ORDER),
             "seed": (0, SEED_MAX),
             "prompt_characters": (1, PROMPT_LENGTH),
-            "base": bases.names(),
+            "base": bases.choices(),
             "weight": weights.choices(),
             "granularity": GRANULARITIES,
             "seconds_of_work": pace.WORK_LIMIT,

@@ -122,13 +122,13 @@ def _preset(kind: str) -> dict[str, Any]:
 def _advanced(kind: str, by_hand: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "base": gr.Dropdown(
-            list(bases.names()),
+            list(bases.choices()),
             value=Request.base,
             visible=by_hand,
             label="Base strategy",
             info="How a skipped step is predicted: taylorseer continues the trend of the last full "
             "steps, fora repeats the last one, teacache repeats it and computes anew when the input "
-            "has changed enough.",
+            "has changed enough; automatic is fora on a flow with guidance, else taylorseer.",
         ),
         "weight": gr.Dropdown(
             list(weights.choices()),

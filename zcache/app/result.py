@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from ..measure import verdict
+from ..method import bases
 from .templating import html
 
 SIDES = {"baseline": "Plain", "base_alone": "Base alone", "accelerated": "Z-Cache"}
@@ -108,7 +109,9 @@ def facts(side: str, report: dict[str, Any]) -> dict[str, str]:
         about = "≈ " if report["speedup_is"] == "estimated" else ""
         return _facts(SIDES[side], report["baseline_seconds"], said, about)
     figures = report if side == "accelerated" else report.get("base_alone")
-    title = f"{report['config']['base']} alone" if side == "base_alone" else SIDES[side]
+    title = (
+        f"{bases.named(report['config']['base'])} alone" if side == "base_alone" else SIDES[side]
+    )
     if figures is None:
         missing = "would take long" if report["config"]["reflect"] else "as Z-Cache: no reflection"
         return {"title": title, "seconds": "", "said": missing}

@@ -22,8 +22,12 @@ class Anchors:
         self.steps: list[int] = []
         self.features: list[Feature] = []
         self.output: Any = None
-        self._base, self._order = base, order
-        self._reach = reach(base, order)
+        self._order = order
+        self.forecast_by(base)
+
+    def forecast_by(self, base: Base) -> None:
+        """Change the strategy."""
+        self._base, self._reach = base, reach(base, self._order)
 
     @property
     def newest(self) -> int:

@@ -44,6 +44,8 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
     try:
         check_window(run, visits)
         combinations = combine(run, visits)
+        if run.config.chooses_base and is_guided_flow(run, combinations):
+            run.forecast_by(bases.FORA)
         weight = weight_of(run, combinations)
         if weight is not run.weight and not all(a.holds_past for a in run.anchors.values()):
             raise CannotReflectError("guidance set in at its newer anchor")
@@ -61,7 +63,7 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
         run.announce(Pass(visit.step, Kind.REFLECT, w), run.num_steps)
         model_output = evaluate(run, visit, sample, w, combination)
         sample = carry_edit(advanced(run, step, visit, model_output, sample), visit, following)
-    sample = relaxed(run, sample, stop, is_guided(run, combinations), remembered)
+    sample = relaxed(run, sample, stop, is_led_astray(run, combinations), remembered)
     run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.num_steps)
     return step(stop, evaluate(run, stop, sample, 1.0, combinations[-1]), sample)
 
@@ -72,15 +74,18 @@ def weight_of(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction
     There the newer anchor was computed by guidance, which enlarges the error of its latent, and trusting it
     all along the window has lost up to 20 dB (examples/study)."""
     automatic = run.config.weight == AUTOMATIC
-    return linear if automatic and is_guided(run, combinations) else run.weight
+    return linear if automatic and is_led_astray(run, combinations) else run.weight
 
 
-def is_guided(run: RunState, combinations: Sequence[Guidance]) -> bool:
-    """Whether the run is a flow with a guidance above `GUIDED`: added up from outputs, or told to the denoiser.
+def is_guided_flow(run: RunState, combinations: Sequence[Guidance]) -> bool:
+    """Whether the run is a flow with a guidance above `GUIDED`: added up from outputs, or told to the denoiser."""
+    return run.is_flow and max(guidance.scale(combinations[-1]), run.embedded_scale) > GUIDED
 
-    Only of a base that extrapolates: reuse leaves the newer anchor near enough to be trusted (examples/study)."""
-    scale = max(guidance.scale(combinations[-1]), run.embedded_scale)
-    return run.is_flow and scale > GUIDED and bases.interpolates(run.base, run.config.order)
+
+def is_led_astray(run: RunState, combinations: Sequence[Guidance]) -> bool:
+    """Whether it is one, of a base that extrapolates: guidance enlarges what its newer anchor is off. Reuse
+    leaves it near enough to be trusted (examples/study)."""
+    return is_guided_flow(run, combinations) and bases.interpolates(run.base, run.config.order)
 
 
 def may_be_linear(run: RunState) -> bool:
@@ -91,7 +96,8 @@ def may_be_linear(run: RunState) -> bool:
         for visit in run.window
     )
     guided = run.embedded_scale > GUIDED or not handed_on
-    return run.is_flow and run.config.weight == AUTOMATIC and guided
+    automatic = run.config.weight == AUTOMATIC and not run.config.chooses_base
+    return run.is_flow and automatic and guided
 
 
 def check_window(run: RunState, visits: Sequence[Visit]) -> None:

@@ -108,6 +108,14 @@ class RunState:
         # A full step that does not fit is refused here, before the denoiser is called.
         self._fit(len(self.scheduler.timesteps))
 
+    def forecast_by(self, base: str) -> None:
+        """Change the base strategy from here on."""
+        self.config = self.config.replace(base=base)
+        self.base = bases.resolve(base)
+        self.weight = self.config.weight_function
+        for anchors in self.anchors.values():
+            anchors.forecast_by(self.base)
+
     def _fit(self, num_steps: int) -> Plan:
         """The plan for so many steps; an interval above them falls to what fits."""
         config = self._at_levels(num_steps)

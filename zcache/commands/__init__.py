@@ -181,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_cache_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--interval", type=_number, help="one step in N is full (default 5)")
-    sub.add_argument("--base", help=f"forecast: {', '.join(bases.names())}")
+    sub.add_argument("--base", help=f"forecast: {', '.join(bases.choices())}")
     sub.add_argument("--weight", help=f"blend of the reflection: {', '.join(weights.choices())}")
     sub.add_argument(
         "--no-reflect",

@@ -16,15 +16,27 @@ from .registry import Registry
 
 Factors = tuple[float, ...]
 Base = Callable[[Sequence[int], int, int], Factors]
+AUTOMATIC = "automatic"  # `taylorseer`; `fora` where reflection finds a flow guided
+TAYLORSEER, FORA = "taylorseer", "fora"
 LONGEST = 64  # anchors that are offered to a base to see how many it uses
 
 _bases: Registry[Base] = Registry("base")
 register, unregister, names = _bases.register, _bases.unregister, _bases.names
 
 
+def choices() -> tuple[str, ...]:
+    """What may be asked for by name: the choice by the run, and every registered base."""
+    return (AUTOMATIC, *names())
+
+
+def named(name: str) -> str:
+    """The registered name that a run begins with."""
+    return TAYLORSEER if name == AUTOMATIC else name
+
+
 def resolve(name: str) -> Base:
-    """Return the strategy behind a registered name; raises ConfigError for an unknown one."""
-    return _bases[name]
+    """Return the strategy that a run begins with; raises ConfigError for an unknown name."""
+    return _bases[named(name)]
 
 
 def interpolates(base: Base, order: int) -> bool:
@@ -48,7 +60,7 @@ def _by_anchor(
     return zip(anchors, (*unused, *factors), strict=True)
 
 
-@register("taylorseer")
+@register(TAYLORSEER)
 def taylorseer(anchors: Sequence[int], step: int, order: int) -> Factors:
     """TaylorSeer (arXiv:2503.06923): sum_i D_i x^i / i!, x = step - newest anchor.
 
@@ -88,7 +100,7 @@ def _difference(anchors: list[int], order: int) -> list[float]:
     return [(a - b) / distance for a, b in zip(newer, older, strict=True)]
 
 
-@register("fora")
+@register(FORA)
 def fora(anchors: Sequence[int], step: int, order: int) -> Factors:
     """FORA (arXiv:2407.01425): the newest anchor's feature is used again. The order plays no
     part."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
-from . import fitting, knots, schedule
+from . import bases, fitting, knots, schedule
 from .config import FITTED, ZCacheConfig
 from .knots import Gram
 
@@ -15,8 +15,9 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"weight": "future", "relax": "time"},
     {"weight": FITTED, "relax": "time"},
     {"weight": "future", "relax": "time", "order": 2},
-    {"weight": "linear", "relax": "time"},  # a guided flow's own
-    {"weight": "linear", "relax": None, "base": "fora"},  # the same, good with few full steps
+    {"weight": "linear", "relax": "time", "base": bases.FORA},  # a guided flow's own
+    {"weight": "linear", "relax": None, "base": bases.FORA},
+    {"weight": "linear", "relax": "time"},
     {"weight": FITTED, "relax": None},
     {"weight": "future", "relax": "sigma"},
     {"weight": "logarithmic", "relax": 0.8},
@@ -97,7 +98,7 @@ def config(
     granularity: str = "stack",
 ) -> ZCacheConfig:
     """The settings of one candidate, fitted weights computed."""
-    own = dict(setting)
+    own = {"base": bases.TAYLORSEER, **setting}
     if own["weight"] == FITTED:
         own["factors"] = fitting.fit(gram, full_steps, order=own.get("order", 1))
     return ZCacheConfig(

@@ -27,7 +27,9 @@ class ZCacheConfig:
             full ones. 1 computes everything and is bit-identical to no cache. Larger is faster and
             less exact.
         base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
-            `hicache`, `foca`, `spectrum`, or one you registered in `zcache.bases`.
+            `hicache`, `foca`, `spectrum`, or one you registered in `zcache.bases`. `automatic` is `taylorseer`;
+            in a flow with guidance that is reflected it is `fora` from the first reflection on, unless the
+            weight is fitted (examples/study).
         weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
             `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
             or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps. `automatic`
@@ -66,7 +68,7 @@ class ZCacheConfig:
     """
 
     interval: int = 5
-    base: str = "taylorseer"
+    base: str = bases.AUTOMATIC
     weight: str | weights.WeightFunction = AUTOMATIC
     reflect: bool = True
     order: int = 1
@@ -113,8 +115,18 @@ class ZCacheConfig:
     def paper(cls, interval: int, **changes: Any) -> ZCacheConfig:
         """The paper's own setting: three warm-up steps, then every N-th and the last, log weight,
         unrelaxed."""
-        own = {"placement": "warmup", "weight": "logarithmic", "relax": None}
+        own = {
+            "base": bases.TAYLORSEER,
+            "placement": "warmup",
+            "weight": "logarithmic",
+            "relax": None,
+        }
         return cls(interval=interval, **{**own, **changes})
+
+    @property
+    def chooses_base(self) -> bool:
+        """Whether a guided flow is reflected with `fora`."""
+        return self.base == bases.AUTOMATIC and self.reflect and self.weight != FITTED
 
     @property
     def adaptive(self) -> bool:

@@ -43,13 +43,16 @@ def zigzag(
         sigmas: noise level of every step, for `relax` by name; without them all is kept.
         flow_times: a flow's time at every step, for the placement `timed`; without them it is `even`.
         diffusion: whether `advance` is a diffusion sampler's, for the same placement.
-        guided: whether it is a flow with guidance, for `weight="automatic"` and `relax="time"`.
+        guided: whether it is a flow with guidance, for `base="automatic"`, `weight="automatic"` and
+            `relax="time"`.
 
     Raises:
         ConfigError: the config does not fit the steps.
     """
     base, order = bases.resolve(config.base), config.order
-    guided = guided and bases.interpolates(base, order)
+    if reuses := guided and config.chooses_base:
+        config = config.replace(base=bases.FORA)
+    guided = guided and bases.interpolates(bases.resolve(config.base), order)
     if guided and config.weight == AUTOMATIC:
         config = config.replace(weight="linear")
     latents = {0: latent}  # what enters each step; the newest visit counts
@@ -62,6 +65,7 @@ def zigzag(
         elif visit.kind is Kind.FORECAST:  # C(H_A, k)
             output, _ = denoise(k, latents[k], _sum(features, base(anchors, k, order)))
         elif k < anchors[-1]:  # (1 - w) C(H_A, k) + w C(H_{A + t_1}, k), w = W(k)
+            base = bases.resolve(bases.FORA) if reuses else base
             factors = bases.blend(base, anchors, k, order, visit.weight or 0.0)
             output, _ = denoise(k, latents[k], _sum(features, factors))
         else:  # k = t_1: the features found there, on the corrected latent

@@ -63,7 +63,7 @@ class Request:
     kind: str = "image"
     label: int | None = None
     interval: int = 5
-    base: str = "taylorseer"
+    base: str = bases.AUTOMATIC
     weight: str = weights.AUTOMATIC
     reflect: bool = True
     steps: int = 50
@@ -128,7 +128,7 @@ def checked(
         label=label(values["label"], labels or {}) if kind == "class" else None,
         steps=steps,
         interval=whole("interval", values["interval"], low, min(high, steps)),
-        base=choice("base", values["base"], bases.names()),
+        base=choice("base", values["base"], bases.choices()),
         weight=choice("weight", values["weight"], weights.choices()),
         reflect=switch("reflect", values["reflect"]),
         seed=whole("seed", values["seed"], 0, SEED_MAX),

@@ -134,7 +134,7 @@ def test_an_image_to_image_run_takes_the_part_of_the_profile_that_it_passes():
 
 def test_fitted_weights_are_those_of_the_reflection():
     case = CASES[0]
-    logarithmic = ZCacheConfig(full_steps=(0, 4, 11), weight="logarithmic")
+    logarithmic = ZCacheConfig(full_steps=(0, 4, 11), base="taylorseer", weight="logarithmic")
     walk = logarithmic.plan(12).walk
     factors = [1.0] * 12
     for p in walk:
