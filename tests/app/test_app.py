@@ -489,7 +489,7 @@ def test_callers_of_the_other_endpoints_are_told_too(client, kind, change, messa
         ({"interval": "5"}, "Interval is '5'"),
         ({"interval": None}, "Interval is empty"),
         ({"steps": 1000}, "Steps is 1000; it must be a whole number from 10 to 50"),
-        ({"base": "x"}, "Base is 'x'; it must be one of taylorseer"),
+        ({"base": "x"}, "Base is 'x'; it must be one of automatic, taylorseer"),
         ({"weight": "x"}, "Weight is 'x'"),
         ({"prompt": ""}, "Prompt is empty; it needs 1 to 500 characters"),
         ({"prompt": "x" * 501}, "Prompt has 501 characters"),

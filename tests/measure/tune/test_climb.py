@@ -11,7 +11,7 @@ from zcache.measure.tune.climb import climb
 from zcache.measure.tune.race import Race
 from zcache.measure.tune.search import FIELD, Search
 
-SECRET = (0, 4, 9, 15, 18)
+SECRET = (0, 3, 4, 13, 15)
 STEPS = 20
 
 
@@ -50,7 +50,13 @@ def test_where_nothing_is_better_all_stays():
 
 @pytest.mark.parametrize(
     ("gains", "expected"),
-    [((1, 1, 1, 1), True), ((-1, -1, 9, 9), False), ((3, 3, -4, -4), False)],
+    [
+        ((1, 1, 1, 1), True),
+        ((-1, -1, 9, 9), False),
+        ((3, 3, -4, -4), False),
+        ((1, 1, 1, -30), True),  # 3 - 2: the last has become another thing
+        ((-1, 30, -1, -1), False),
+    ],
 )
 def test_better_is_better_on_the_first_half_and_on_all(gains, expected):
     base, other = ZCacheConfig(), ZCacheConfig(interval=2)
@@ -64,7 +70,7 @@ def test_better_is_better_on_the_first_half_and_on_all(gains, expected):
     race.enter([base], 4)
 
     assert race.is_better(other, base) == expected
-    assert ran[other] == (2 if gains[0] < 0 else 4)
+    assert ran[other] == (2 if gains == (-1, -1, 9, 9) else 4)
 
 
 def test_with_no_runs_left_nothing_is_better():
@@ -74,8 +80,11 @@ def test_with_no_runs_left_nothing_is_better():
     assert not race.is_better(other, base)
 
 
-@pytest.mark.parametrize(("limit", "reached"), [(FIELD, False), (6 * FIELD, True)])
-def test_with_runs_enough_a_search_finds_what_no_rule_places(limit, reached):
+@pytest.mark.parametrize(
+    ("prompts", "limit", "reached"),
+    [(4, FIELD, False), (4, 6 * FIELD, True), (3, 6 * FIELD, False)],
+)
+def test_with_runs_and_prompts_enough_a_search_finds_what_no_rule_places(prompts, limit, reached):
     """Only the distance to the secret counts; all settings are alike, and the rules miss it."""
     ran: dict[ZCacheConfig, int] = {}
 
@@ -86,7 +95,7 @@ def test_with_runs_enough_a_search_finds_what_no_rule_places(limit, reached):
     gram = [[float(i == j) + 1 for j in range(STEPS)] for i in range(STEPS)]
     times = [1 - k / STEPS for k in range(STEPS)]
 
-    found = Search({"stack": gram}, times, True, 4, figures).best([5], limit)
+    found = Search({"stack": gram}, times, True, prompts, figures).best([5], limit)
 
     assert (found[5].full_steps == SECRET) == reached
     assert sum(ran.values()) <= limit

@@ -11,6 +11,7 @@ from ...method.config import ZCacheConfig
 
 Measure = Callable[[ZCacheConfig, int], dict[str, Any]]  # settings on the first so many prompts
 FEW = 2  # prompts that a race begins with
+SWING = 2.0  # dB
 
 
 class Race:
@@ -42,12 +43,14 @@ class Race:
     def is_better(self, config: ZCacheConfig, than: ZCacheConfig) -> bool:
         """Whether settings that have not run are better on all prompts, and on the first half, too.
 
-        `than` has run on all. With no runs left nothing is better.
+        A prompt counts for `SWING` dB at most: where another thing comes out, that is luck. `than` has run on
+        all. With no runs left nothing is better.
         """
         for count in sorted({(self._prompts + 1) // 2, self._prompts}):
             self.enter([config], count)
             own = self._scores.get(config, [])[:count]
-            if len(own) < count or np.mean(own) <= np.mean(self._scores[than][:count]):
+            gains = np.subtract(own, self._scores[than][: len(own)])
+            if len(own) < count or gains.clip(-SWING, SWING).mean() <= 0:
                 return False
         return True
 

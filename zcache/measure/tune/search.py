@@ -19,6 +19,7 @@ ENOUGH = 6  # runs for each candidate of the first round, with which it sees twi
 LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
 # Settings that meet all placements, and runs on the other prompts that are kept for the end.
 FINALISTS = 3
+CLIMBERS = 4  # prompts without which full steps are not moved: fewer say little of others
 FIELD = 150  # runs that a race needs; of more it takes a third, and its winner climbs on the others
 
 
@@ -72,7 +73,8 @@ class Search:
         too, and every winner's full steps are moved about.
         """
         placed = self._placed(counts)
-        raced = max(limit // 3, min(limit, FIELD))
+        climbs = self._prompts >= CLIMBERS
+        raced = max(limit // 3, min(limit, FIELD)) if climbs else limit
         shared = 2 * (len(counts) - 1) * self._prompts
         shared = shared if limit >= ENOUGH * shared else 0
         races = {
@@ -84,8 +86,9 @@ class Search:
             if shared:
                 race.allow(shared)
                 race.enter(self._elsewhere(won, placed, placed[count]), self._prompts)
-            race.allow(limit - raced)
-            self._climb(race, race.best(self.untuned(count)))
+            if climbs:
+                race.allow(limit - raced)
+                self._climb(race, race.best(self.untuned(count)))
         return {count: race.best(self.untuned(count)) for count, race in races.items()}
 
     def _elsewhere(
