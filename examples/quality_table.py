@@ -41,6 +41,7 @@ FIRST_SEED = 9000
 OURS, ALONE = "Z-Cache", "the same full steps, forecasts alone"
 NAMED = {  # family: the settings of `evaluate --methods`
     OURS: [f"zcache:{n}" for n in (3, 4, 5, 6, 8, 9, 12)],
+    "Z-Cache on TaylorSeer": [f"zcache:{n},base=taylorseer" for n in (3, 4, 5, 6, 8, 9, 12)],
     "Z-Cache on FORA": [f"zcache:{n},base=fora" for n in (3, 4, 5, 6, 8, 9, 12)],
     ALONE: [f"taylorseer:{n}" for n in (3, 4, 5, 6, 8, 9, 12)],
     "FORA": [f"fora:{n}" for n in (3, 4, 5, 6, 8, 9, 12)],

@@ -18,18 +18,10 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"weight": "linear", "relax": "time", "base": bases.FORA},  # a guided flow's own
     {"weight": "linear", "relax": None, "base": bases.FORA},
     {"weight": "linear", "relax": "time"},
-    {"weight": FITTED, "relax": None},
     {"weight": "future", "relax": "sigma"},
     {"weight": "logarithmic", "relax": 0.8},
-    {"weight": FITTED, "relax": "sigma"},
     {"weight": "logarithmic", "relax": None},
     {"weight": FITTED, "relax": None, "order": 2},
-    {"weight": "future", "relax": None},
-    {"weight": FITTED, "relax": 0.8},
-    {"weight": "logarithmic", "relax": "sigma"},
-    {"weight": "future", "relax": 0.8},
-    {"weight": "logarithmic", "relax": None, "order": 2},
-    {"weight": "future", "relax": 0.8, "order": 2},
     {"weight": "linear", "relax": 0.8},
 )
 ENDS_OPEN = (

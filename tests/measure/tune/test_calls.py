@@ -13,13 +13,14 @@ from ... import pipelines
 CLASSES = {"num_inference_steps": 4, "guidance_scale": 1.5}
 
 
-def batched(prompts, size=4, **shared):
-    return [list(batch) for batch in batches(calls(None, prompts, shared), size)]
+def batched(prompts, size=4, first_alone=False, **shared):
+    return [list(batch) for batch in batches(calls(None, prompts, shared), size, first_alone)]
 
 
-def test_the_first_is_alone_and_the_others_end_at_multiples():
-    assert batched(["a"] * 10) == [[0], [1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert batched([1] * 5, size=2) == [[0], [1], [2, 3], [4]]
+def test_batches_end_at_multiples_and_the_first_is_alone_where_asked():
+    assert batched(["a"] * 10) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert batched(["a"] * 6, first_alone=True) == [[0], [1, 2, 3], [4, 5]]
+    assert batched([1] * 5, size=2, first_alone=True) == [[0], [1], [2, 3], [4]]
     assert batched(["a"] * 3, size=1) == [[0], [1], [2]]
 
 
@@ -38,7 +39,7 @@ def test_what_may_belong_to_one_picture_is_not_drawn_with_others(shared):
 
 def test_other_arguments_end_a_batch():
     asked = ["a", "b", {"prompt": "c", "height": 8}, "d", {"prompt_embeds": torch.zeros(1)}, "e"]
-    assert batched(asked, size=8) == [[0], [1], [2], [3], [4], [5]]
+    assert batched(asked, size=8) == [[0, 1], [2], [3], [4], [5]]
 
 
 def test_together_each_call_gives_the_picture_it_gives_alone():

@@ -34,16 +34,18 @@ def _subject(prompt: Any) -> dict[str, Any]:
     )
 
 
-def batches(calls: Sequence[Mapping[str, Any]], size: int) -> list[range]:
+def batches(
+    calls: Sequence[Mapping[str, Any]], size: int, first_alone: bool = False
+) -> list[range]:
     """Which calls one pipeline call draws together: neighbours that differ in their prompt or class only.
 
-    The first call is alone, and so is one with anything but plain values beside the prompt: only these mean
-    the same to one picture and to several. A batch ends before every multiple of `size`.
+    A call with anything but plain values beside the prompt is alone: only these mean the same to one picture
+    and to several. A batch ends before every multiple of `size`.
     """
     found = [range(1)]
     for index in range(1, len(calls)):
-        start = found[-1].start
-        if start and index % size and _kin(calls[start], calls[index]):
+        start, alone = found[-1].start, first_alone and index == 1
+        if index % size and not alone and _kin(calls[start], calls[index]):
             found[-1] = range(start, index + 1)
         else:
             found.append(range(index, index + 1))

@@ -74,20 +74,17 @@ class Search:
         """
         placed = self._placed(counts)
         climbs = self._prompts >= CLIMBERS
-        raced = max(limit // 3, min(limit, FIELD)) if climbs else limit
         shared = 2 * (len(counts) - 1) * self._prompts
         shared = shared if limit >= ENOUGH * shared else 0
-        races = {
-            count: self._race(placed[count], self.untuned(count), raced - shared)
-            for count in counts
-        }
+        raced = max(limit // 3, min(limit - shared, FIELD)) if climbs else limit - shared
+        races = {count: self._race(placed[count], self.untuned(count), raced) for count in counts}
         won = {count: race.won(self.untuned(count)) for count, race in races.items()}
         for count, race in races.items():
             if shared:
                 race.allow(shared)
                 race.enter(self._elsewhere(won, placed, placed[count]), self._prompts)
             if climbs:
-                race.allow(limit - raced)
+                race.allow(limit - raced - shared)
                 self._climb(race, race.best(self.untuned(count)))
         return {count: race.best(self.untuned(count)) for count, race in races.items()}
 

@@ -30,6 +30,7 @@ class Trials:
         name: of this set of calls, such as `calibration`.
         seed: of the first call; each later one has the next.
         batch: how many calls at most are drawn at once.
+        metered: whether the FLOPs of the first call are counted. It is drawn alone, since that slows it down.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class Trials:
         folder: Path | None,
         told: Told,
         batch: int = 1,
+        metered: bool = True,
     ) -> None:
         self.name, self.calls, self.seed = name, list(calls), seed
-        self._pipe, self._told = pipe, told
-        self._batches = batches(self.calls, batch)
+        self._pipe, self._told, self._metered = pipe, told, metered
+        self._batches = batches(self.calls, batch, first_alone=metered)
         self._folder = None if folder is None else folder / name
         self._plain: list[dict[str, Any]] = []
         self._done = self._stored(header)
@@ -93,7 +95,7 @@ class Trials:
     ) -> list[dict[str, Any]]:
         """Draw some calls at once: of each its picture, its share of the seconds, the mean Gram matrices."""
         pipe = self._pipe
-        metered = FlopMeter(pipe) if 0 in batch else nullcontext()  # it slows the run down
+        metered = FlopMeter(pipe) if self._metered and 0 in batch else nullcontext()
         cache = enabled(pipe, config) if config else nullcontext()
         with ExitStack() as stack:
             stack.enter_context(cache)
@@ -152,7 +154,7 @@ def _scored(plain: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _summed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The first row, whose FLOPs are counted, is slower for it: it tells the speed only where it is alone."""
+    """The first row, whose FLOPs may be counted, is slower for it: it tells the speed only where it is alone."""
     return {
         "psnr": [row["psnr"] for row in rows],
         "ssim": [row["ssim"] for row in rows if row["ssim"] is not None],
