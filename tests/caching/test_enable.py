@@ -275,13 +275,20 @@ def test_a_guided_flow_keeps_less_of_long_and_early_windows(
             assert report.relaxation[stop] == pytest.approx(gamma)
 
 
-def test_a_guided_flow_that_reuses_keeps_what_others_keep() -> None:
+@pytest.mark.parametrize("base", ["automatic", "fora"])
+@pytest.mark.parametrize(("scale", "guided"), [(3.5, True), (1.0, False)])
+def test_a_guided_flow_that_reuses_keeps_less_of_long_windows(
+    base: str, scale: float, guided: bool
+) -> None:
     pipe = flux()
-    with zcache.enabled(pipe, ZCacheConfig(interval=4, base="fora")) as handle:
-        FLUX.run(pipe)
+    with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 1, 4, 11), base=base)) as handle:
+        FLUX.run(pipe, guidance_scale=scale)
     sigmas, report = pipe.scheduler.sigmas.tolist(), handle.report()
-    for start, stop in itertools.pairwise(report.full_steps):
+    assert sigmas[4] - sigmas[11] > 0.2 > sigmas[0] - sigmas[1]
+    for start, stop in itertools.pairwise(report.full_steps[1:]):
         kept = max(0.4, 2 * sigmas[stop] / (sigmas[start] + sigmas[stop]))
+        length = sigmas[start] - sigmas[stop]
+        kept *= (0.2 / length) ** 2 if guided and length > 0.2 else 1
         assert report.relaxation[stop] == pytest.approx(kept)
 
 

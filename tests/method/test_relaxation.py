@@ -55,3 +55,12 @@ def test_a_guided_flow_keeps_less_the_longer_and_the_earlier_a_window_is(
         share("time", max(early - 0.1, length), max(early - 0.1, length) - length, guided=True)
         >= kept - 1e-9
     )
+
+
+def test_a_guided_flow_that_reuses_keeps_less_of_windows_longer_than_a_fifth() -> None:
+    """Of 0.4 flow's time (0.2 / 0.4)^2 = a quarter of what others keep, never more than these."""
+    assert share("time", 0.9, 0.5, reused=True) == pytest.approx(share("time", 0.9, 0.5) / 4)
+    for start, stop in ((1.0, 0.85), (0.5, 0.3), (0.2, 0.0)):
+        assert share("time", start, stop, reused=True) == pytest.approx(share("time", start, stop))
+    for relax in (None, 0.7, "sigma"):
+        assert share(relax, 1.0, 0.5, reused=True) == share(relax, 1.0, 0.5)

@@ -63,7 +63,7 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
         run.announce(Pass(visit.step, Kind.REFLECT, w), run.num_steps)
         model_output = evaluate(run, visit, sample, w, combination)
         sample = carry_edit(advanced(run, step, visit, model_output, sample), visit, following)
-    sample = relaxed(run, sample, stop, is_led_astray(run, combinations), remembered)
+    sample = relaxed(run, sample, stop, combinations, remembered)
     run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.num_steps)
     return step(stop, evaluate(run, stop, sample, 1.0, combinations[-1]), sample)
 
@@ -84,7 +84,7 @@ def is_guided_flow(run: RunState, combinations: Sequence[Guidance]) -> bool:
 
 def is_led_astray(run: RunState, combinations: Sequence[Guidance]) -> bool:
     """Whether it is one, of a base that extrapolates: guidance enlarges what its newer anchor is off. Reuse
-    leaves it near enough to be trusted (examples/study)."""
+    leaves it nearer (examples/study)."""
     return is_guided_flow(run, combinations) and bases.interpolates(run.base, run.config.order)
 
 
@@ -249,12 +249,18 @@ def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
 
 
 def relaxed(
-    run: RunState, sample: Tensor, stop: Visit, guided: bool, remembered: scheduler.State | None
+    run: RunState,
+    sample: Tensor,
+    stop: Visit,
+    combinations: Sequence[Guidance],
+    remembered: scheduler.State | None,
 ) -> Tensor:
     """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`; what a multistep solver
     remembers likewise."""
     levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
-    gamma = share(run.config.relax, *levels, guided, first=run.windows_closed == 1)
+    reused = is_guided_flow(run, combinations) and bases.reuses(run.base, run.config.order)
+    guided, first = is_led_astray(run, combinations), run.windows_closed == 1
+    gamma = share(run.config.relax, *levels, guided, first, reused)
     run.log.relaxation[stop.step] = gamma
     if gamma == 1.0:
         return sample

@@ -164,6 +164,11 @@ def reach(base: Base, order: int) -> int:
     return max(len(base(many, step, order)) for step in (LONGEST, LONGEST - 2))
 
 
+def reuses(base: Base, order: int) -> bool:
+    """Return whether a base's forecast is the newest anchor's feature."""
+    return reach(base, order) == 1
+
+
 def blend(base: Base, anchors: Sequence[int], step: int, order: int, weight: float) -> Factors:
     """Return the reflection, (1-w) C(H_A, k) + w C(H_{A+stop}, k), as factors of `anchors`, the
     newest of which is `stop` (Sec. 3.3).

@@ -10,15 +10,18 @@ s = sigma/alpha has t = s / (1 + s). Taken with s itself (`sigma`) the share is 
 half of a run. In the last window the rule would keep next to nothing, where uncached runs ask for a third
 to a half or more: `time` keeps at least `LEAST`.
 
-Guidance enlarges what the newer anchor is off, near the noise more than in the picture, and the more the longer the
-window is. So in a guided flow `time` keeps `MOST_OF_GUIDED` of a window that begins below the time 1 - `SETTLED` or
-is shorter than `SHORT`, and less of others, by the square of how far they are from either; `FIRST_OF_GUIDED` of that
-in a first window of half that length or more, which is forecast without a slope (examples/study)."""
+Guidance enlarges what the newer anchor is off, near the noise more than in the picture, and the more the
+longer the window is. So in a guided flow that is forecast by reuse `time` keeps less of windows longer than
+`LONG`, by the square of how much longer they are. One that is extrapolated goes astray sooner: `time` keeps
+`MOST_OF_GUIDED` of a window that begins below the time 1 - `SETTLED` or is shorter than `SHORT`, and less of
+others, by the square of how far they are from either; `FIRST_OF_GUIDED` of that in a first window of half that
+length or more, which is forecast without a slope (examples/study)."""
 
 from __future__ import annotations
 
 NAMES = ("time", "sigma")
 LEAST = 0.4  # that `time` keeps
+LONG = 0.2  # of a guided flow's time: a window in which reuse leaves the newer anchor far off
 MOST_OF_GUIDED = 0.6  # that it keeps in a guided flow
 SETTLED = 0.6  # of the flow's time has passed: what guidance chose is settled
 SHORT = 0.08  # of the flow's time: a window in which the latent moves little
@@ -31,6 +34,7 @@ def share(
     stop: float,
     guided: bool = False,
     first: bool = False,
+    reused: bool = False,
 ) -> float:
     """The share of the correction to keep, from 0 to 1.
 
@@ -39,8 +43,9 @@ def share(
         start: noise level at the older anchor: t for `time`; for `sigma` the scheduler's own, which is
             t of a flow and s of a diffusion schedule.
         stop: noise level at the newer anchor.
-        guided: whether it is a flow with guidance.
+        guided: whether it is a flow with guidance whose features are extrapolated.
         first: whether it is the first window of the run.
+        reused: whether it is one whose features are reused.
     """
     if relax is None:
         return 1.0
@@ -55,4 +60,5 @@ def share(
         length, settled = start - stop, min(1.0, (1 - start) / SETTLED)
         kept = MOST_OF_GUIDED * max(SHORT / max(length, SHORT), settled) ** 2
         return kept * FIRST_OF_GUIDED if first and length > SHORT / 2 else kept
-    return max(kept, LEAST)
+    kept = max(kept, LEAST)
+    return kept * min(1.0, LONG / max(start - stop, LONG)) ** 2 if reused else kept

@@ -50,8 +50,9 @@ def zigzag(
         ConfigError: the config does not fit the steps.
     """
     base, order = bases.resolve(config.base), config.order
-    if reuses := guided and config.chooses_base:
+    if chosen := guided and config.chooses_base:
         config = config.replace(base=bases.FORA)
+    reused = guided and bases.reuses(bases.resolve(config.base), order)
     guided = guided and bases.interpolates(bases.resolve(config.base), order)
     if guided and config.weight == AUTOMATIC:
         config = config.replace(weight="linear")
@@ -65,13 +66,13 @@ def zigzag(
         elif visit.kind is Kind.FORECAST:  # C(H_A, k)
             output, _ = denoise(k, latents[k], _sum(features, base(anchors, k, order)))
         elif k < anchors[-1]:  # (1 - w) C(H_A, k) + w C(H_{A + t_1}, k), w = W(k)
-            base = bases.resolve(bases.FORA) if reuses else base
+            base = bases.resolve(bases.FORA) if chosen else base
             factors = bases.blend(base, anchors, k, order, visit.weight or 0.0)
             output, _ = denoise(k, latents[k], _sum(features, factors))
         else:  # k = t_1: the features found there, on the corrected latent
             levels = (sigmas[anchors[-2]], sigmas[k]) if sigmas else (1.0, 1.0)
             first = anchors[-2] == len(anchors) - 2  # none but neighbours before
-            kept = share(config.relax, *levels, guided, first)
+            kept = share(config.relax, *levels, guided, first, reused)
             latents[k] = tentative + kept * (latents[k] - tentative)
             output, _ = denoise(k, latents[k], features[k])
         latents[k + 1] = advance(k, output, latents[k])
