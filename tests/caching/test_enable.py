@@ -314,8 +314,9 @@ def test_the_base_that_is_chosen_is_reuse_in_a_guided_flow_that_is_reflected(
     for chosen in ("automatic", "taylorseer", "fora"):
         pipe = case.build()
         own = {"full_steps": (0, 4, 8, 11), "granularity": granularity, "base": chosen, **settings}
-        with zcache.enabled(pipe, ZCacheConfig(**own)):
+        with zcache.enabled(pipe, ZCacheConfig(**own)) as handle:
             drawn[chosen] = case.run(pipe, **guidance)
+        assert handle.report().base == (base if chosen == "automatic" else chosen)
     (other,) = {"taylorseer", "fora"} - {base}
     assert torch.equal(drawn["automatic"], drawn[base])
     assert not torch.equal(drawn["automatic"], drawn[other])

@@ -29,6 +29,7 @@ class Report:
             and embeddings of the timestep.
         seconds: time in full, forecast and reflect passes; on CUDA by events, without waiting
             during the run.
+        base: the base strategy, the newest where the run chose another.
         relaxation: for each reflected full step, the share of the correction kept (1.0 is all of
             it).
         fallbacks: everything that was not done as configured, and why.
@@ -45,6 +46,7 @@ class Report:
     walk: str = ""
     cache_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    base: str = ""
     relaxation: dict[int, float] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
     finished: bool = False
@@ -100,6 +102,7 @@ class Log:
         self.passes: list[Pass] = []
         self.full_computations = 0
         self.cache_bytes = 0
+        self.base = ""
         self.relaxation: dict[int, float] = {}
         self.finished = False
         self.stopwatch = Stopwatch()
@@ -133,6 +136,7 @@ class Log:
             walk=render(self.passes),
             cache_bytes=self.cache_bytes,
             seconds=self.stopwatch.seconds(),
+            base=self.base,
             relaxation=dict(self.relaxation),
             fallbacks=tuple(
                 reason if count == 1 else f"{reason} ({count} times)"

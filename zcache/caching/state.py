@@ -104,6 +104,7 @@ class RunState:
 
     def __post_init__(self) -> None:
         self.base = bases.resolve(self.config.base)
+        self.log.base = bases.named(self.config.base)
         self.weight = self.config.weight_function
         # A full step that does not fit is refused here, before the denoiser is called.
         self._fit(len(self.scheduler.timesteps))
@@ -111,7 +112,7 @@ class RunState:
     def forecast_by(self, base: str) -> None:
         """Change the base strategy from here on."""
         self.config = self.config.replace(base=base)
-        self.base = bases.resolve(base)
+        self.base, self.log.base = bases.resolve(base), base
         self.weight = self.config.weight_function
         for anchors in self.anchors.values():
             anchors.forecast_by(self.base)
