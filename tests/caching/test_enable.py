@@ -322,6 +322,15 @@ def test_the_base_that_is_chosen_is_reuse_in_a_guided_flow_that_is_reflected(
     assert not torch.equal(drawn["automatic"], drawn[other])
 
 
+@pytest.mark.parametrize(("full", "base"), [(12, "fora"), (13, "taylorseer")])
+def test_many_full_steps_of_a_guided_flow_are_extrapolated(full: int, base: str) -> None:
+    """Twelve at most are reused: the windows of more are short enough for a slope."""
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(full_steps=tuple(range(0, 2 * full, 2)))) as handle:
+        FLUX.run(pipe, 2 * full)
+    assert handle.report().base == base
+
+
 def test_until_it_is_known_to_be_guided_a_run_is_forecast_by_taylorseer() -> None:
     """The first reflection tells: the window behind it has seen two full steps, and was extrapolated."""
     case = BY_NAME["flux-true-cfg"]

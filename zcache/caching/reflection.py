@@ -44,7 +44,7 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
     try:
         check_window(run, visits)
         combinations = combine(run, visits)
-        if run.config.chooses_base and is_guided_flow(run, combinations):
+        if reuses_guided(run) and is_guided_flow(run, combinations):
             run.forecast_by(bases.FORA)
         weight = weight_of(run, combinations)
         if weight is not run.weight and not all(a.holds_past for a in run.anchors.values()):
@@ -77,6 +77,11 @@ def weight_of(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction
     return linear if automatic and is_led_astray(run, combinations) else run.weight
 
 
+def reuses_guided(run: RunState) -> bool:
+    """Whether the run takes another base where it is found to be guided."""
+    return run.plan is not None and run.config.reuses_guided(len(run.plan.full_steps))
+
+
 def is_guided_flow(run: RunState, combinations: Sequence[Guidance]) -> bool:
     """Whether the run is a flow with a guidance above `GUIDED`: added up from outputs, or told to the denoiser."""
     return run.is_flow and max(guidance.scale(combinations[-1]), run.embedded_scale) > GUIDED
@@ -96,7 +101,7 @@ def may_be_linear(run: RunState) -> bool:
         for visit in run.window
     )
     guided = run.embedded_scale > GUIDED or not handed_on
-    automatic = run.config.weight == AUTOMATIC and not run.config.chooses_base
+    automatic = run.config.weight == AUTOMATIC and not reuses_guided(run)
     return run.is_flow and automatic and guided
 
 

@@ -14,6 +14,7 @@ from .schedule import Plan
 
 GRANULARITIES = ("stack", "module", "output")
 MAX_ORDER = 6
+REUSED = 12  # full steps of a guided flow, at most, with which it is reflected on reuse
 FITTED = "fitted"
 AUTOMATIC = weights.AUTOMATIC
 
@@ -28,8 +29,8 @@ class ZCacheConfig:
             less exact.
         base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
             `hicache`, `foca`, `spectrum`, or one you registered in `zcache.bases`. `automatic` is `taylorseer`;
-            in a flow with guidance that is reflected it is `fora` from the first reflection on, unless the
-            weight is fitted (examples/study).
+            in a flow with guidance that is reflected it is `fora` from the first reflection on, where there
+            are 12 full steps at most and the weight is not fitted (examples/study).
         weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
             `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
             or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps. `automatic`
@@ -123,10 +124,11 @@ class ZCacheConfig:
         }
         return cls(interval=interval, **{**own, **changes})
 
-    @property
-    def chooses_base(self) -> bool:
-        """Whether a guided flow is reflected with `fora`."""
-        return self.base == bases.AUTOMATIC and self.reflect and self.weight != FITTED
+    def reuses_guided(self, full_steps: int) -> bool:
+        """Whether a flow with guidance is reflected with `fora`: the base is automatic, and a run of so many full
+        steps has windows so long that a slope leads astray (examples/study)."""
+        chooses = self.base == bases.AUTOMATIC and self.reflect and self.weight != FITTED
+        return chooses and full_steps <= REUSED
 
     @property
     def adaptive(self) -> bool:

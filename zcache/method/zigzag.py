@@ -50,7 +50,8 @@ def zigzag(
         ConfigError: the config does not fit the steps.
     """
     base, order = bases.resolve(config.base), config.order
-    if chosen := guided and config.chooses_base:
+    planned = config.plan(num_steps, flow_times, diffusion).full_steps
+    if chosen := guided and config.reuses_guided(len(planned)):
         config = config.replace(base=bases.FORA)
     reused = guided and bases.reuses(bases.resolve(config.base), order)
     guided = guided and bases.interpolates(bases.resolve(config.base), order)
