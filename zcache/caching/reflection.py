@@ -79,7 +79,8 @@ def weight_of(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction
 
 def reuses_guided(run: RunState) -> bool:
     """Whether the run takes another base where it is found to be guided."""
-    return run.plan is not None and run.config.reuses_guided(len(run.plan.full_steps))
+    plan = run.plan
+    return plan is not None and run.config.reuses_guided(len(plan.full_steps), plan.num_steps)
 
 
 def is_guided_flow(run: RunState, combinations: Sequence[Guidance]) -> bool:

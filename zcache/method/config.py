@@ -30,7 +30,7 @@ class ZCacheConfig:
         base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
             `hicache`, `foca`, `spectrum`, or one you registered in `zcache.bases`. `automatic` is `taylorseer`;
             in a flow with guidance that is reflected it is `fora` from the first reflection on, where there
-            are 12 full steps at most and the weight is not fitted (examples/study).
+            are 12 full steps at most, windows of more than 3 steps, and no fitted weight (examples/study).
         weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
             `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
             or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps. `automatic`
@@ -124,11 +124,11 @@ class ZCacheConfig:
         }
         return cls(interval=interval, **{**own, **changes})
 
-    def reuses_guided(self, full_steps: int) -> bool:
-        """Whether a flow with guidance is reflected with `fora`: the base is automatic, and a run of so many full
-        steps has windows so long that a slope leads astray (examples/study)."""
+    def reuses_guided(self, full_steps: int, num_steps: int) -> bool:
+        """Whether a flow with guidance is reflected with `fora`: the base is automatic, and so many full steps of
+        `num_steps` leave windows so long that a slope leads astray (examples/study)."""
         chooses = self.base == bases.AUTOMATIC and self.reflect and self.weight != FITTED
-        return chooses and full_steps <= REUSED
+        return chooses and full_steps <= REUSED and 3 * (full_steps - 1) < num_steps - 1
 
     @property
     def adaptive(self) -> bool:
