@@ -19,6 +19,8 @@ SETTINGS = {
     "paper": {"relax": None},
     "default": {"relax": 0.8},
     "sigma": {"relax": "sigma"},
+    "time": {},
+    "long windows": {"full_steps": [0, 1, 4, 11]},
     "order 2": {"relax": None, "order": 2},
     "fora": {"base": "fora", "weight": "linear", "relax": None},
     "teacache": {"base": "teacache", "relax": 0.8, "full_steps": [0, 4, 9, 11]},

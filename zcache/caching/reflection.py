@@ -44,12 +44,12 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
     try:
         check_window(run, visits)
         combinations = combine(run, visits)
+        check_steps_repeat(run, step)
         if reuses_guided(run) and is_guided_flow(run, combinations):
             run.forecast_by(bases.FORA)
         weight = weight_of(run, combinations)
         if weight is not run.weight and not all(a.holds_past for a in run.anchors.values()):
             raise CannotReflectError("guidance set in at its newer anchor")
-        check_steps_repeat(run, step)
     except CannotReflectError as reason:
         run.log.fall_back(f"a window was not reflected: {reason}")
         return None

@@ -83,6 +83,26 @@ def test_a_profile_is_found_measured_and_runs():
     assert report.fallbacks == ()
 
 
+def test_prompts_drawn_together_give_the_profile_of_prompts_drawn_alone():
+    found, drawn = [], []
+    for batch in (1, 2):
+        pipe, sizes = pipelines.dit(), []
+        pipe.transformer.register_forward_pre_hook(
+            lambda _, args, sizes=sizes: sizes.append(len(args[0]))
+        )
+        found.append(
+            zcache.tune(
+                pipe, [0, 1, 2, 3], held_out=[1, 2], full=3, effort=16, batch=batch,
+                num_inference_steps=STEPS, guidance_scale=1.0,
+            )
+        )  # fmt: skip
+        drawn.append(max(sizes))
+    alone, together = found
+    assert drawn == [1, 2]
+    assert together.budgets == alone.budgets
+    assert together.figures[3]["psnr"] == pytest.approx(alone.figures[3]["psnr"], abs=0.05)
+
+
 def test_a_stopped_tuning_goes_on_where_it_was(tmp_path):
     pipe = pipelines.flux()
     asked = {"full": 3, "effort": 9, "folder": tmp_path, "num_inference_steps": STEPS}

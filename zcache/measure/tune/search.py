@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,7 @@ class Search:
         """Move the full steps of `start` about, as long as the race has runs."""
         form = self._made.get(start)
 
+        @cache
         def moved(steps: Steps) -> ZCacheConfig:
             return self._config(steps, form) if form else start.replace(full_steps=steps)
 
@@ -187,7 +189,7 @@ class Search:
                 low = middle + 1
         return low
 
-    def _config(self, steps: tuple[int, ...], form: Form) -> ZCacheConfig:
+    def _config(self, steps: Steps, form: Form) -> ZCacheConfig:
         granularity, own = form
         gram = self._grams[granularity]
         made = candidates.config(gram, self._times, steps, own, granularity)

@@ -1,0 +1,152 @@
+"""A flow with guidance: which base it is reflected on, its weight, and how much of a correction it keeps."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+
+import zcache
+from zcache import ZCacheConfig
+from zcache.caching import reflection
+from zcache.method.relaxation import share
+
+from ..pipelines import CASES, STEPS, flux
+
+BY_NAME = {case.name: case for case in CASES}
+FLUX = BY_NAME["flux"]
+
+
+@pytest.mark.parametrize(
+    ("name", "guidance", "guided"),
+    [("flux-true-cfg", {}, True), ("flux", {}, True), ("flux", {"guidance_scale": 1.0}, False)],
+)
+def test_a_guided_flow_keeps_less_of_long_and_early_windows(
+    name: str, guidance: dict[str, float], guided: bool
+) -> None:
+    """Guidance added up (a scale of 3), told to the transformer (3.5), and none."""
+    case = BY_NAME[name]
+    pipe = case.build()
+    for relax in ("time", "sigma"):
+        config = ZCacheConfig(interval=4, base="taylorseer", relax=relax)
+        with zcache.enabled(pipe, config) as handle:
+            case.run(pipe, **guidance)
+        sigmas, report = pipe.scheduler.sigmas.tolist(), handle.report()
+        for start, stop in itertools.pairwise(report.full_steps):
+            gamma = share(relax, sigmas[start], sigmas[stop], guided, first=start == 0)
+            assert report.relaxation[stop] == pytest.approx(gamma)
+
+
+@pytest.mark.parametrize("base", ["automatic", "fora"])
+@pytest.mark.parametrize(("scale", "guided"), [(3.5, True), (1.0, False)])
+def test_a_guided_flow_that_reuses_keeps_less_of_long_windows(
+    base: str, scale: float, guided: bool
+) -> None:
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 1, 4, 11), base=base)) as handle:
+        FLUX.run(pipe, guidance_scale=scale)
+    sigmas, report = pipe.scheduler.sigmas.tolist(), handle.report()
+    assert sigmas[4] - sigmas[11] > 0.2 > sigmas[0] - sigmas[1]
+    for start, stop in itertools.pairwise(report.full_steps[1:]):
+        kept = max(0.4, 2 * sigmas[stop] / (sigmas[start] + sigmas[stop]))
+        length = sigmas[start] - sigmas[stop]
+        kept *= (0.2 / length) ** 2 if guided and length > 0.2 else 1
+        assert report.relaxation[stop] == pytest.approx(kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "guidance", "base"),
+    [
+        ("flux-true-cfg", {}, {}, "fora"),
+        ("flux", {}, {}, "fora"),
+        ("flux", {"weight": "logarithmic"}, {}, "fora"),
+        ("flux", {"order": 2}, {}, "fora"),
+        ("flux", {"reflect": False}, {}, "taylorseer"),
+        ("flux", {"weight": "fitted", "factors": [0.5] * STEPS}, {}, "taylorseer"),
+        ("flux", {}, {"guidance_scale": 1.0}, "taylorseer"),
+        ("dit", {}, {}, "taylorseer"),
+    ],
+)
+@pytest.mark.parametrize("granularity", ["stack", "output"])
+def test_the_base_that_is_chosen_is_reuse_in_a_guided_flow_that_is_reflected(
+    name: str, settings: dict[str, Any], guidance: dict[str, float], base: str, granularity: str
+) -> None:
+    """Bit for bit the picture of that base, and not of the other."""
+    case, drawn = BY_NAME[name], {}
+    for chosen in ("automatic", "taylorseer", "fora"):
+        pipe = case.build()
+        own = {"full_steps": (0, 4, 8, 11), "granularity": granularity, "base": chosen, **settings}
+        with zcache.enabled(pipe, ZCacheConfig(**own)) as handle:
+            drawn[chosen] = case.run(pipe, **guidance)
+        assert handle.report().base == (base if chosen == "automatic" else chosen)
+    (other,) = {"taylorseer", "fora"} - {base}
+    assert torch.equal(drawn["automatic"], drawn[base])
+    assert not torch.equal(drawn["automatic"], drawn[other])
+
+
+@pytest.mark.parametrize(
+    ("full", "window", "base"),
+    [(12, 4, "fora"), (13, 4, "taylorseer"), (4, 3, "taylorseer"), (4, 4, "fora")],
+)
+def test_short_windows_of_a_guided_flow_are_extrapolated(full: int, window: int, base: str) -> None:
+    """Reused are those of more than three steps, of twelve full steps at most."""
+    pipe, last = flux(), window * (full - 1)
+    with zcache.enabled(pipe, ZCacheConfig(full_steps=range(0, last + 1, window))) as handle:
+        FLUX.run(pipe, last + 1)
+    assert handle.report().base == base
+
+
+def test_until_it_is_known_to_be_guided_a_run_is_forecast_by_taylorseer() -> None:
+    """The first reflection tells: the window behind it has seen two full steps, and was extrapolated."""
+    case = BY_NAME["flux-true-cfg"]
+    drawn = {}
+    for chosen in ("automatic", "fora"):
+        pipe = case.build()
+        with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 1, 6, 11), base=chosen)):
+            drawn[chosen] = case.run(pipe)
+    assert not torch.equal(drawn["automatic"], drawn["fora"])
+
+
+def test_a_guided_flow_is_blended_linearly_and_no_other() -> None:
+    """Where the weight is automatic: with a scale of 3, or one of 3.5 that the transformer is told, the picture is
+    that of `linear`, without that of `future`."""
+    for name, guidance, weight, other in (
+        ("flux-true-cfg", {}, "linear", "future"),
+        ("flux", {}, "linear", "future"),
+        ("flux", {"guidance_scale": 1.0}, "future", "linear"),
+        ("dit", {}, "future", "linear"),
+    ):
+        case = next(case for case in CASES if case.name == name)
+        drawn = {}
+        for chosen in ("automatic", weight, other):
+            pipe = case.build()
+            config = ZCacheConfig(full_steps=(0, 4, 8, 11), base="taylorseer", weight=chosen)
+            with zcache.enabled(pipe, config):
+                drawn[chosen] = case.run(pipe, **guidance)
+        assert torch.equal(drawn["automatic"], drawn[weight]), name
+        assert not torch.equal(drawn["automatic"], drawn[other]), name
+
+
+def test_a_run_chooses_for_itself() -> None:
+    pipe, bases = flux(), []
+    with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 4, 8, 11))) as handle:
+        for scale in (3.5, 1.0, 3.5):
+            FLUX.run(pipe, guidance_scale=scale)
+            bases.append(handle.report().base)
+    assert bases == ["fora", "taylorseer", "fora"]
+
+
+def test_a_window_that_stays_leaves_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reuse is the better base of a reflection, and the worse alone."""
+
+    def refuse(*_: Any) -> None:
+        raise reflection.CannotReflectError("tried")
+
+    monkeypatch.setattr(reflection, "check_steps_repeat", refuse)
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 4, 8, 11))) as handle:
+        FLUX.run(pipe)
+    assert handle.report().reflect_passes == 0
+    assert handle.report().base == "taylorseer"
