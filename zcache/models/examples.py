@@ -2,8 +2,8 @@
 
 EXAMPLES = {
     "image": (
-        "a dog above a tree and a car on a pink background",
         "a rocket on a blue dotted background",
+        "a dog above a tree and a car on a pink background",
         "a cat left of a cake on a dark striped background",
     ),
     "video": (
