@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 import zcache
 from zcache import ZCacheConfig
@@ -87,12 +88,21 @@ def test_the_base_that_is_chosen_is_reuse_in_a_guided_flow_that_is_reflected(
 
 
 @pytest.mark.parametrize(
-    ("full", "window", "base"),
-    [(12, 4, "fora"), (13, 4, "taylorseer"), (4, 3, "taylorseer"), (4, 4, "fora")],
+    ("full", "window", "shift", "base"),
+    [
+        (4, 3, 1, "taylorseer"),
+        (4, 4, 1, "fora"),
+        (12, 4, 1, "fora"),  # four steps of 45: 0.089 of the time
+        (24, 4, 1, "taylorseer"),  # of 93: 0.043
+        (12, 4, 8, "taylorseer"),  # the first six windows, 24 steps of 45, take 0.125 of the time
+    ],
 )
-def test_short_windows_of_a_guided_flow_are_extrapolated(full: int, window: int, base: str) -> None:
-    """Reused are those of more than three steps, of twelve full steps at most."""
+def test_short_windows_of_a_guided_flow_are_extrapolated(
+    full: int, window: int, shift: float, base: str
+) -> None:
+    """Reused are those of more than three steps that take 0.045 of the flow's time while it is early."""
     pipe, last = flux(), window * (full - 1)
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
     with zcache.enabled(pipe, ZCacheConfig(full_steps=range(0, last + 1, window))) as handle:
         FLUX.run(pipe, last + 1)
     assert handle.report().base == base

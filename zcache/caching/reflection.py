@@ -80,7 +80,9 @@ def weight_of(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction
 def reuses_guided(run: RunState) -> bool:
     """Whether the run takes another base where it is found to be guided."""
     plan = run.plan
-    return plan is not None and run.config.reuses_guided(len(plan.full_steps), plan.num_steps)
+    if plan is None:
+        return False
+    return run.config.reuses_guided(plan.full_steps, plan.num_steps, run.levels or ())
 
 
 def is_guided_flow(run: RunState, combinations: Sequence[Guidance]) -> bool:

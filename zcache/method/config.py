@@ -14,7 +14,8 @@ from .schedule import Plan
 
 GRANULARITIES = ("stack", "module", "output")
 MAX_ORDER = 6
-REUSED = 12  # full steps of a guided flow, at most, with which it is reflected on reuse
+# Of a flow's time: mean length of the early windows from which on a guided flow is reflected on reuse.
+REUSED = 0.045
 FITTED = "fitted"
 AUTOMATIC = weights.AUTOMATIC
 
@@ -29,8 +30,9 @@ class ZCacheConfig:
             less exact.
         base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
             `hicache`, `foca`, `spectrum`, or one you registered in `zcache.bases`. `automatic` is `taylorseer`;
-            in a flow with guidance that is reflected it is `fora` from the first reflection on, where there
-            are 12 full steps at most, windows of more than 3 steps, and no fitted weight (examples/study).
+            in a flow with guidance that is reflected it is `fora` from the first reflection on, where windows
+            have more than 3 steps, the early ones 0.045 of the flow's time, and no weight is fitted
+            (examples/study).
         weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
             `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
             or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps. `automatic`
@@ -124,11 +126,20 @@ class ZCacheConfig:
         }
         return cls(interval=interval, **{**own, **changes})
 
-    def reuses_guided(self, full_steps: int, num_steps: int) -> bool:
-        """Whether a flow with guidance is reflected with `fora`: the base is automatic, and so many full steps of
-        `num_steps` leave windows so long that a slope leads astray (examples/study)."""
-        chooses = self.base == bases.AUTOMATIC and self.reflect and self.weight != FITTED
-        return chooses and full_steps <= REUSED and 3 * (full_steps - 1) < num_steps - 1
+    def reuses_guided(
+        self, full_steps: Sequence[int], num_steps: int, flow_times: Sequence[float] = ()
+    ) -> bool:
+        """Whether a flow with guidance is reflected with `fora`: the base is automatic, and these full steps of
+        `num_steps` leave windows so long that a slope leads astray (examples/study).
+
+        Args:
+            flow_times: at every step; without them they are taken to fall evenly.
+        """
+        if self.base != bases.AUTOMATIC or not self.reflect or self.weight == FITTED:
+            return False
+        times = flow_times or [1 - step / num_steps for step in range(num_steps)]
+        short = 3 * (len(full_steps) - 1) >= num_steps - 1
+        return not short and schedule.early_window(full_steps, times) >= REUSED
 
     @property
     def adaptive(self) -> bool:

@@ -118,6 +118,14 @@ def spread(steps: Sequence[int], times: Sequence[float]) -> Sequence[int]:
     return [*found, final]
 
 
+def early_window(full_steps: Sequence[int], times: Sequence[float]) -> float:
+    """Mean length, in a flow's time, of the windows in the first half of a run; 0 without windows."""
+    windows = len(full_steps) // 2
+    if not windows:
+        return 0.0
+    return (times[full_steps[0]] - times[full_steps[windows]]) / windows
+
+
 def half_open(num_steps: int, count: int) -> list[int]:
     """So many steps from the first on, as far from each other up to rounding, the last half as far from the end."""
     length = (num_steps - 1) / (count - 0.5)

@@ -51,7 +51,7 @@ def zigzag(
     """
     base, order = bases.resolve(config.base), config.order
     planned = config.plan(num_steps, flow_times, diffusion).full_steps
-    if chosen := guided and config.reuses_guided(len(planned), num_steps):
+    if chosen := guided and config.reuses_guided(planned, num_steps, flow_times):
         config = config.replace(base=bases.FORA)
     reused = guided and bases.reuses(bases.resolve(config.base), order)
     guided = guided and bases.interpolates(bases.resolve(config.base), order)

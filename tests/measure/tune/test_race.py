@@ -57,6 +57,23 @@ def test_no_more_runs_than_are_allowed(limit: int) -> None:
     assert figures.runs <= limit
 
 
+class Batches(Figures):
+    """Draws two prompts at once."""
+
+    def __call__(self, config: ZCacheConfig, count: int) -> dict[str, Any]:
+        return super().__call__(config, count + count % 2)
+
+
+@pytest.mark.parametrize("limit", range(8, 20))
+def test_a_batch_counts_as_many_runs_as_it_has_prompts(limit: int) -> None:
+    """Of one prompt each, two run: eight for four settings, two more for each that goes to all prompts."""
+    figures = Batches({config: (1.0,) * 4 for config in OTHERS})
+    race = Race(figures, len(NOISE), limit)
+    race.enter([REFERENCE, *OTHERS], 1)
+    race.won(REFERENCE)
+    assert limit - 4 <= figures.runs <= limit or figures.runs == 16
+
+
 @pytest.mark.parametrize("prompts", [1, 2])
 def test_with_few_prompts_every_run_is_spent_on_candidates(prompts: int) -> None:
     figures = Figures({})

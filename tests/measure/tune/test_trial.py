@@ -16,7 +16,7 @@ CALL = {"num_inference_steps": 8, "guidance_scale": 1.0}
 
 @pytest.mark.parametrize("counts", [(1, 4, 5), (2, 5), (3, 4, 5)])
 def test_asked_for_more_it_runs_what_has_not_run_and_in_whole_batches(counts):
-    """Of five prompts, two at once: as many pictures as asked, each that of a trial of all five."""
+    """Of five prompts, two at once: as many pictures as asked, or their batch, each that of a trial of all five."""
     pipe, sizes = pipelines.dit(), []
     trials = [
         Trials(pipe, calls(pipe, range(5), CALL), "some", 0, {}, None, print, 2, metered=False)
@@ -29,7 +29,8 @@ def test_asked_for_more_it_runs_what_has_not_run_and_in_whole_batches(counts):
     pipe.vae.decode = lambda latent: sizes.append(len(latent)) or decode(latent)
 
     for count in counts:
-        assert trials[1].measure(CONFIG, count)["psnr"] == pytest.approx(expected[:count])
+        whole = min(count + count % 2, 5)
+        assert trials[1].measure(CONFIG, count)["psnr"] == pytest.approx(expected[:whole])
 
     assert len(set(expected)) == 5
     assert sizes == [2, 2, 1]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...method.config import ZCacheConfig
 
-Measure = Callable[[ZCacheConfig, int], dict[str, Any]]  # settings on the first so many prompts
+# Settings on the first so many prompts; on more where several are drawn at once.
+Measure = Callable[[ZCacheConfig, int], dict[str, Any]]
 FEW = 2  # prompts that a race begins with
 SWING = 2.0  # dB
 
@@ -18,9 +19,9 @@ class Race:
     """Settings with the PSNR of each prompt they ran on.
 
     Args:
-        measure: runs settings on the first so many prompts; `psnr` holds one number for each.
+        measure: runs settings on the first so many prompts, or more; `psnr` holds one number for each.
         prompts: how many there are.
-        limit: the most accelerated runs.
+        limit: the most accelerated runs, but for a batch that was begun.
     """
 
     def __init__(self, measure: Measure, prompts: int, limit: int) -> None:
@@ -34,7 +35,7 @@ class Race:
             needed = count - known
             if needed > 0 and (self._left - needed >= spare or not self._scores):
                 self._scores[config] = list(self._measure(config, count)["psnr"])
-                self._left -= needed
+                self._left -= len(self._scores[config]) - known
 
     def allow(self, more: int) -> None:
         """Allow so many runs more."""
@@ -55,9 +56,14 @@ class Race:
         return True
 
     def leaders(self) -> list[ZCacheConfig]:
-        """All that ran, the best first, by the mean over the prompts that all of them ran on."""
-        least = min(len(scores) for scores in self._scores.values())
-        return sorted(self._scores, key=lambda c: -float(np.mean(self._scores[c][:least])))
+        """All that ran, the best first."""
+        return self._ranked(self._scores)
+
+    def _ranked(self, field: Iterable[ZCacheConfig]) -> list[ZCacheConfig]:
+        """The best first, by the mean over the prompts that all of them ran on."""
+        scores = {config: self._scores[config] for config in field}
+        least = min(map(len, scores.values()), default=0)
+        return sorted(scores, key=lambda config: -float(np.mean(scores[config][:least])))
 
     def won(self, reference: ZCacheConfig) -> ZCacheConfig:
         """The winner over all prompts; the reference, unless another's gain is clear.
@@ -69,9 +75,8 @@ class Race:
             count = min(2 * count, self._prompts)
             self.enter([reference], count)
             self.enter(field, count)
-            ran = [config for config in field if len(self._scores[config]) >= count]
-            field = sorted(ran, key=lambda c: -float(np.mean(self._scores[c][:count])))
-            field = field[: max(1, len(field) // 2)] if count < self._prompts else field
+            ran = self._ranked(config for config in field if len(self._scores[config]) >= count)
+            field = ran[: max(1, len(ran) // 2)] if count < self._prompts else ran
         return self.best(reference)
 
     def best(self, reference: ZCacheConfig) -> ZCacheConfig:
@@ -83,17 +88,20 @@ class Race:
     def _affordable(self, field: list[ZCacheConfig], reference: ZCacheConfig) -> list[ZCacheConfig]:
         """As many of the leaders as can be taken to all prompts by halving."""
         field = [config for config in field if config != reference]
-        while len(field) > 1 and self._cost(len(field)) > self._left:
+        while len(field) > 1 and self._cost(field, reference) > self._left:
             field = field[:-1]
         return field
 
-    def _cost(self, size: int) -> int:
-        count = min(FEW, self._prompts)
-        total = self._prompts - count  # of the reference
+    def _cost(self, field: Sequence[ZCacheConfig], reference: ZCacheConfig) -> int:
+        """Runs that it takes, if the order of `field` stays."""
+        total, count = self._prompts - len(self._scores[reference]), FEW
+        drawn = {config: len(self._scores[config]) for config in field}
         while count < self._prompts:
-            more = min(2 * count, self._prompts)
-            total += size * (more - count)
-            count, size = more, max(1, size // 2)
+            count = min(2 * count, self._prompts)
+            for config in field:
+                total += max(0, count - drawn[config])
+                drawn[config] = max(count, drawn[config])
+            field = field[: max(1, len(field) // 2)]
         return total
 
     def _is_clear(self, config: ZCacheConfig, reference: ZCacheConfig) -> bool:

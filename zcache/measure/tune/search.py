@@ -21,7 +21,7 @@ LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
 # Settings that meet all placements, and runs on the other prompts that are kept for the end.
 FINALISTS = 3
 CLIMBERS = 4  # prompts without which full steps are not moved: fewer say little of others
-FIELD = 150  # runs that a race needs; of more it takes a third, and its winner climbs on the others
+FIELD = 75  # runs that a race needs for each granularity; of more it takes a third, and its winner climbs on the rest
 
 
 class Search:
@@ -77,7 +77,11 @@ class Search:
         climbs = self._prompts >= CLIMBERS
         shared = 2 * (len(counts) - 1) * self._prompts
         shared = shared if limit >= ENOUGH * shared else 0
-        raced = max(limit // 3, min(limit - shared, FIELD)) if climbs else limit - shared
+        raced = (
+            max(limit // 3, min(limit - shared, FIELD * len(self._grams)))
+            if climbs
+            else limit - shared
+        )
         races = {count: self._race(placed[count], self.untuned(count), raced) for count in counts}
         won = {count: race.won(self.untuned(count)) for count, race in races.items()}
         for count, race in races.items():

@@ -71,8 +71,8 @@ class Trials:
     def measure(self, config: ZCacheConfig, count: int | None = None) -> dict[str, Any]:
         """PSNR and SSIM per call, FLOPs speedup, speedup of the loop, of the first `count` calls (None: all).
 
-        What runs, runs in the batches of the uncached runs, so that both round alike. Stored results are not
-        run again.
+        What runs, runs in the batches of the uncached runs, so that both round alike: whole ones, so there may
+        be more calls than were asked for. Stored results are not run again.
         """
         count = len(self.calls) if count is None else count
         rows = self._done.setdefault(json.dumps(config.to_dict(), sort_keys=True), [])
@@ -83,7 +83,7 @@ class Trials:
                     rows += map(_scored, self._plain[batch.start : batch.stop], made)
             if self._folder is not None:
                 (self._folder / "trials.json").write_text(json.dumps(self._done), "utf-8")
-        return _summed(rows[:count])
+        return _summed(rows)
 
     @property
     def times(self) -> list[float]:
