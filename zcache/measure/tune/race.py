@@ -42,7 +42,8 @@ class Race:
         self._left += more
 
     def is_better(self, config: ZCacheConfig, than: ZCacheConfig) -> bool:
-        """Whether settings that have not run are better on all prompts, and on the first half, too.
+        """Whether settings that have not run are better on the first half of the prompts, and on all by more than
+        the standard error: what is tried is many, and chance makes the best of many look better than it is.
 
         A prompt counts for `SWING` dB at most: where another thing comes out, that is luck. `than` has run on
         all. With no runs left nothing is better.
@@ -50,8 +51,9 @@ class Race:
         for count in sorted({(self._prompts + 1) // 2, self._prompts}):
             self.enter([config], count)
             own = self._scores.get(config, [])[:count]
-            gains = np.subtract(own, self._scores[than][: len(own)])
-            if len(own) < count or gains.clip(-SWING, SWING).mean() <= 0:
+            gains = np.subtract(own, self._scores[than][: len(own)]).clip(-SWING, SWING)
+            least = _error(gains) if count == self._prompts else 0.0
+            if len(own) < count or gains.mean() <= least:
                 return False
         return True
 
@@ -106,5 +108,9 @@ class Race:
 
     def _is_clear(self, config: ZCacheConfig, reference: ZCacheConfig) -> bool:
         gains = np.subtract(self._scores[config], self._scores[reference])
-        error = float(gains.std(ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
-        return float(gains.mean()) > error
+        return float(gains.mean()) > _error(gains)
+
+
+def _error(gains: np.ndarray) -> float:
+    """Standard error of the mean; 0 of one."""
+    return float(gains.std(ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
