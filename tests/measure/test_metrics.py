@@ -18,6 +18,16 @@ def test_a_picture_is_identical_to_itself():
     assert metrics.ssim(picture, picture) == pytest.approx(1.0, abs=1e-12)
 
 
+@pytest.mark.parametrize("side", [24, 33, 64])
+def test_how_a_picture_lies_in_memory_says_nothing_of_it(side: int):
+    """To the last bit: a picture that was stored is compared with one that was just drawn."""
+    one, other = random_picture(0, side), random_picture(1, side)
+    turned = [np.asfortranarray(picture) for picture in (one, other)]
+
+    for measure in (metrics.psnr, metrics.ssim):
+        assert measure(*turned) == measure(one, other) == measure(one, turned[1])
+
+
 def test_a_clip_counts_each_frame_and_an_equal_one_a_hundred_decibels():
     clip = np.concatenate([random_picture(seed) for seed in (0, 1)])
     other = clip.copy()

@@ -82,7 +82,8 @@ def over_frames(reference: np.ndarray, clip: np.ndarray) -> dict[str, float]:
 
 
 def _pair(reference: np.ndarray, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    a, b = np.asarray(reference, np.float64), np.asarray(picture, np.float64)
+    # In one order of memory, in which their means are added up: else equal pictures differ in the last bit.
+    a, b = (np.ascontiguousarray(x, np.float64) for x in (reference, picture))
     if a.shape != b.shape:
         raise ValueError(
             f"the pictures have shapes {a.shape} and {b.shape}; they must be equal: "
