@@ -20,12 +20,13 @@ def test_a_picture_is_identical_to_itself():
 
 @pytest.mark.parametrize("side", [24, 33, 64])
 def test_how_a_picture_lies_in_memory_says_nothing_of_it(side: int):
-    """To the last bit: a picture that was stored is compared with one that was just drawn."""
-    one, other = random_picture(0, side), random_picture(1, side)
-    turned = [np.asfortranarray(picture) for picture in (one, other)]
+    """To the last bit: a drawn picture is a view of (F, C, H, W), and one that was stored is not."""
+    random = np.random.default_rng(0)
+    stored = [255 * random.random((1, side, side, 3), np.float32) for _ in range(2)]
+    drawn = [np.ascontiguousarray(x.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1) for x in stored]
 
     for measure in (metrics.psnr, metrics.ssim):
-        assert measure(*turned) == measure(one, other) == measure(one, turned[1])
+        assert measure(*drawn) == measure(*stored) == measure(stored[0], drawn[1])
 
 
 def test_a_clip_counts_each_frame_and_an_equal_one_a_hundred_decibels():
