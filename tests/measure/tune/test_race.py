@@ -57,6 +57,23 @@ def test_no_more_runs_than_are_allowed(limit: int) -> None:
     assert figures.runs <= limit
 
 
+@pytest.mark.parametrize(("limit", "wins"), [(32, True), (31, False)])
+def test_a_prompt_that_a_setting_ran_on_costs_nothing_again(limit: int, wins: bool) -> None:
+    """Five settings on two prompts are 10 runs; 6 are left for the reference, 4 x 2 for the field on four prompts
+    and 2 x 4 for half of it on eight: 32. With one less the last of the field, the winner, stays behind."""
+    fields = [*OTHERS, ZCacheConfig(interval=6)]
+    gains = {config: (float(5 - at), float(5 - at), *6 * [0.0]) for at, config in enumerate(fields)}
+    gains[fields[-1]] = (1.0, 1.0, *6 * [9.0])
+
+    def measure(config: ZCacheConfig, count: int) -> dict[str, Any]:
+        return {"psnr": list(gains.get(config, 8 * (0.0,))[:count])}
+
+    race = Race(measure, 8, limit)
+    race.enter([REFERENCE, *fields], 2)
+
+    assert (race.won(REFERENCE) == fields[-1]) == wins
+
+
 class Batches(Figures):
     """Draws two prompts at once."""
 

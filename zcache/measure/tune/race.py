@@ -77,8 +77,7 @@ class Race:
             count = min(2 * count, self._prompts)
             self.enter([reference], count)
             self.enter(field, count)
-            ran = self._ranked(config for config in field if len(self._scores[config]) >= count)
-            field = ran[: max(1, len(ran) // 2)] if count < self._prompts else ran
+            field = self._ranked(field)[: max(1, len(field) // 2)]
         return self.best(reference)
 
     def best(self, reference: ZCacheConfig) -> ZCacheConfig:
