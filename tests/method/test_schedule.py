@@ -97,6 +97,14 @@ def test_a_shift_that_is_none_is_refused(shift) -> None:
         schedule.shifted(10, shift)
 
 
+def test_the_early_window_is_the_mean_of_the_first_half_of_the_windows() -> None:
+    """Two of four windows, and of three: (1 - 0.6) / 2 and (1 - 0.4) / 2."""
+    times = [1 - step / 50 for step in range(50)]
+    assert schedule.early_window([0, 8, 20, 30, 49], times) == pytest.approx(0.2)
+    assert schedule.early_window([0, 8, 30, 49], times) == pytest.approx(0.3)
+    assert schedule.early_window([0], times) == 0
+
+
 def test_even_needs_no_more_full_steps_than_windows_of_n_do() -> None:
     for steps, interval in EVERY:
         windows = -(-(steps - 1) // interval)  # ceil

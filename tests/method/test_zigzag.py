@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -86,6 +87,22 @@ def test_it_equals_the_product_on_flux(granularity: str, settings: dict[str, Any
         actual,
         **CLOSE,
     )
+
+
+@pytest.mark.parametrize(("fall", "reused"), [(1, True), (4, False)])
+def test_a_guided_flow_is_reused_by_its_time(fall: int, reused: bool) -> None:
+    """Two windows of one step early: 0.083 of the time where it falls evenly, 0.0004 where it falls late."""
+    times = [1 - (step / 12) ** fall for step in range(12)]
+
+    def drawn(base: str) -> float:
+        config = ZCacheConfig(full_steps=[0, 1, 2, 11], base=base)
+        return zigzag(denoise, lambda k, v, x: x - v / 12, 1.0, 12, config, (), times, guided=True)
+
+    def denoise(step: int, x: float, feature: float | None) -> tuple[float, float]:
+        feature = math.sin(step) if feature is None else feature
+        return x * feature, feature
+
+    assert (drawn("automatic") != drawn("taylorseer")) == reused
 
 
 @every_setting

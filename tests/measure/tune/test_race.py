@@ -103,6 +103,26 @@ def test_with_few_prompts_every_run_is_spent_on_candidates(prompts: int) -> None
     assert 14 - prompts < figures.runs <= 14
 
 
+@pytest.mark.parametrize(("granularities", "raced"), [(["stack"], 75), (["stack", "output"], 150)])
+def test_every_granularity_is_given_a_race(
+    granularities: list[str], raced: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 200 runs; the winner climbs on what is left."""
+    limits = []
+
+    class Seen(Race):
+        def __init__(self, measure: Any, prompts: int, limit: int) -> None:
+            limits.append(limit)
+            super().__init__(measure, prompts, limit)
+
+    monkeypatch.setattr("zcache.measure.tune.search.Race", Seen)
+    gram = [[float(i == j) + 1 for j in range(12)] for i in range(12)]
+    times = [1 - k / 12 for k in range(12)]
+    Search(dict.fromkeys(granularities, gram), times, True, 4, Figures({})).best([4], limit=200)
+
+    assert limits == [raced]
+
+
 class Deceiving(Figures):
     """The paper's weight gains everywhere with four full steps; with five the first two prompts hide it."""
 
