@@ -149,7 +149,7 @@ def page(stored: dict[str, Any]) -> str:
         "picture with its 95 % interval, bold where it lies above zero, in italics where below. Made by "
         "[study_bases.py](../study_bases.py); what follows from it is in [README.md](README.md)."
     ]
-    for name, part in sorted(stored.items()):
+    for name, part in sorted(stored.items(), key=lambda item: ("earlier" in item[0], item[0])):
         guidance = "" if part["guidance"] is None else f", guidance {part['guidance']:g}"
         parts.append(
             f"## {name}\n\n{part['subjects']} subjects, {part['steps']} steps{guidance}, {part['scheduler']}, "
