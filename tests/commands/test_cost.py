@@ -49,7 +49,8 @@ def test_flops_of_a_model_that_is_here_are_those_of_its_passes(
         tiny_pipes[kind](**call)
     assert told["plain_tflops"] == pytest.approx(meter.total / 1e12, rel=0.02)
     assert told["full_passes"] == len(ZCacheConfig(interval=4).plan(10).full_steps)
-    assert 1 < told["speedup"] < 10 / told["full_passes"]
+    at_most = 10 / told["full_passes"]  # where the output is cached, a cached pass is nothing
+    assert at_most / 2 < told["speedup"] < at_most or (kind, told["speedup"]) == ("class", at_most)
 
 
 def test_flops_of_a_row_of_the_paper(capsys):

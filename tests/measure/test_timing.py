@@ -19,7 +19,7 @@ PACES = {"plain slow": {"plain": 10.0}, "accelerated slow": {"accelerated": 10.0
 @pytest.fixture(params=["image", "video", "class"])
 def world(request, tiny_pipes, tiny_calls, monkeypatch):
     pipe, call = tiny_pipes[request.param], tiny_calls[request.param]
-    compare.warm_up(pipe, call, ZCacheConfig())
+    compare.warm_up(pipe, call, ZCacheConfig(granularity="stack"))
     with machine(pipe, monkeypatch) as made:
         yield made, pipe, call
 
@@ -34,7 +34,7 @@ def stages(world, config, stored=None, paces=(), **named):
 @pytest.mark.parametrize("paces", PACES.values(), ids=PACES)
 @pytest.mark.parametrize("interval", [1, 4])
 def test_a_slow_side_leaves_the_speedup_what_it_is(world, paces, interval):
-    config = ZCacheConfig(interval=interval)
+    config = ZCacheConfig(granularity="stack", interval=interval)
     truth = world[0].ratio(config, 10)
 
     report = stages(world, config, paces=paces, alone=True).report
@@ -53,7 +53,7 @@ def test_a_slow_side_leaves_the_speedup_what_it_is(world, paces, interval):
 
 @pytest.mark.parametrize("pace", [0.1, 1.0, 10.0])
 def test_a_stored_run_counts_at_the_pace_of_today(world, pace):
-    config = ZCacheConfig(interval=4)
+    config = ZCacheConfig(granularity="stack", interval=4)
     old = replace(stages(world, config, paces={"plain": pace}).baseline, stored=True)
 
     comparison = stages(world, config, stored=old)
@@ -66,7 +66,7 @@ def test_a_stored_run_counts_at_the_pace_of_today(world, pace):
 
 
 def test_an_accelerated_run_at_another_pace_is_timed_again_among_plain_steps(world):
-    config, sides = ZCacheConfig(interval=3), []
+    config, sides = ZCacheConfig(granularity="stack", interval=3), []
     paces = iter([10.0, 1.0])  # a load that passes
     made, pipe, call = world
     made.of = lambda side: next(paces) if side == "accelerated" else 1.0
@@ -82,7 +82,7 @@ def test_an_accelerated_run_at_another_pace_is_timed_again_among_plain_steps(wor
 
 def test_plain_steps_beside_change_neither_the_frames_nor_the_times(world):
     _, pipe, call = world
-    config = ZCacheConfig(interval=3)
+    config = ZCacheConfig(granularity="stack", interval=3)
     alone = compare.generate(pipe, call, config, trace=True)
     among = compare.generate(pipe, call, config, trace=True, beside=3)
 
@@ -96,7 +96,7 @@ def test_plain_steps_beside_change_neither_the_frames_nor_the_times(world):
 
 def test_the_passes_of_a_run_are_its_loop(world):
     made, pipe, call = world
-    config = ZCacheConfig(interval=4)
+    config = ZCacheConfig(granularity="stack", interval=4)
     plain, ours = compare.generate(pipe, call), compare.generate(pipe, call, config)
 
     for run in (plain, ours):

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..method import bases, weights
-from ..method.config import GRANULARITIES, MAX_ORDER
+from ..method.config import GRANULARITY_CHOICES, MAX_ORDER
 from ..models.examples import EXAMPLES
 from ..models.request import APP, PROMPT_LENGTH, SEED_MAX, SUBJECTS, Request, choice
 from . import engine, forecast, runs, sweeps
@@ -217,7 +217,9 @@ def _settings() -> list[Any]:
         gr.Number(Request.steps, label=whole("Steps", *APP.steps), **HIDDEN),
         gr.Number(Request.seed, label=whole("Seed", 0, SEED_MAX), **HIDDEN),
         gr.Number(Request.order, label=ORDER, **HIDDEN),
-        gr.Textbox(Request.granularity, label=_one_of("Granularity", GRANULARITIES), **HIDDEN),
+        gr.Textbox(
+            Request.granularity, label=_one_of("Granularity", GRANULARITY_CHOICES), **HIDDEN
+        ),
     ]
 
 

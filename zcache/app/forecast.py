@@ -6,7 +6,7 @@ from typing import Any
 
 from ..measure import environment
 from ..method import bases, weights
-from ..method.config import GRANULARITIES, MAX_ORDER
+from ..method.config import GRANULARITY_CHOICES, MAX_ORDER
 from ..method.schedule import Kind
 from ..models.catalogue import KNOWN, Model
 from ..models.request import APP, PROMPT_LENGTH, SEED_MAX, Request, checked, choice
@@ -84,7 +84,7 @@ def info() -> dict[str, Any]:
             "prompt_characters": (1, PROMPT_LENGTH),
             "base": bases.choices(),
             "weight": weights.choices(),
-            "granularity": GRANULARITIES,
+            "granularity": GRANULARITY_CHOICES,
             "seconds_of_work": pace.WORK_LIMIT,
         },
     }

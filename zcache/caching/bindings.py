@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ..errors import UnsupportedPipelineError
+from ..method.config import AUTOMATIC
 from ..method.teacache import COEFFICIENTS
 from . import adapters, parallel
 from .features import Feature, leaves, rebuild
@@ -56,6 +57,8 @@ def bind(granularity: str, denoiser: nn.Module) -> Binding:
     """
     if granularity == "output":
         return Output()
+    if granularity == AUTOMATIC:  # until the first step has told more
+        granularity = "stack"
     transformer = inner(denoiser)
     adapter = adapters.find(transformer)
     if adapter is None:

@@ -101,6 +101,12 @@ def scale(guidance: Any) -> float:
     return max((1.0, *guidance.factors))
 
 
+def known_scale(guidance: Any) -> float | None:
+    """`scale` of guidance that is a plain sum of outputs; None of any other, and where nothing is known."""
+    plain = isinstance(guidance, Combination) and guidance.is_linear and not guidance.takes_latent
+    return scale(guidance) if plain else None
+
+
 def told(kwargs: Mapping[str, Any]) -> float:
     """The scale that a denoiser is told as `guidance`, some pipelines say it times a thousand; 1 of any other."""
     given = kwargs.get("guidance")

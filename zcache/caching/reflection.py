@@ -207,6 +207,14 @@ def combine(run: RunState, visits: Sequence[Visit]) -> list[Guidance]:
     return found
 
 
+def first_scale(run: RunState, visit: Visit) -> float | None:
+    """The scale of guidance, as a first step shows it; None where it does not. Waits for the device where
+    outputs were added up."""
+    found = _solve([branch.leaves for branch in visit.branches], visit)
+    scale = guidance.known_scale(found)
+    return None if scale is None else max(scale, run.embedded_scale)
+
+
 def _solve(old: guidance.Outputs, visit: Visit) -> Guidance | None:
     found = guidance.solve(old, visit.model_output, visit.sample)
     if found is None or found.misfit <= guidance.rounding(visit.model_output.dtype):

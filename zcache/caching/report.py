@@ -30,6 +30,7 @@ class Report:
         seconds: time in full, forecast and reflect passes; on CUDA by events, without waiting
             during the run.
         base: the base strategy, the newest where the run chose another.
+        granularity: what is cached.
         relaxation: for each reflected full step, the share of the correction kept (1.0 is all of
             it).
         fallbacks: everything that was not done as configured, and why.
@@ -47,6 +48,7 @@ class Report:
     cache_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     base: str = ""
+    granularity: str = ""
     relaxation: dict[int, float] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
     finished: bool = False
@@ -102,7 +104,7 @@ class Log:
         self.passes: list[Pass] = []
         self.full_computations = 0
         self.cache_bytes = 0
-        self.base = ""
+        self.base = self.granularity = ""
         self.relaxation: dict[int, float] = {}
         self.finished = False
         self.stopwatch = Stopwatch()
@@ -137,6 +139,7 @@ class Log:
             cache_bytes=self.cache_bytes,
             seconds=self.stopwatch.seconds(),
             base=self.base,
+            granularity=self.granularity,
             relaxation=dict(self.relaxation),
             fallbacks=tuple(
                 reason if count == 1 else f"{reason} ({count} times)"

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..method.config import AUTOMATIC
 from ..method.schedule import Kind, Pass
 from ..method.teacache import IDENTITY, Accumulator
 from ..method.weights import weight_at
-from . import affine, guidance, noise, reflection, self_check
+from . import affine, guidance, noise, reflection, self_check, settling
 from .anchors import Anchors
 from .arguments import copied, flattened, locate, put
 from .bindings import Denoiser, Signal
@@ -49,12 +50,13 @@ class Run(RunState):
             )
             self.close()
             return original(*args, **kwargs)
+        denoiser = self.outputs.get(id(denoiser.module), denoiser)
         flat = flattened((args, kwargs))
         given = shapes(flat)
         key = (id(denoiser.module), len(self.branches))
         fits = key in self.anchors and self.shapes[key] == given
         if not self.branches:
-            if self.step == 0 and self.config.reflect:
+            if self.step == 0 and (self.config.reflect or self.config.granularity == AUTOMATIC):
                 self.embedded_scale = guidance.told(kwargs)
             self._begin_step(denoiser.signal, original, (args, kwargs), fits)
         cached = self.kind is Kind.FORECAST and fits
@@ -188,6 +190,7 @@ class Run(RunState):
         take = self._take_cached if self.kind is Kind.FORECAST else self._take_full
         result = take(step, visit)
         if self.plan is None:
+            settling.settle(self, visit)
             self._make_plan(timestep)
         self._tick()
         return result

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..method import bases
-from ..method.config import ZCacheConfig
+from ..method.config import AUTOMATIC, ZCacheConfig
 from ..method.mapping import mapped
 from ..method.schedule import Kind, Pass, Plan
 from ..method.teacache import Accumulator
@@ -95,6 +95,9 @@ class RunState:
     accumulator: Accumulator | None = None
     last_signal: Tensor | None = None
     last_latent: tuple[Tensor, int | None, Tensor] | None = None  # returned, its version, its copy
+    outputs: dict[int, Denoiser] = field(
+        default_factory=dict
+    )  # by id: those whose output is cached by choice
     embedded_scale: float = 1.0  # of guidance, that the denoiser is told
     in_full: bool = False  # nothing can be cached
     never_back: str = ""  # why no window can be gone back over
@@ -105,6 +108,9 @@ class RunState:
     def __post_init__(self) -> None:
         self.base = bases.resolve(self.config.base)
         self.log.base = bases.named(self.config.base)
+        self.log.granularity = (
+            "stack" if self.config.granularity == AUTOMATIC else self.config.granularity
+        )
         self.weight = self.config.weight_function
         # A full step that does not fit is refused here, before the denoiser is called.
         self._fit(len(self.scheduler.timesteps))
@@ -119,13 +125,18 @@ class RunState:
 
     def _fit(self, num_steps: int) -> Plan:
         """The plan for so many steps; an interval above them falls to what fits."""
+        config = self.fitting(num_steps)
+        return config.plan(num_steps, flow_of(self.scheduler)[-num_steps:], not self.is_flow)
+
+    def fitting(self, num_steps: int) -> ZCacheConfig:
+        """The settings for so many steps."""
         config = self._at_levels(num_steps)
         if config.full_steps is None and config.interval > num_steps:
             self.log.fall_back(
                 f"interval {config.interval} is above the {num_steps} sampling steps; {num_steps} was taken"
             )
             config = config.replace(interval=num_steps)
-        return config.plan(num_steps, flow_of(self.scheduler)[-num_steps:], not self.is_flow)
+        return config
 
     def _at_levels(self, num_steps: int) -> ZCacheConfig:
         """The settings, mapped to this run's noise levels where they were found at others."""
@@ -181,6 +192,7 @@ class RunState:
         self.anchors, self.shapes, self.window, self.branches = {}, {}, [], []
         self.scheduler_state, self.places, self.combinations, self.passes = {}, {}, {}, {}
         self.last_signal = self.last_latent = None
+        self.outputs = {}
 
     def held(self) -> list[Tensor]:
         """Every tensor that the run keeps at this moment."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .. import __version__
 from ..errors import ZCacheError
 from ..method import bases, weights
-from ..method.config import GRANULARITIES, ZCacheConfig
+from ..method.config import GRANULARITY_CHOICES, ZCacheConfig
 from ..method.profile import Profile
 from ..method.schedule import shifted
 from ..models.quiet import quieten
@@ -106,7 +106,7 @@ def compare_both(options: argparse.Namespace) -> None:
     progress.say("warming up")
     comparison = compare.compare(pipe, call, config, request.seed, progress.on_pass)
     progress.end()
-    report = with_flops(comparison.report, model, replace(request, granularity=config.granularity))
+    report = with_flops(comparison.report, model, request)
     comparison = replace(comparison, report=report)
     files.write_comparison(comparison, folder, loading.fps(model, request))
     if options.frames_png:
@@ -195,7 +195,7 @@ def _add_cache_options(sub: argparse.ArgumentParser) -> None:
         type=_number,
         help="highest derivative of taylorseer (default 1)",
     )
-    sub.add_argument("--granularity", help=f"what is cached: {', '.join(GRANULARITIES)}")
+    sub.add_argument("--granularity", help=f"what is cached: {', '.join(GRANULARITY_CHOICES)}")
     sub.add_argument("--steps", type=_number, help="sampling steps (default 50)")
     sub.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
 

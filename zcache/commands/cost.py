@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..method.config import GRANULARITIES, ZCacheConfig
+from ..method.config import GRANULARITY_CHOICES, ZCacheConfig
 from .output import compact
 
 EXAMPLE = "python -m zcache"
@@ -31,7 +31,9 @@ def add_commands(commands: Any) -> None:
     )
     sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
     sub.add_argument("--interval", type=int, default=5, help="one step in N is full (default 5)")
-    sub.add_argument("--granularity", default="stack", help=", ".join(GRANULARITIES))
+    sub.add_argument(
+        "--granularity", default=ZCacheConfig.granularity, help=", ".join(GRANULARITY_CHOICES)
+    )
     sub.add_argument(
         "--no-reflect", dest="reflect", action="store_false", help="the base strategy alone"
     )

@@ -22,8 +22,10 @@ from ..caching.recorder import Recorder
 from ..caching.tape import CONSTANT, LIVE, STEP, Tape
 from ..method import bases
 from ..method.config import AUTOMATIC, ZCacheConfig
+from ..method.granularity import settled
 from ..method.schedule import Kind
 from ..models.architectures import Architecture, Shape, find
+from ..models.catalogue import KNOWN, usual_guidance
 
 TERA = 1e12
 
@@ -132,14 +134,16 @@ def _of_step(cached: Callable[[], Any], arguments: dict[str, Any], feature: Any)
 def estimate(
     model: str, config: ZCacheConfig, num_steps: int, shape: Shape | None = None
 ) -> Estimate:
-    """Return the cost of a run of `num_steps` steps with this config; flows are told their guidance.
+    """Return the cost of a run of `num_steps` steps with this config at the model's usual guidance; flows are
+    told it.
 
     Raises:
         ConfigError: an unknown model, or a config that does not fit the steps.
     """
     config.plan(num_steps)
-    cost = pass_cost(model, config.granularity, shape)
     flow = find(model).flow
+    config = settled(config, num_steps, not flow, usual_guidance(KNOWN[model]))
+    cost = pass_cost(model, config.granularity, shape)
     return price(model, config, num_steps, cost, flow, guided=flow)
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ..caching.reflection import GUIDED
+from ..method.config import ZCacheConfig
+from ..method.granularity import settled
 from ..models import loading
 from ..models.architectures import ARCHITECTURES, Architecture, Shape
-from ..models.catalogue import Model
+from ..models.catalogue import Model, usual_guidance
 from ..models.folder import check_layers
 from ..models.request import Request
 from .flop_estimate import Estimate, PassCost, count, pass_cost, price
@@ -48,14 +50,22 @@ class Stored(Architecture):
 
 def of(model: Model, request: Request) -> Estimate | None:
     """Return what a request costs a model; None if that cannot be known before it is fetched."""
+    flow, config = model.kind != "class", _settled(model, request)
     cost = passes(model, request)
-    flow = model.kind != "class"
-    guided = model.call.get("guidance_scale", 1.0) > GUIDED
-    return price(model.name, request.config(), request.steps, cost, flow, guided) if cost else None
+    guided = usual_guidance(model) > GUIDED
+    return price(model.name, config, request.steps, cost, flow, guided) if cost else None
 
 
-def passes(model: Model, request: Request) -> PassCost | None:
-    """Return what the passes of a request cost, counted at most once for each shape."""
+def _settled(model: Model, request: Request) -> ZCacheConfig:
+    """Return the configuration of a request at the model's usual guidance."""
+    diffusion = model.kind == "class"
+    return settled(request.config(), request.steps, diffusion, usual_guidance(model))
+
+
+def passes(model: Model, request: Request, granularity: str = "") -> PassCost | None:
+    """Return what the passes of a request cost, counted at most once for each shape; at a granularity, or
+    at that of the request."""
+    granularity = granularity or _settled(model, request).granularity
     height, width, frames = (
         getattr(request, ours) or model.call.get(theirs)
         for ours, theirs in (("height", "height"), ("width", "width"), ("frames", "num_frames"))
@@ -69,11 +79,11 @@ def passes(model: Model, request: Request) -> PassCost | None:
             width=width or own.width,
             frames=frames or own.frames,
         )
-        known = table().get(key(model.name, request.granularity, shape))
-        return known or pass_cost(model.name, request.granularity, shape)
+        known = table().get(key(model.name, granularity, shape))
+        return known or pass_cost(model.name, granularity, shape)
     if model.local is None or not (model.local / "transformer" / "config.json").is_file():
         return None
-    return _counted(model.local, request.granularity, height, width, frames, text)
+    return _counted(model.local, granularity, height, width, frames, text)
 
 
 def key(name: str, granularity: str, shape: Shape) -> str:

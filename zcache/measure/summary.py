@@ -61,7 +61,7 @@ def summary(accelerated: Generation, baseline: Generation) -> dict[str, Any]:
 def with_flops(report: dict[str, Any], model: Model, request: Request) -> dict[str, Any]:
     """Return a report with the FLOPs of the passes that were made, None where nobody can count them, and
     in `speedup_how` why a speedup is above their ratio."""
-    cost = flop_table.passes(model, request)
+    cost = flop_table.passes(model, request, report.get("granularity", ""))
     if cost is None:
         return report | {"flops": None, "flops_speedup": None}
     cached = report["forecast_passes"] + report["reflect_passes"]

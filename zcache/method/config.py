@@ -12,12 +12,13 @@ from ..errors import ConfigError
 from . import bases, checks, relaxation, schedule, weights
 from .schedule import Plan
 
+AUTOMATIC = weights.AUTOMATIC
 GRANULARITIES = ("stack", "module", "output")
+GRANULARITY_CHOICES = (AUTOMATIC, *GRANULARITIES)
 MAX_ORDER = 6
 # Of a flow's time: mean length of the early windows from which on a guided flow is reflected on reuse.
 REUSED = 0.045
 FITTED = "fitted"
-AUTOMATIC = weights.AUTOMATIC
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class ZCacheConfig:
         last_window: whether a window that the very last step closes is reflected too.
         granularity: what is cached: `stack` (one residual of the whole block stack), `module`
             (features of every layer before the gate, as in the paper; gigabytes on large models) or
-            `output` (the model's output; works for every denoiser).
+            `output` (the model's output; works for every denoiser). `automatic` is `stack`; of a diffusion
+            sampler whose guidance is at most 1.6 it is `output`, with the logarithmic weight and a shorter
+            correction, where base, order, weight and relax are the defaults (examples/study).
         relax: how far reflection may move the latent at the newer anchor: `time`
             (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance 0.6 at most,
             less of long early windows), `sigma` (with the noise levels of the scheduler), a factor in
@@ -81,7 +84,7 @@ class ZCacheConfig:
     full_steps: tuple[int, ...] | None = None
     first_window: bool = True
     last_window: bool = True
-    granularity: str = "stack"
+    granularity: str = AUTOMATIC
     relax: str | float | None = "time"
     factors: tuple[float, ...] | None = None
     times: tuple[float, ...] | None = None
@@ -100,8 +103,8 @@ class ZCacheConfig:
         if self.weight not in (FITTED, AUTOMATIC):
             weights.resolve(self.weight)
         schedule.resolve_placement(self.placement)
-        if self.granularity not in GRANULARITIES:
-            known = ", ".join(GRANULARITIES)
+        if self.granularity not in GRANULARITY_CHOICES:
+            known = ", ".join(GRANULARITY_CHOICES)
             raise ConfigError(
                 f"granularity {self.granularity!r} is unknown; choose one of: {known}"
             )

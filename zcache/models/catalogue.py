@@ -18,6 +18,9 @@ KINDS = {
 }
 
 
+OWN_GUIDANCE = {"DiTPipeline": 4.0}  # the default of diffusers' pipeline
+
+
 @dataclass(frozen=True)
 class Model:
     """One model: where its weights are, on what terms, and how its pipeline is called.
@@ -49,6 +52,11 @@ class Model:
     def local(self) -> Path | None:
         """The folder of a local model, or None for one on the Hub."""
         return Path(self.source) if Path(self.source).is_absolute() else None
+
+
+def usual_guidance(model: Model) -> float:
+    """Return the guidance scale that a model is called with, where nothing says another."""
+    return float(model.call.get("guidance_scale", OWN_GUIDANCE.get(model.pipeline, 1.0)))
 
 
 def packaged(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ZCacheError
 from ..method import bases, weights
-from ..method.config import GRANULARITIES, MAX_ORDER, ZCacheConfig
+from ..method.config import GRANULARITY_CHOICES, MAX_ORDER, ZCacheConfig
 from ..method.profile import Profile
 from ..method.schedule import Plan
 
@@ -69,7 +69,7 @@ class Request:
     steps: int = 50
     seed: int = 0
     order: int | None = None
-    granularity: str = "stack"
+    granularity: str = ZCacheConfig.granularity
     height: int | None = None
     width: int | None = None
     frames: int | None = None
@@ -133,7 +133,7 @@ def checked(
         reflect=switch("reflect", values["reflect"]),
         seed=whole("seed", values["seed"], 0, SEED_MAX),
         order=None if values["order"] is None else whole("order", values["order"], 0, MAX_ORDER),
-        granularity=choice("granularity", values["granularity"], GRANULARITIES),
+        granularity=choice("granularity", values["granularity"], GRANULARITY_CHOICES),
         height=side("height", values["height"], *limits.side),
         width=side("width", values["width"], *limits.side),
         frames=frame_count(values["frames"], *limits.frames),

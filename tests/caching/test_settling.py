@@ -1,0 +1,93 @@
+"""An automatic granularity in a run: the picture is that of what it stands for, and the report says which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+
+import zcache
+from zcache import ZCacheConfig
+from zcache.caching import guidance
+from zcache.caching.guidance import Combination
+from zcache.method.granularity import settled
+from zcache.method.relaxation import MOST_OF_OUTPUT
+
+from ..pipelines import CASES, STEPS, dit, dit_arguments
+
+FULL = (0, 2, 5, 8, 11)
+SOLVERS = [DDIMScheduler(), DPMSolverMultistepScheduler(), UniPCMultistepScheduler()]
+
+
+def drawn(config: ZCacheConfig, scale: float, scheduler: Any = None) -> tuple[Any, Any]:
+    pipe = dit()
+    if scheduler is not None:
+        pipe.scheduler = type(scheduler).from_config(scheduler.config)
+    with zcache.enabled(pipe, config) as handle:
+        image = pipe(**dit_arguments(STEPS, (1, 2), scale), return_dict=False)[0]
+    return torch.as_tensor(image), handle.report()
+
+
+@pytest.mark.parametrize("scheduler", SOLVERS, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("reflect", [True, False])
+@pytest.mark.parametrize(
+    ("scale", "granularity"), [(1.0, "output"), (1.5, "output"), (2.0, "stack"), (4.0, "stack")]
+)
+def test_the_picture_is_that_of_what_it_stands_for(
+    scheduler: Any, reflect: bool, scale: float, granularity: str
+) -> None:
+    asked = ZCacheConfig(full_steps=FULL, reflect=reflect)
+    meant = settled(asked, STEPS, True, scale)
+    assert meant.granularity == granularity
+
+    image, report = drawn(asked, scale, scheduler)
+    same, said = drawn(meant, scale, scheduler)
+
+    assert torch.equal(image, same)
+    assert report.granularity == said.granularity == granularity
+    assert report.walk == said.walk and report.relaxation == said.relaxation
+    assert (report.full_computations, report.fallbacks) == (said.full_computations, said.fallbacks)
+    other = "stack" if granularity == "output" else "output"
+    assert not torch.equal(image, drawn(meant.replace(granularity=other), scale, scheduler)[0])
+
+
+def test_longer_windows_keep_less() -> None:
+    kept = []
+    for full in (range(0, 12), (*range(0, 10, 2), 11), FULL, (0, 6, 11)):
+        report = drawn(ZCacheConfig(full_steps=tuple(full)), 1.5)[1]
+        kept += [max(report.relaxation.values(), default=MOST_OF_OUTPUT)]
+    assert kept == sorted(kept, reverse=True) and kept[-1] < kept[0] == MOST_OF_OUTPUT
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_pipeline_draws_what_it_stands_for(case: Any) -> None:
+    """Two runs of one cache: nothing of the first stays."""
+    pipe = case.build()
+    with zcache.enabled(pipe, ZCacheConfig(interval=3)) as handle:
+        first, second = case.run(pipe), case.run(pipe)
+        report = handle.report()
+    assert torch.equal(first, second)
+    said = ZCacheConfig(interval=3, granularity=report.granularity)
+    if report.granularity == "output":
+        said = settled(ZCacheConfig(interval=3), report.num_steps, True, 1.0)
+    other = case.build()
+    with zcache.enabled(other, said):
+        assert torch.equal(case.run(other), first)
+
+
+@pytest.mark.parametrize(
+    ("found", "scale"),
+    [
+        (Combination(leaf=(0, 0)), 1.0),
+        (Combination(factors=(-0.5, 1.5)), 1.5),
+        (Combination(factors=(1.0, -3.0, 3.0)), 3.0),
+        (Combination(factors=(-0.5, 1.5), misfit=0.2), None),
+        (Combination(factors=(-0.5, 1.5), takes_latent=True), None),
+        (None, None),
+    ],
+    ids=str,
+)
+def test_how_strong_guidance_is_known_of_plain_sums_alone(found: Any, scale: float | None) -> None:
+    assert guidance.known_scale(found) == scale

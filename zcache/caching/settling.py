@@ -1,0 +1,41 @@
+"""After the first step of a run: what is cached from there on, where that is automatic.
+
+How strong guidance is shows in the first step, which is always full: its outputs and what the pipeline made
+of them are there. A run begins with the stack cached, and may go on with the output."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..method.config import AUTOMATIC
+from ..method.granularity import settled
+from .anchors import Anchors
+from .bindings import Output
+from .cached_pass import CachedPass
+from .reflection import first_scale
+from .state import Branch, RunState, Visit
+
+
+def settle(run: RunState, visit: Visit) -> None:
+    """Choose what is cached; `visit` is the first step, just taken."""
+    if run.config.granularity != AUTOMATIC or not run.caches:
+        return
+    scale = None if run.is_flow or run.in_full else first_scale(run, visit)
+    num_steps = len(run.scheduler.timesteps)
+    run.config = settled(run.fitting(num_steps), num_steps, not run.is_flow, scale)
+    run.weight = run.config.weight_function
+    run.log.granularity = run.config.granularity
+    if run.config.granularity == "output":
+        for branch in visit.branches:
+            _cache_output(run, branch)
+
+
+def _cache_output(run: RunState, branch: Branch) -> None:
+    """From here on cache the output of a denoiser call that was just computed in full."""
+    container = run.anchors[branch.key].output
+    denoiser = replace(branch.denoiser, binding=Output())
+    run.outputs[id(denoiser.module)] = denoiser
+    run.anchors[branch.key] = anchors = Anchors(run.base, run.config.order)
+    anchors.add(run.step, tuple(leaf.clone() for leaf in branch.leaves), container)
+    run.passes[branch.key] = CachedPass(denoiser)
+    run.places.pop(branch.key, None)

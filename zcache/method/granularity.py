@@ -1,0 +1,42 @@
+"""What is cached where the granularity is automatic.
+
+A cached output does not answer the latent, so a correction that is built on it goes the whole way, where
+embedder and head would hold it back; guidance enlarges that until it breaks. Of a diffusion sampler with
+mild guidance it is right: the output is nearly a line in the steps. Everywhere else the stack is cached
+(examples/study)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from . import bases, relaxation
+from .config import AUTOMATIC, ZCacheConfig
+
+MILD = 1.6  # guidance up to which a diffusion sampler's output is cached
+
+
+def settled(
+    config: ZCacheConfig,
+    num_steps: int,
+    diffusion: bool = False,
+    guidance: float | None = None,
+) -> ZCacheConfig:
+    """The config with the granularity that an automatic one stands for.
+
+    Args:
+        diffusion: whether the sampler is a diffusion one, not a flow's.
+        guidance: its scale, 1 for none; None where nobody knows.
+
+    Raises:
+        ConfigError: the config does not fit the steps.
+    """
+    if config.granularity != AUTOMATIC:
+        return config
+    mild = diffusion and guidance is not None and guidance <= MILD
+    own = (config.order, config.weight, config.relax) == (1, AUTOMATIC, "time")
+    if not (mild and own and config.base in (bases.AUTOMATIC, bases.TAYLORSEER)):
+        return config.replace(granularity="stack")
+    full = (*config.plan(num_steps, diffusion=True).full_steps, num_steps)
+    longest = max(b - a for a, b in pairwise(full))
+    kept = relaxation.of_output(longest / num_steps)
+    return config.replace(granularity="output", weight="logarithmic", relax=kept)
