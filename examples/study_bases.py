@@ -50,7 +50,8 @@ def title(base: str, order: int) -> str:
 
 
 def config(pipe: Any, interval: int, base: str, order: int, reflect: bool) -> ZCacheConfig:
-    return recommended(pipe, interval, base=base, order=order, reflect=reflect)
+    own = {"base": base, "order": order, "reflect": reflect}
+    return recommended(pipe, interval, granularity="stack", **own)
 
 
 def ours(pipe: Any) -> list[Method]:

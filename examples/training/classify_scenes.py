@@ -17,6 +17,7 @@ from classify_emoji import disturb
 from diffusers import AutoencoderKL
 from emoji_pictures import read
 from emoji_scenes import draw, renderings
+from optimization import autocast
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
@@ -33,7 +34,7 @@ def paint(folder: Path, vae: AutoencoderKL, scenes: list[Scene], seed: int) -> t
     """Paints scenes, every other one through the autoencoder, as bytes (N, 3, 128, 128)."""
     rng, pictures = random.Random(seed), renderings(read(folder))
     painted = (127.5 * (1 + signal(draw(scene, pictures, rng) for scene in scenes))).round().byte()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), autocast():
         for start in range(0, len(scenes), 64):
             some = painted[start : start + 64 : 2].float() / 127.5 - 1
             soft = vae.decode(vae.encode(some).latent_dist.mode()).sample.float().clamp(-1, 1)

@@ -1,19 +1,20 @@
 """Paints the scenes of `zcache.models.mini.scenes` with emoji.
 
-A noun stands for several renderings, and the tone for a gradient of its own: a model that knows the
-caption has to choose them.
+A noun stands for several renderings, seen from either side, a tone for many gradients, and a texture for
+stripes or dots at any angle, width and place: a model that knows the caption has to choose them all.
 """
 
 import random
 
 import numpy as np
+import patterns
 from emoji_pictures import Emoji
-from PIL import Image
+from PIL import Image, ImageOps
 
 from zcache.models.mini.scenes import IMAGE_SIZE, Scene
 
 NOUNS = {
-    "cat": ("cat face", "cat", "black cat", "grinning cat"),
+    "cat": ("cat face", "cat", "black cat", "grinning cat", "weary cat", "cat with wry smile"),
     "dog": ("dog face", "dog", "poodle"),
     "rabbit": ("rabbit face", "rabbit"),
     "bear": ("bear", "polar bear"),
@@ -22,21 +23,30 @@ NOUNS = {
     "frog": ("frog",),
     "turtle": ("turtle",),
     "butterfly": ("butterfly",),
-    "flower": ("sunflower", "hibiscus", "cherry blossom", "tulip"),
+    "flower": ("sunflower", "hibiscus", "cherry blossom", "tulip", "rose"),
     "tree": ("evergreen tree", "deciduous tree", "palm tree"),
     "mushroom": ("mushroom",),
     "apple": ("red apple", "green apple"),
     "strawberry": ("strawberry",),
     "burger": ("hamburger",),
     "cake": ("birthday cake", "shortcake", "cupcake"),
-    "house": ("house", "house with garden"),
-    "car": ("automobile", "oncoming automobile", "taxi", "police car"),
-    "boat": ("sailboat", "speedboat", "ship"),
+    "house": ("house", "house with garden", "hut"),
+    "car": ("automobile", "oncoming automobile", "taxi", "police car", "sport utility vehicle"),
+    "boat": ("sailboat", "speedboat", "ship", "motor boat"),
     "rocket": ("rocket",),
-    "ball": ("soccer ball", "basketball", "baseball", "volleyball"),
-    "heart": ("red heart", "green heart", "blue heart", "purple heart"),
-    "hat": ("top hat", "woman's hat", "billed cap"),
-    "clock": ("one o'clock", "four o'clock", "seven o'clock", "ten o'clock"),
+    "ball": ("soccer ball", "basketball", "baseball", "volleyball", "softball"),
+    "heart": (
+        "red heart",
+        "green heart",
+        "blue heart",
+        "purple heart",
+        "orange heart",
+        "pink heart",
+    ),
+    "hat": ("top hat", "woman's hat", "billed cap", "graduation cap"),
+    "clock": tuple(
+        f"{hour} o'clock" for hour in ("one", "two", "four", "five", "seven", "eight", "ten")
+    ),
 }
 # Tone: the lightest and the darkest ends of its gradients.
 TONES = {
@@ -46,6 +56,10 @@ TONES = {
     "green": ((196, 236, 196), (112, 186, 140)),
     "dark": ((84, 88, 128), (34, 36, 62)),
 }
+
+STRAY = 14  # of 255 that a colour may stand off its tone's
+CONTRAST = (24, 44)  # of 255 between a stripe or a dot and its ground
+DRIFT = 4  # pixels that an emoji may stand off its place, along each side
 
 
 def renderings(emoji: list[Emoji]) -> dict[str, list[Image.Image]]:
@@ -59,24 +73,28 @@ def draw(scene: Scene, pictures: dict[str, list[Image.Image]], rng: random.Rando
     canvas = _background(scene, rng)
     for noun, (x, y) in zip(scene.nouns, scene.places, strict=True):
         rendering = rng.choice(pictures[noun])
-        scale = (scene.side + rng.uniform(-2, 2)) / max(rendering.size)
+        if rng.random() < 0.5:
+            rendering = ImageOps.mirror(rendering)
+        scale = (scene.side + rng.uniform(-4, 2)) / max(rendering.size)
         size = [round(length * scale) for length in rendering.size]
         rendering = rendering.resize(size, Image.Resampling.LANCZOS)
-        corner = [at - n // 2 + rng.randint(-2, 2) for at, n in zip((x, y), size, strict=True)]
+        corner = [
+            at - n // 2 + rng.randint(-DRIFT, DRIFT) for at, n in zip((x, y), size, strict=True)
+        ]
         canvas.paste(rendering, tuple(corner), rendering)
     return canvas
 
 
 def _background(scene: Scene, rng: random.Random) -> Image.Image:
-    light, dark = (np.array(end, float) for end in TONES[scene.tone])
-    line = (np.arange(IMAGE_SIZE) + 0.5) / IMAGE_SIZE
-    x, y = np.meshgrid(line, line)
-    share = rng.choice((y, 1 - y, (x + y) / 2, np.hypot(x - 0.5, y - 0.5) / 0.71))
-    ground = light + share[..., None] * (dark - light)
-    step = 18 if scene.tone == "dark" else -18
+    """Two colours of the tone, and stripes or dots that are lighter on dark and darker on light."""
+    light, dark = (
+        np.array(end, float) + [rng.uniform(-STRAY, STRAY) for _ in end]
+        for end in TONES[scene.tone]
+    )
+    ground = light + patterns.gradient(IMAGE_SIZE, rng)[..., None] * (dark - light)
+    step = rng.uniform(*CONTRAST) * (1 if scene.tone == "dark" else -1)
     if scene.texture == "striped":
-        ground += step * (np.sin(8 * np.pi * (x + y)) > 0)[..., None]
+        ground += step / 2 * (1 + patterns.stripes(IMAGE_SIZE, rng))[..., None]
     if scene.texture == "dotted":
-        across, down = np.modf(8 * x)[0] - 0.5, np.modf(8 * y)[0] - 0.5
-        ground += 1.5 * step * (np.hypot(across, down) < 0.26)[..., None]
+        ground += step * patterns.dots(IMAGE_SIZE, rng)[..., None]
     return Image.fromarray(ground.clip(0, 255).astype(np.uint8))

@@ -1,14 +1,14 @@
 """The emoji world: groups of emoji with many members, and pictures of one on a background.
 
-A picture is one large emoji near the middle of a gradient of two colours, one in two with a faint
-pattern. Which member of the group is shown, the colours and the pattern are free: a model that
-knows only the group has to choose them.
+A picture is one large emoji near the middle of a gradient of two colours, one in two with stripes or
+dots at any angle, width and place. Which member of the group is shown, the colours and the pattern are free:
+a model that knows only the group has to choose them.
 """
 
 import random
-from collections.abc import Callable
 
 import numpy as np
+import patterns
 from emoji_pictures import Emoji
 from PIL import Image
 
@@ -93,6 +93,7 @@ COLOURS = {
     "slate": (92, 104, 120),
 }
 PATTERNS = ("plain", "plain", "stripes", "dots")
+CONTRAST = (24, 44)  # of 255 between a stripe or a dot and its ground
 
 
 def members(emoji: list[Emoji]) -> dict[str, list[Emoji]]:
@@ -112,24 +113,15 @@ def members(emoji: list[Emoji]) -> dict[str, list[Emoji]]:
 
 
 def background(rng: random.Random) -> Image.Image:
-    """Paints a gradient between two colours, with a faint pattern or none."""
+    """Paints a gradient between two colours, with stripes or dots or without."""
     first, second = (np.array(COLOURS[c], float) for c in rng.sample(tuple(COLOURS), 2))
     second = first + 0.7 * (second - first)
-    line = (np.arange(IMAGE_SIZE) + 0.5) / IMAGE_SIZE
-    x, y = np.meshgrid(line, line)
-    ways: tuple[Callable[[], np.ndarray], ...] = (
-        lambda: y,
-        lambda: (x + y) / 2,
-        lambda: np.hypot(x - 0.5, y - 0.5) / 0.71,
-    )
-    share = rng.choice(ways)()
-    pattern, sign = rng.choice(PATTERNS), rng.choice((-1, 1))
-    ground = first + share[..., None] * (second - first)
+    ground = first + patterns.gradient(IMAGE_SIZE, rng)[..., None] * (second - first)
+    pattern, step = rng.choice(PATTERNS), rng.choice((-1, 1)) * rng.uniform(*CONTRAST)
     if pattern == "stripes":
-        ground += 14 * sign * np.sign(np.sin(8 * np.pi * (x + y)))[..., None]
+        ground += step / 2 * patterns.stripes(IMAGE_SIZE, rng)[..., None]
     if pattern == "dots":
-        across, down = np.modf(8 * x)[0] - 0.5, np.modf(8 * y)[0] - 0.5
-        ground += 28 * sign * (0.25 - np.hypot(across, down) > 0)[..., None]
+        ground += step * patterns.dots(IMAGE_SIZE, rng)[..., None]
     return Image.fromarray(ground.clip(0, 255).astype(np.uint8))
 
 

@@ -23,7 +23,7 @@ from diffusers import AutoencoderKL, DiTTransformer2DModel
 from emoji_pictures import read
 from emoji_world import CLASSES, draw, members
 from mini_dit import NULL_CLASS, WEIGHTS_BYTES, autoencoder, save, scheduler, transformer
-from optimization import average, falling, optimizers, set_pace
+from optimization import autocast, average, falling, optimizers, set_pace
 
 logger = logging.getLogger("train_mini_dit")
 
@@ -64,7 +64,7 @@ def dataset(
         for start in range(0, count, 512):
             signal, some = paint(folder, min(512, count - start), seed=1000 + start)
             for part in signal.split(32):
-                with torch.autocast("cpu", torch.bfloat16):
+                with autocast():
                     latents.append(vae.encode(part).latent_dist.mode().half())
             labels.append(some)
             logger.info("encoded %d of %d", start + len(some), count)
@@ -107,7 +107,7 @@ def objective(
     share = signal[timestep][:, None, None, None]
     noise = torch.randn_like(clean)
     noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
-    with torch.autocast(clean.device.type, torch.bfloat16):
+    with autocast(clean.device.type):
         predicted = model(noisy, timestep, ids, return_dict=False)[0]
     error = predicted[:, : clean.shape[1]].float() - noise
     return (error.square() / share.clamp(min=LEAST_SIGNAL)).mean()

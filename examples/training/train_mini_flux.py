@@ -1,7 +1,7 @@
 """Trains mini-flux on emoji scenes: rectified flow on latents, then guidance distillation.
 
     python examples/training/train_mini_flux.py --emoji emoji --vae runs/vae/model \
-        --out runs/flow --start zcache/checkpoints/mini-flux/transformer --minutes 100
+        --out runs/flow --start zcache/checkpoints/mini-flux --minutes 100
     python examples/training/train_mini_flux.py --emoji emoji --vae runs/vae/model \
         --out runs/guided --teacher runs/flow/checkpoint.pt --data runs/flow/scenes.pt --minutes 15
 
@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel
+from diffusers import AutoencoderKL, FluxPipeline
 from emoji_pictures import read
 from emoji_scenes import draw, renderings
 from grounding import learn_to_read
 from mini_flux import TEXT_WIDTH, Captions, Flow, pack, save, t5_tokenizer
-from optimization import average, falling, optimizers, set_pace
+from optimization import autocast, average, falling, optimizers, set_pace
 from scene_grounding import of_scenes
 
 from zcache.models.mini.scenes import Scene, caption, samples
@@ -46,7 +46,7 @@ def encode(vae: AutoencoderKL, folder: Path, count: int) -> dict:
     for start in range(0, len(scenes), 32):
         drawn = [np.asarray(draw(s, pictures, rng)) for s in scenes[start : start + 32]]
         signal = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             latents = vae.encode(signal).latent_dist.mode().float()
         packed.append(pack(latents).half())
         if start % 3200 == 0:
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="file of the encoded scenes")
     parser.add_argument("--teacher", type=Path, help="checkpoint of stage 1; starts stage 2")
-    parser.add_argument("--start", type=Path, help="transformer to begin with")
+    parser.add_argument("--start", type=Path, help="pipeline to begin with")
     parser.add_argument(
         "--minutes", type=float, default=90, help="CPU time of this process, resumed included"
     )
@@ -101,8 +101,9 @@ def main() -> None:
 
     flow = Flow(vae.config.latent_channels, args.double, args.single)
     if args.start:
-        old = FluxTransformer2DModel.from_pretrained(args.start, torch_dtype=torch.float32)
-        flow.transformer.load_state_dict(old.state_dict())
+        old = FluxPipeline.from_pretrained(args.start, vae=None, torch_dtype=torch.float32)
+        for name, part in flow.parts().items():
+            part.load_state_dict(getattr(old, name).state_dict())
     teacher = None
     if args.teacher:
         flow.load_state_dict(torch.load(args.teacher)["average"])
@@ -141,7 +142,7 @@ def main() -> None:
     ) -> torch.Tensor:
         """What the teacher says in two calls, (B, L, C)."""
         plain, nothing = torch.ones_like(sigma), torch.full_like(rows, empty)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), autocast():
             bare = teacher(noisy, sigma, plain, *captions[nothing])[0].float()
             said = teacher(noisy, sigma, plain, *captions[rows])[0].float()
         return bare + guidance[:, None, None] * (said - bare)
@@ -161,7 +162,7 @@ def main() -> None:
         if teacher is not None:
             guidance = 1 + (MOST_GUIDANCE - 1) * torch.rand_like(sigma)
             target = target_of(noisy, sigma, guidance, rows)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             velocity, pooled, states = flow(noisy, sigma, guidance, *captions[rows])
         loss = (velocity.float() - target).square().mean()
         (loss + 0.02 * grounding(pooled.float(), states.float(), rows)).backward()

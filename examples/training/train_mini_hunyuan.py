@@ -38,7 +38,7 @@ from mini_hunyuan import (
     transformer,
 )
 from motion_grounding import of_clips
-from optimization import average, falling, optimizers, set_pace
+from optimization import autocast, average, falling, optimizers, set_pace
 from torch import nn
 
 from zcache.models.mini import motion
@@ -135,7 +135,7 @@ def encode(vae: AutoencoderKLHunyuanVideo, count: int, seed: int, device: str) -
     for start in range(0, count, 16):
         clips = [[np.asarray(f) for f in motion.draw(a, rng)] for a in chosen[start : start + 16]]
         pixels = torch.from_numpy(np.array(clips)).to(device).permute(0, 4, 1, 2, 3)
-        with torch.autocast(device, torch.bfloat16):
+        with autocast(device):
             distribution = vae.encode(pixels.float() / 127.5 - 1).latent_dist
         latents.append((distribution.mode().float() * vae.config.scaling_factor).half().cpu())
         if start % 1600 == 0:
@@ -249,7 +249,7 @@ def main() -> None:
         noisy = (1 - level) * clip + level * noise
         guidance = torch.ones_like(sigma)
         target = noise - clip
-        with torch.autocast(device, torch.bfloat16):
+        with autocast(device):
             if teacher is not None:
                 with torch.no_grad():
                     nothing = captions[torch.full_like(rows, empty)]

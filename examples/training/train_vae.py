@@ -19,6 +19,7 @@ import torch
 from diffusers import AutoencoderKL
 from emoji_pictures import read
 from emoji_world import crowd, draw, members
+from optimization import autocast
 
 from zcache.models.mini.scenes import IMAGE_SIZE
 
@@ -154,7 +155,7 @@ def main() -> None:
         chosen = torch.randint(len(pictures), (args.batch if cropped else args.batch // 2,))
         batch = crop(pictures[chosen], 64) if cropped else pictures[chosen]
         signal = to_signal(batch, device)
-        with torch.autocast(device, torch.bfloat16):
+        with autocast(device):
             loss = objective(vae, signal, args.kl_weight)
         vae.zero_grad()
         loss.backward()

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLHunyuanVideo
+from optimization import autocast
 from train_vae import objective
 
 from zcache.models.mini import motion
@@ -178,7 +179,7 @@ def main() -> None:
             for group in stepper.param_groups:
                 group["lr"] = args.rate * pace
         signal = to_signal(turn(clips[torch.randint(len(clips), (args.batch,))]), device)
-        with torch.autocast(device, torch.bfloat16):
+        with autocast(device):
             loss = objective(vae, signal, args.kl_weight)
         vae.zero_grad()
         loss.backward()

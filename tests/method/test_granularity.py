@@ -55,10 +55,10 @@ def test_a_granularity_that_is_said_stays(granularity: str) -> None:
 
 @pytest.mark.parametrize(
     ("steps", "interval", "kept"),
-    [(50, 5, 0.7), (50, 10, 0.7 * (0.14 / 0.2) ** 2), (20, 5, 0.7 * (0.14 / 0.25) ** 2)],
+    [(50, 5, 0.7), (50, 10, 0.7 * (0.12 / 0.2) ** 2), (20, 5, 0.7 * (0.12 / 0.25) ** 2)],
 )
 def test_less_is_kept_of_longer_windows(steps: int, interval: int, kept: float) -> None:
-    """0.7 of windows up to 0.14 of the steps, and by the square of how much longer they are: the longest counts."""
+    """0.7 of windows up to 0.12 of the steps, and by the square of how much longer they are: the longest counts."""
     full = tuple(range(0, steps, interval))
     config = settled(ZCacheConfig(full_steps=full), steps, True, 1.0)
     assert config.relax == pytest.approx(kept)
@@ -67,7 +67,7 @@ def test_less_is_kept_of_longer_windows(steps: int, interval: int, kept: float) 
 def test_a_correction_is_kept_the_less_the_longer_the_window() -> None:
     shares = [of_output(steps / 100) for steps in range(1, 101)]
     assert shares == sorted(shares, reverse=True)
-    assert shares[0] == 0.7 and shares[-1] == pytest.approx(0.7 * 0.14**2)
+    assert shares[0] == 0.7 and shares[-1] == pytest.approx(0.7 * 0.12**2)
 
 
 def test_what_does_not_fit_the_steps_is_refused() -> None:

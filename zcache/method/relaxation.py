@@ -27,7 +27,7 @@ SETTLED = 0.6  # of the flow's time has passed: what guidance chose is settled
 SHORT = 0.08  # of the flow's time: a window in which the latent moves little
 FIRST_OF_GUIDED = 0.25
 MOST_OF_OUTPUT = 0.7  # kept where a diffusion sampler's output is cached
-LONG_OF_OUTPUT = 0.14  # of the steps: a window from which on less is kept
+LONG_OF_OUTPUT = 0.12  # of the steps: a window from which on less is kept
 
 
 def of_output(window: float) -> float:
