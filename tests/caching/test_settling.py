@@ -53,6 +53,12 @@ def test_the_picture_is_that_of_what_it_stands_for(
     assert not torch.equal(image, drawn(meant.replace(granularity=other), scale, scheduler)[0])
 
 
+@pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
+def test_a_model_that_tells_something_else_than_the_noise_keeps_the_stack(prediction: str) -> None:
+    scheduler = DDIMScheduler(prediction_type=prediction)
+    assert drawn(ZCacheConfig(full_steps=FULL), 1.0, scheduler)[1].granularity == "stack"
+
+
 def test_longer_windows_keep_less() -> None:
     kept = []
     for full in (range(0, 12), (*range(0, 10, 2), 11), FULL, (0, 6, 11)):

@@ -14,15 +14,17 @@ from .bindings import Output
 from .cached_pass import CachedPass
 from .reflection import first_scale
 from .state import Branch, RunState, Visit
+from .times import NOISE, prediction
 
 
 def settle(run: RunState, visit: Visit) -> None:
     """Choose what is cached; `visit` is the first step, just taken."""
     if run.config.granularity != AUTOMATIC or not run.caches:
         return
-    scale = None if run.is_flow or run.in_full else first_scale(run, visit)
+    tells_noise = prediction(run.scheduler) == NOISE and not run.in_full
+    scale = first_scale(run, visit) if tells_noise else None
     num_steps = len(run.scheduler.timesteps)
-    run.config = settled(run.fitting(num_steps), num_steps, not run.is_flow, scale)
+    run.config = settled(run.fitting(num_steps), num_steps, tells_noise, scale)
     run.weight = run.config.weight_function
     run.log.granularity = run.config.granularity
     if run.config.granularity == "output":

@@ -6,7 +6,7 @@ from typing import Any
 
 from .scheduler import noise_levels
 
-FLOW = "flow_prediction"
+FLOW, NOISE = "flow_prediction", "epsilon"
 
 
 def prediction(scheduler: Any) -> str:

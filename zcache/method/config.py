@@ -55,9 +55,10 @@ class ZCacheConfig:
         last_window: whether a window that the very last step closes is reflected too.
         granularity: what is cached: `stack` (one residual of the whole block stack), `module`
             (features of every layer before the gate, as in the paper; gigabytes on large models) or
-            `output` (the model's output; works for every denoiser). `automatic` is `stack`; of a diffusion
-            sampler whose guidance is at most 1.6 it is `output`, with the logarithmic weight and a shorter
-            correction, where base, order, weight and relax are the defaults (examples/study).
+            `output` (the model's output; works for every denoiser). `automatic` is `stack`; where the model
+            tells a diffusion sampler the noise, with a guidance of at most 1.6, it is `output`, blended with the
+            logarithmic weight and a shorter correction, if base, order, weight and relax are the defaults
+            (examples/study).
         relax: how far reflection may move the latent at the newer anchor: `time`
             (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance 0.6 at most,
             less of long early windows), `sigma` (with the noise levels of the scheduler), a factor in

@@ -1,9 +1,9 @@
 """What is cached where the granularity is automatic.
 
 A cached output does not answer the latent, so a correction that is built on it goes the whole way, where
-embedder and head would hold it back; guidance enlarges that until it breaks. Of a diffusion sampler with
-mild guidance it is right: the output is nearly a line in the steps. Everywhere else the stack is cached
-(examples/study)."""
+embedder and head would hold it back; guidance enlarges that until it breaks. Of a diffusion sampler whose
+model tells the noise, with mild guidance, it is right: the output is nearly a line in the steps. Everywhere
+else the stack is cached (examples/study)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def settled(
     """The config with the granularity that an automatic one stands for.
 
     Args:
-        diffusion: whether the sampler is a diffusion one, not a flow's.
+        diffusion: whether the sampler is a diffusion one whose model tells the noise.
         guidance: its scale, 1 for none; None where nobody knows.
 
     Raises:
