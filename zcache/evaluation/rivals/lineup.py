@@ -100,11 +100,12 @@ def is_flow(pipe: Any) -> bool:
 
 
 def ours(interval: int, modules: bool = True) -> list[Method]:
-    """Z-Cache at every granularity, and without reflection, as recommended for the pipeline."""
+    """Z-Cache as recommended for the pipeline, at every granularity, and without reflection."""
     settings: dict[str, dict[str, Any]] = {
-        "Z-Cache stack": {},
+        "Z-Cache": {},
+        "Z-Cache stack": {"granularity": "stack"},
         "Z-Cache output": {"granularity": "output"},
-        "TaylorSeer (ours, no reflection) stack": {"reflect": False},
+        "TaylorSeer (ours, no reflection) stack": {"granularity": "stack", "reflect": False},
     }
     if modules:
         settings |= {
