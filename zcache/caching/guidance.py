@@ -96,15 +96,14 @@ def rounding(dtype: torch.dtype) -> float:
 
 def scale(guidance: Any) -> float:
     """The scale g of guidance that adds up outputs as g a + (1 - g) b; 1 of anything else."""
-    if not isinstance(guidance, Combination) or not guidance.is_linear or guidance.takes_latent:
-        return 1.0
-    return max((1.0, *guidance.factors))
+    return known_scale(guidance) or 1.0
 
 
 def known_scale(guidance: Any) -> float | None:
     """`scale` of guidance that is a plain sum of outputs; None of any other, and where nothing is known."""
-    plain = isinstance(guidance, Combination) and guidance.is_linear and not guidance.takes_latent
-    return scale(guidance) if plain else None
+    if not isinstance(guidance, Combination) or not guidance.is_linear or guidance.takes_latent:
+        return None
+    return max((1.0, *guidance.factors))
 
 
 def told(kwargs: Mapping[str, Any]) -> float:
