@@ -53,6 +53,25 @@ def test_the_picture_is_that_of_what_it_stands_for(
     assert not torch.equal(image, drawn(meant.replace(granularity=other), scale, scheduler)[0])
 
 
+class Growing(float):
+    """A guidance of 1.2 in the first step, and of 4 from there on."""
+
+    steps = 0
+
+    def __mul__(self, change: Any) -> Any:
+        self.steps += 1
+        return change * (1.2 if self.steps == 1 else 4.0)
+
+
+def test_guidance_that_grows_is_not_reflected_and_said() -> None:
+    image, report = drawn(ZCacheConfig(full_steps=FULL), Growing(4.0))
+    alone, _ = drawn(ZCacheConfig(full_steps=FULL, reflect=False), Growing(4.0))
+
+    assert report.granularity == "output" and report.reflect_passes == 0
+    assert any("guidance grew" in reason for reason in report.fallbacks)
+    assert torch.equal(image, alone)
+
+
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
 def test_a_model_that_tells_something_else_than_the_noise_keeps_the_stack(prediction: str) -> None:
     scheduler = DDIMScheduler(prediction_type=prediction)

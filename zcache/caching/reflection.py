@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..method import bases
+from ..method.granularity import is_mild
 from ..method.relaxation import share
 from ..method.schedule import Kind, Pass
 from ..method.weights import AUTOMATIC, Fitted, WeightFunction, linear, weight_at
@@ -44,6 +45,10 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
     try:
         check_window(run, visits)
         combinations = combine(run, visits)
+        if run.outputs and not is_mild(guidance.known_scale(combinations[-1])):
+            raise CannotReflectError(
+                "guidance grew after the first step, by which the output is cached"
+            )
         check_steps_repeat(run, step)
         if reuses_guided(run) and is_guided_flow(run, combinations):
             run.forecast_by(bases.FORA)

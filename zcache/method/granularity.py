@@ -15,6 +15,11 @@ from .config import AUTOMATIC, ZCacheConfig
 MILD = 1.6  # guidance up to which a diffusion sampler's output is cached
 
 
+def is_mild(guidance: float | None) -> bool:
+    """Whether a scale is known to be at most `MILD`."""
+    return guidance is not None and guidance <= MILD
+
+
 def settled(
     config: ZCacheConfig,
     num_steps: int,
@@ -32,7 +37,7 @@ def settled(
     """
     if config.granularity != AUTOMATIC:
         return config
-    mild = diffusion and guidance is not None and guidance <= MILD
+    mild = diffusion and is_mild(guidance)
     own = (config.order, config.weight, config.relax) == (1, AUTOMATIC, "time")
     if not (mild and own and config.base in (bases.AUTOMATIC, bases.TAYLORSEER)):
         return config.replace(granularity="stack")
