@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import zcache
 from zcache import ZCacheConfig
 from zcache.caching import guidance
 from zcache.caching.guidance import Combination
+from zcache.caching.reflection import first_scale
 from zcache.method.granularity import settled
 from zcache.method.relaxation import MOST_OF_OUTPUT
 
@@ -116,3 +118,12 @@ def test_every_pipeline_draws_what_it_stands_for(case: Any) -> None:
 )
 def test_how_strong_guidance_is_known_of_plain_sums_alone(found: Any, scale: float | None) -> None:
     assert guidance.known_scale(found) == scale
+
+
+def test_a_guidance_that_the_model_is_told_counts() -> None:
+    latent = torch.zeros(1)
+    visit: Any = SimpleNamespace(
+        branches=[SimpleNamespace(leaves=[latent])], model_output=latent, sample=latent
+    )
+    run: Any = SimpleNamespace(embedded_scale=3.5)
+    assert first_scale(run, visit) == 3.5

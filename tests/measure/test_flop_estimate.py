@@ -128,6 +128,19 @@ def test_a_cached_pass_of_a_stack_costs_less_than_one_of_layers_and_an_output_no
     assert 0 == output < stack < layers < pass_cost("flux-dev", "stack").full / 1000
 
 
+@pytest.mark.parametrize(
+    ("model", "granularity"),
+    [("flux-dev", "stack"), ("hunyuan-video", "stack"), ("dit-xl-2", "output")],
+)
+def test_an_automatic_granularity_is_that_of_a_run_at_the_usual_guidance(
+    model: str, granularity: str
+) -> None:
+    """DiT-XL/2 is called with 1.5, so its output is cached."""
+    found = estimate(model, ZCacheConfig(), 50)
+    assert found.granularity == granularity
+    assert found.cached_tflops == pass_cost(model, granularity).cached / 1e12
+
+
 def test_interval_one_costs_what_plain_does() -> None:
     whole = estimate("dit-xl-2", ZCacheConfig(interval=1), 50)
     assert whole.speedup == 1.0 and whole.total_tflops == whole.plain_tflops

@@ -1,9 +1,12 @@
 import importlib
+import inspect
 import json
 import re
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
+import diffusers
 import huggingface_hub
 import psutil
 import pytest
@@ -13,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from zcache import CheckpointError
 from zcache.measure import compare, flop_table
-from zcache.models import folder, hub, loading
+from zcache.models import catalogue, folder, hub, loading
 from zcache.models.request import WIDE, checked
 
 from .. import pipelines
@@ -397,3 +400,12 @@ def test_layers_beyond_reason_are_refused_before_any_is_built(folders, tmp_path,
     ):
         with pytest.raises(CheckpointError, match="has num_layers 1e\\+06; at most 1000"):
             read()
+
+
+def test_a_model_that_names_no_guidance_is_called_with_its_pipelines():
+    for pipeline, scale in catalogue.OWN_GUIDANCE.items():
+        call = inspect.signature(getattr(diffusers, pipeline).__call__)
+        assert scale == call.parameters["guidance_scale"].default
+        model = catalogue.Model("a", "a", "a", pipeline)
+        assert catalogue.usual_guidance(model) == scale
+        assert catalogue.usual_guidance(replace(model, call={"guidance_scale": 1.5})) == 1.5
