@@ -6,10 +6,9 @@ Draws every class of mini-dit (or of `--model`; of a model of prompts its exampl
 seeds and takes the one where the base strategy alone is furthest from the plain picture, yet still shows the
 same thing, while Z-Cache cannot be told from it; `--subject`, `--interval` and `--seed` name another. Writes
 three WebP pictures and the report to zcache/app/first_sight, and the strip to examples/screenshots. Needs some
-minutes and a quiet machine for its times. The stack is cached, as in the paper's figures: where the default caches
-the output, the base alone is nearer, and an eye sees less. What ships was chosen by eye among what it lists:
+minutes and a quiet machine for its times. What ships was chosen by eye among what it lists:
 
-    python examples/first_sight.py --subject face --interval 8 --seed 2
+    python examples/first_sight.py --subject clothing --interval 6 --seed 8
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def drawn(
     """Return one comparison with its base alone."""
     model = loading.find(name)
     given = {SUBJECTS[model.kind][0]: subject}
-    request = loading.asked(model, APP, **given, interval=interval, seed=seed, granularity="stack")
+    request = loading.asked(model, APP, **given, interval=interval, seed=seed)
     call = loading.call_arguments(model, request)
     *_, made = compare.stages(pipe, call, request.config(), seed, baseline=plain, alone=True)
     assert isinstance(made, Comparison)
