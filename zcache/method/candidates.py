@@ -10,7 +10,8 @@ from . import bases, fitting, knots, schedule
 from .config import FITTED, ZCacheConfig
 from .knots import Gram
 
-# In the order of promise; `order` 1 where it is not named.
+DEFAULTS: dict[str, Any] = {"base": bases.AUTOMATIC}
+# In the order of promise; what is not named is the default, but for the base, which is TaylorSeer.
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"weight": "future", "relax": "time"},
     {"weight": FITTED, "relax": "time"},
@@ -83,15 +84,16 @@ def untuned(num_steps: int, count: int, flow_times: Sequence[float] = ()) -> lis
 
 
 def config(
-    gram: Gram,
+    gram: Gram | None,
     times: Sequence[float],
     full_steps: Sequence[int],
     setting: dict[str, Any],
     granularity: str = "stack",
 ) -> ZCacheConfig:
-    """The settings of one candidate, fitted weights computed."""
+    """The settings of one candidate, fitted weights computed (which alone need the Gram matrix)."""
     own = {"base": bases.TAYLORSEER, **setting}
-    if own["weight"] == FITTED:
+    if own.get("weight") == FITTED:
+        assert gram is not None
         own["factors"] = fitting.fit(gram, full_steps, order=own.get("order", 1))
     return ZCacheConfig(
         full_steps=tuple(full_steps), times=tuple(times), granularity=granularity, **own

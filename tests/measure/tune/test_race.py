@@ -143,3 +143,33 @@ def test_what_wins_at_one_number_is_tried_at_the_others(limit: int, weight: str)
 
     assert found[5].weight == weight
     assert figures.runs <= 2 * limit
+
+
+@pytest.mark.parametrize(
+    ("granularities", "granularity"), [(["stack", "output"], "automatic"), (["output"], "output")]
+)
+def test_the_defaults_are_tried_at_other_full_steps(
+    granularities: list[str], granularity: str
+) -> None:
+    """They stand for other settings on every kind of model, and only their own full steps run untuned."""
+    gram = [[float(i == j) + 1 for j in range(12)] for i in range(12)]
+    times = [1 - k / 12 for k in range(12)]
+    elsewhere: list[ZCacheConfig] = []
+
+    class FromTheDefaults(Figures):
+        def __call__(self, config: ZCacheConfig, count: int) -> dict[str, Any]:
+            default = ZCacheConfig(
+                granularity=granularity, full_steps=config.full_steps, times=config.times
+            )
+            if config == default and config.full_steps != untuned:
+                elsewhere.append(config)
+                self.gains[config] = (5,) * 4
+            return super().__call__(config, count)
+
+    figures = FromTheDefaults({})
+    search = Search(dict.fromkeys(granularities, gram), times, True, 4, figures)
+    untuned = search.untuned(4).full_steps
+
+    found = search.best([4], limit=100)
+
+    assert found[4] in elsewhere

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import ConfigError
 from ...method import candidates
-from ...method.config import ZCacheConfig
+from ...method.config import AUTOMATIC, ZCacheConfig
 from ...method.knots import Gram
 from .climb import Steps, climb
 from .race import FEW, Measure, Race
@@ -46,9 +46,10 @@ class Search:
         self._grams, self._times, self._flow = dict(grams), times, flow
         self._prompts, self._measure = prompts, measure
         self._made: dict[ZCacheConfig, Form] = {}
-        self._forms = [
-            (granularity, own) for own in candidates.settings(flow) for granularity in self._grams
-        ]
+        usual = AUTOMATIC if len(self._grams) > 1 else next(iter(self._grams))
+        self._forms: list[Form] = [(usual, candidates.DEFAULTS)]
+        for own in candidates.settings(flow):
+            self._forms += [(granularity, own) for granularity in self._grams]
 
     @property
     def num_steps(self) -> int:
@@ -195,7 +196,7 @@ class Search:
 
     def _config(self, steps: Steps, form: Form) -> ZCacheConfig:
         granularity, own = form
-        gram = self._grams[granularity]
+        gram = self._grams.get(granularity)
         made = candidates.config(gram, self._times, steps, own, granularity)
         self._made[made] = form
         return made
