@@ -92,8 +92,8 @@ COLOURS = {
     "plum": (98, 52, 98),
     "slate": (92, 104, 120),
 }
-PATTERNS = ("plain", "plain", "stripes", "dots")
-CONTRAST = (24, 44)  # of 255 between a stripe or a dot and its ground
+PATTERNS = ("plain", "stripes", "stripes", "dots")
+CONTRAST = (50, 100)  # of 255 between a stripe or a dot and its ground
 
 
 def members(emoji: list[Emoji]) -> dict[str, list[Emoji]]:

@@ -11,6 +11,7 @@ from zcache import ZCacheConfig
 from zcache.app import device, drawings, engine, explained, forecast, links, pace
 from zcache.measure import flop_table
 from zcache.measure.flop_estimate import pass_cost
+from zcache.method.weights import Fitted
 from zcache.models import loading
 from zcache.models.architectures import ARCHITECTURES
 from zcache.models.request import APP, RequestError
@@ -230,15 +231,41 @@ def test_without_errors_there_is_no_chart():
     assert drawings.error_chart({"errors": [0.0, 0.0], "full_steps": [0, 1]}) == ""
 
 
-def test_the_weight_curve_ends_at_the_newer_full_step():
+def test_the_weight_curve_ends_at_the_newer_full_step(hosts):
     heights = [
-        float(dot.get("cy")) for dot in drawing(drawings.weight_curve("linear", 4)).iter("circle")
+        float(dot.get("cy"))
+        for dot in drawing(forecast.curve("image", {"weight": "linear", "interval": 4})).iter(
+            "circle"
+        )
     ]
 
     assert len(heights) == 4
     assert heights == sorted(heights, reverse=True)
     assert heights[-1] == drawings.TOP
-    assert drawings.weight_curve("<b>", 4) == ""
+    assert forecast.curve("image", {"weight": "<b>"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "weight"), [("image", "linear"), ("video", "future"), ("class", "logarithmic")]
+)
+def test_the_weight_curve_of_a_choice_is_what_runs_on_the_model(kind, weight, hosts):
+    """mini-flux is a guided flow, mini-hunyuan an unguided one; of mini-dit the output is cached."""
+    engine.use({kind: engine.Engine(name) for kind, name in engine.EMBEDDED.items()})
+
+    curve = forecast.curve(kind, {})
+
+    assert f"automatic, which is {weight} on this model" in curve
+    dots = [
+        [dot.get("cy") for dot in drawing(c).iter("circle")]
+        for c in (curve, forecast.curve(kind, {"weight": weight}))
+    ]
+    assert dots[0] == dots[1]
+
+
+def test_weights_that_differ_from_window_to_window_have_no_curve(hosts, monkeypatch):
+    assert forecast.curve("class", {}) != ""
+    monkeypatch.setattr(flop_table, "weight", lambda *_: Fitted((1.0, 0.3, 0.8)))
+    assert forecast.curve("class", {}) == ""
 
 
 @pytest.mark.parametrize("shown", [1, 9, 25, 99])

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..method import bases, weights
-from ..method.config import ZCacheConfig
+from ..method import bases
 from ..method.schedule import Kind, Pass
-from ..method.weights import weight_at
+from ..method.weights import WeightFunction, weight_at
 from .templating import html
 
 WIDTH, HEIGHT = 640, 180
@@ -49,12 +48,10 @@ def error_chart(report: dict[str, Any]) -> str:
     )
 
 
-def weight_curve(name: str, interval: int, base: str = bases.AUTOMATIC) -> str:
-    """Return the weight of the newer full step along one window, as a curve; "" for no such name."""
-    if name not in weights.choices() or base not in bases.choices():
-        return ""
-    function, last = ZCacheConfig(weight=name, base=base).weight_function, max(2, interval)
-    values = [weight_at(function, j, 0, last) for j in range(1, last + 1)]
+def weight_curve(name: str, weight: WeightFunction, interval: int) -> str:
+    """Return the weight of the newer full step along one window, as a curve under its name."""
+    last = max(2, interval)
+    values = [weight_at(weight, j, 0, last) for j in range(1, last + 1)]
     marks = [(f"{_x(j, last):.1f}", f"{_y(value, 1.0):.1f}") for j, value in enumerate(values, 1)]
     return html(
         "weight_curve",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..measure import environment
+from ..measure import environment, flop_table
 from ..method import bases, weights
 from ..method.config import GRANULARITY_CHOICES, MAX_ORDER
 from ..method.schedule import Kind
 from ..models.catalogue import KNOWN, Model
 from ..models.request import APP, PROMPT_LENGTH, SEED_MAX, Request, checked, choice
-from . import engine, pace
+from . import drawings, engine, pace
 from .errors import told
 from .pace import cost_of
 
@@ -117,6 +117,23 @@ def line(kind: str, settings: dict[str, Any]) -> str:
         times = told_plan["seconds"]
         parts.append(f"about {_short(times['accelerated'])} instead of {_short(times['plain'])}")
     return f"This run: {', '.join(parts)}.{_expected(host, len(told_plan['full_steps']), request)}"
+
+
+def curve(kind: str, settings: dict[str, Any]) -> str:
+    """Return the weight that a run with these settings is blended with, as a drawing; "" if they cannot be run,
+    or if it differs from window to window."""
+    try:
+        request = asked(kind, **settings)
+        weight = flop_table.weight(engine.of(kind).model, request)
+    except ValueError:
+        return ""
+    if isinstance(weight, weights.Fitted):
+        return ""
+    of_the_run = next((name for name in weights.names() if weights.resolve(name) is weight), "")
+    name = request.weight
+    if of_the_run and of_the_run != name:
+        name = f"{name}, which is {of_the_run} on this model"
+    return drawings.weight_curve(name, weight, request.interval)
 
 
 def _expected(host: engine.Engine, full: int, request: Request) -> str:

@@ -11,7 +11,7 @@ from ..method.profile import Profile
 from ..models import profiles
 from ..models.examples import EXAMPLES
 from ..models.request import APP, FRAME_MULTIPLE, PROMPT_LENGTH, SEED_MAX, Request
-from . import drawings, engine
+from . import engine, forecast
 
 PRESETS = {"Quality": 3, "Balanced": 5, "Fast": 8, "Too far": 20}  # intervals, without a profile
 TUNED, FIRST = (
@@ -139,7 +139,7 @@ def _advanced(kind: str, by_hand: bool) -> dict[str, Any]:
             "the one before them: the curve shows it, step by step.",
         ),
         "curve": gr.HTML(
-            drawings.weight_curve(Request.weight, Request.interval),
+            forecast.curve(kind, {}),
             elem_classes="zc-steps",
             padding=False,
             visible=by_hand,

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ..models.request import SEED_MAX, Request
-from . import device, drawings, engine, forecast, inputs, links, outputs, result, runs, views
+from . import device, engine, forecast, inputs, links, outputs, result, runs, views
 from .endpoints import ON_DEVICE
 from .errors import sentence_of, was_stopped
 from .visitors import visitor
@@ -81,8 +81,7 @@ def _wire_plan(
 
     def tell(*values: Any) -> tuple[str, str]:
         chosen = dict(zip(planned, values, strict=True))
-        curve = drawings.weight_curve(chosen["weight"], chosen["interval"], chosen["base"])
-        return views.plan(forecast.line(kind, chosen)), curve
+        return views.plan(forecast.line(kind, chosen)), forecast.curve(kind, chosen)
 
     gr.on(
         [*(part.change for part in planned.values()), demo.load, finished.change],

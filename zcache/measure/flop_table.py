@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..caching.reflection import GUIDED
-from ..method.config import ZCacheConfig
+from ..method.config import AUTOMATIC, ZCacheConfig
 from ..method.granularity import settled
+from ..method.weights import Fitted, WeightFunction, linear
 from ..models import loading
 from ..models.architectures import ARCHITECTURES, Architecture, Shape
 from ..models.catalogue import Model, usual_guidance
@@ -60,6 +61,15 @@ def _settled(model: Model, request: Request) -> ZCacheConfig:
     """Return the configuration of a request at the model's usual guidance."""
     diffusion = model.kind == "class"
     return settled(request.config(), request.steps, diffusion, usual_guidance(model))
+
+
+def weight(model: Model, request: Request) -> WeightFunction | Fitted:
+    """Return the weight that a request is blended with at the model's usual guidance."""
+    config = _settled(model, request)
+    guided_flow = model.kind != "class" and usual_guidance(model) > GUIDED
+    if guided_flow and config.weight == AUTOMATIC:
+        return linear
+    return config.weight_function
 
 
 def passes(model: Model, request: Request, granularity: str = "") -> PassCost | None:
