@@ -1,69 +1,25 @@
-import ast
+"""The handler of a run, as a function."""
+
 import json
 import os
 import pickle
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import gradio as gr
-import imageio.v2 as imageio
 import numpy as np
 import pytest
 import torch
-from gradio_client import Client
-from PIL import Image
 
 from zcache import CheckpointError
-from zcache.app import build_demo, device, engine, leftovers, runs, sharing, theme, views
+from zcache.app import device, engine, leftovers, runs, sharing, views
 from zcache.app.errors import told
 from zcache.app.plain_runs import Store
 from zcache.measure.generation import Generation
 from zcache.models import loading
 from zcache.models.request import APP, checked
 
-from ..folders import as_model
-
-ROOT = Path(__file__).parents[2]
-REPORT_KEYS = {
-    "speedup",
-    "baseline_seconds",
-    "accelerated_seconds",
-    "full_steps",
-    "psnr",
-    "ssim",
-}
-
-
-KINDS = ("image", "video", "class")
-
-
-@pytest.fixture
-def engines(tinies, tmp_path, monkeypatch):
-    """Engines on the tiny models with an empty store, and afterwards those in use before."""
-    before = dict(engine._hosts)
-    monkeypatch.setattr(runs, "store", lambda: Store(tmp_path / "store", 10**8))
-    hosts = {kind: engine.Engine(name) for kind, name in tinies.items()}
-    engine.use(hosts)
-    yield hosts
-    engine.use(before)
-
-
-def asked(kind="image", **changes):
-    subject = {"label": "red square"} if kind == "class" else {"prompt": "a red circle"}
-    return subject | {"interval": 5, "steps": 10} | changes
-
-
-def decoded(path):
-    """The frames of a picture or a clip, (F, H, W, 3)."""
-    if path.endswith(".png"):
-        return np.asarray(Image.open(path))[None]
-    with imageio.get_reader(path) as reader:
-        return np.stack(list(reader.iter_data()))
-
-
-# The handler, as a function.
+from .asking import KINDS, REPORT_KEYS, asked, decoded
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -265,91 +221,6 @@ def test_a_worker_process_can_load_what_its_parent_has_not(engines):
     assert engines["video"].pipeline() is not None  # the parent goes on
 
 
-# Which model, and why.
-
-
-def test_without_cuda_the_small_model_runs_and_the_page_says_why(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-
-    assert "needs a CUDA GPU" in engine.why_not_large()
-
-
-def test_without_a_token_the_small_model_runs_and_the_page_says_why(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("zcache.models.hub.token_present", lambda: False)
-
-    assert "HF_TOKEN is not set" in engine.why_not_large()
-
-
-def test_without_access_the_small_model_runs_and_the_page_says_why(monkeypatch, tiny):
-    monkeypatch.setattr(engine, "why_not_large", lambda: "")
-    monkeypatch.setitem(loading.KNOWN, engine.EMBEDDED["image"], loading.KNOWN[tiny])
-
-    def refuse(repo):
-        raise CheckpointError(f"{repo} is gated")
-
-    monkeypatch.setattr("zcache.models.hub.check_access", refuse)
-    host = engine.Engine("auto")
-    host.pipeline()
-
-    assert host.status()["title"] == tiny
-    assert "black-forest-labs/FLUX.1-dev is gated" in host.status()["note"]
-
-
-def test_with_cuda_token_and_access_the_large_model_is_loaded_by_the_same_code(
-    monkeypatch, flux_folder
-):
-    monkeypatch.setattr(engine, "why_not_large", lambda: "")
-    monkeypatch.setattr("zcache.models.hub.check_access", lambda repo: None)
-    monkeypatch.setitem(loading.KNOWN, engine.LARGE, as_model(flux_folder, "FLUX"))
-    host = engine.Engine("auto")
-    host.pipeline()
-
-    assert (host.status()["title"], host.status()["state"]) == ("FLUX", "ready")
-
-
-def test_a_broken_checkpoint_is_told_on_the_page_and_to_the_caller(monkeypatch, tmp_path):
-    monkeypatch.setitem(loading.KNOWN, "broken", as_model(tmp_path / "gone", "broken"))
-    host = engine.Engine("broken")
-
-    with pytest.raises(CheckpointError, match="is missing"):
-        host.pipeline()
-    assert "is missing" in views.chip(host.status())
-
-
-def test_the_environment_names_models_and_embedded_ones_stand_in(monkeypatch, tinies):
-    monkeypatch.setenv(engine.VARIABLE, f"{tinies['class']}, nope")
-
-    hosts = engine.lineup()
-
-    assert list(hosts) == list(KINDS)
-    assert [host.model.name for host in hosts.values()] == ["mini-flux", "mini-hunyuan", "tiny-dit"]
-    assert "Model 'nope' is neither known" in hosts["image"].status()["note"]
-
-
-def test_by_default_every_model_is_embedded_or_chosen_by_the_machine(monkeypatch):
-    monkeypatch.delenv(engine.VARIABLE, raising=False)
-
-    assert {kind: host.model.name for kind, host in engine.lineup().items()} == engine.EMBEDDED
-
-
-def test_an_absent_checkpoint_leaves_the_page_and_tells_its_callers(monkeypatch, tmp_path, tinies):
-    gone = as_model(tmp_path / "gone", "gone", "DiTPipeline")
-    monkeypatch.setitem(loading.KNOWN, "gone", gone)
-    before = dict(engine._hosts)
-    hosts = {kind: engine.Engine(name) for kind, name in tinies.items()}
-
-    build_demo(hosts | {"class": engine.Engine("gone")})
-
-    with pytest.raises(gr.Error, match=r"The checkpoint folder gone is missing: install"):
-        runs.last("class", **asked("class"))
-    assert runs.last("image", **asked()).done
-    engine.use(before)
-
-
-# What is drawn.
-
-
 def test_the_strip_shows_the_zig_zag():
     html = views.timeline("0F 1f 2f 3F 1r 2r 3r 4f")
 
@@ -389,152 +260,3 @@ def test_stages_are_plain_data_that_can_cross_to_a_worker(engines, kind, tmp_pat
 
     assert isinstance(pickle.loads(pickle.dumps(first)), Generation)
     assert pickle.loads(pickle.dumps(last)).report == last.report
-
-
-# The served app, as programs see it.
-
-
-@pytest.fixture(scope="module")
-def client(served):
-    return Client(served, verbose=False)
-
-
-def test_only_the_named_endpoints_are_public(client):
-    endpoints = client.view_api(return_format="dict")["named_endpoints"]
-
-    compared = [f"/compare_{kind}" for kind in KINDS]
-    assert list(endpoints) == [*compared, "/three_pictures", "/sweep", "/plan", "/info"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_endpoint_takes_the_documented_arguments(client, kind):
-    endpoint = client.view_api(return_format="dict")["named_endpoints"][f"/compare_{kind}"]
-
-    names = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
-    subject = "label" if kind == "class" else "prompt"
-    assert names[:7] == [subject, "interval", "base", "weight", "reflect", "steps", "seed"]
-    assert all(parameter["parameter_has_default"] for parameter in endpoint["parameters"])
-
-
-@pytest.mark.parametrize("kind", ["image", "class"])
-def test_an_endpoint_returns_pictures_that_open_and_a_report(client, kind):
-    baseline, accelerated, report = client.predict(
-        **asked(kind, interval=4, seed=7), api_name=f"/compare_{kind}"
-    )
-
-    assert Image.open(baseline).size == Image.open(accelerated).size == (64, 64)
-    assert set(report) >= REPORT_KEYS
-    assert report["seed"] == 7
-    last = 8 if kind == "class" else 9  # half a window before, of a diffusion sampler
-    assert len(report["full_steps"]) == 4 and report["full_steps"][::3] == [0, last]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_three_pictures_are_plain_base_alone_and_accelerated(client, engines, kind):
-    subject = asked(kind).get("prompt") or "1"
-    *files, report = client.predict(
-        kind=kind, subject=subject, interval=4, steps=10, api_name="/three_pictures"
-    )
-
-    plain, alone, accelerated = map(decoded, files)
-    assert plain.shape == alone.shape == accelerated.shape
-    assert not np.array_equal(alone, accelerated)
-    assert set(report["verdict"]) == {"level", "sentence"}
-    assert report["base_alone"]["reflect_passes"] == 0 < report["reflect_passes"]
-
-
-def test_without_reflection_there_is_no_base_alone_to_show(client):
-    plain, alone, accelerated, report = client.predict(
-        kind="image", subject="a circle", reflect=False, steps=10, api_name="/three_pictures"
-    )
-
-    assert alone is None and "base_alone" not in report
-    assert decoded(plain).shape == decoded(accelerated).shape
-
-
-def test_the_video_endpoint_returns_clips_that_play_and_a_report(client):
-    *clips, report = client.predict(
-        **asked("video", interval=4, seed=7, frames=9), api_name="/compare_video"
-    )
-
-    assert [decoded(clip).shape for clip in clips] == [(9, 64, width, 3) for width in (64, 64, 136)]
-    assert set(report) >= REPORT_KEYS | {"psnr_worst_frame", "ssim_worst_frame"}
-    assert report["seed"] == 7 and report["full_steps"][::3] == [0, 9]
-
-
-@pytest.mark.parametrize(
-    ("kind", "change", "message"),
-    [
-        ("video", {"frames": 6}, r"Frames is 6; it must be 4k \+ 1, such as 17: choose 5 or 9"),
-        ("video", {"fps": 0}, "Fps is 0; it must be a whole number from 1 to 60"),
-        ("video", {"prompt": ""}, "Prompt is empty"),
-        ("video", {"steps": 9}, "Steps is 9"),
-        ("class", {"label": "dog"}, "Class is 'dog'; it must be one of red circle, red square"),
-        ("class", {"label": "7"}, "Class is '7'"),
-        ("class", {"interval": 26}, "Interval is 26"),
-    ],
-)
-def test_callers_of_the_other_endpoints_are_told_too(client, kind, change, message):
-    with pytest.raises(Exception, match=message) as caught:
-        client.predict(**asked(kind, **change), api_name=f"/compare_{kind}")
-
-    assert "Traceback" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"interval": 0}, "Interval is 0; it must be a whole number from 1 to 10"),
-        ({"interval": 2.5}, "Interval is 2.5"),
-        ({"interval": "5"}, "Interval is '5'"),
-        ({"interval": None}, "Interval is empty"),
-        ({"steps": 1000}, "Steps is 1000; it must be a whole number from 10 to 50"),
-        ({"base": "x"}, "Base is 'x'; it must be one of automatic, taylorseer"),
-        ({"weight": "x"}, "Weight is 'x'"),
-        ({"prompt": ""}, "Prompt is empty; it needs 1 to 500 characters"),
-        ({"prompt": "x" * 501}, "Prompt has 501 characters"),
-        ({"reflect": "yes"}, "Reflect is 'yes'"),
-        ({"seed": -1}, "Seed is -1"),
-        ({"seed": None}, "Seed is empty; it must be a whole number from 0 to 2147483647"),
-        ({"seed": 99999999999}, "Seed is 99999999999"),
-    ],
-)
-def test_an_api_caller_is_told_the_same_sentence(client, change, message):
-    with pytest.raises(Exception, match=message) as caught:
-        client.predict(**asked(**change), api_name="/compare_image")
-
-    assert "Traceback" not in str(caught.value)
-
-
-# The script.
-
-
-def test_spaces_is_imported_first():
-    body = ast.parse((ROOT / "app.py").read_text(encoding="utf-8")).body
-
-    first = next(node for node in body if isinstance(node, ast.Import | ast.ImportFrom))
-    assert isinstance(first, ast.Import) and first.names[0].name == "spaces"
-
-
-def test_exactly_one_function_is_sent_to_the_gpu():
-    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "zcache").rglob("*.py")]
-
-    assert sum(source.count("@spaces.GPU") for source in sources) == 1
-
-
-def test_the_script_can_be_imported_without_serving():
-    command = [sys.executable, "-c", "import app; print(type(app.demo).__name__)"]
-
-    said = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
-    )
-    assert said.stdout.strip().endswith("Blocks")
-
-
-@pytest.mark.parametrize("installed", [True, False])
-def test_the_endpoints_are_tools_for_agents_only_where_the_extra_is_installed(
-    monkeypatch, installed
-):
-    monkeypatch.setattr(theme, "find_spec", lambda name: object() if installed else None)
-
-    assert theme.launch_options()["mcp_server"] is installed

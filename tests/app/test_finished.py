@@ -13,7 +13,7 @@ from zcache.app.outcome import Outcome
 from zcache.models import loading
 from zcache.models.request import checked
 
-from .test_app import asked, decoded, engines  # noqa: F401  a fixture
+from .asking import asked, decoded
 
 SIDES = ("baseline.png", "accelerated.png", "difference.png")
 

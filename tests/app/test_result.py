@@ -7,7 +7,7 @@ import pytest
 from zcache.app import first_sight, outputs, result, runs, views
 from zcache.measure import verdict
 
-from .test_app import KINDS, asked, engines  # noqa: F401  a fixture
+from .asking import KINDS, asked
 
 
 @pytest.fixture(params=KINDS)

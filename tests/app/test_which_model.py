@@ -1,0 +1,91 @@
+"""Which model a tab runs, and why."""
+
+import gradio as gr
+import pytest
+import torch
+
+from zcache import CheckpointError
+from zcache.app import build_demo, engine, runs, views
+from zcache.models import loading
+
+from ..folders import as_model
+from .asking import KINDS, asked
+
+
+def test_without_cuda_the_small_model_runs_and_the_page_says_why(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    assert "needs a CUDA GPU" in engine.why_not_large()
+
+
+def test_without_a_token_the_small_model_runs_and_the_page_says_why(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("zcache.models.hub.token_present", lambda: False)
+
+    assert "HF_TOKEN is not set" in engine.why_not_large()
+
+
+def test_without_access_the_small_model_runs_and_the_page_says_why(monkeypatch, tiny):
+    monkeypatch.setattr(engine, "why_not_large", lambda: "")
+    monkeypatch.setitem(loading.KNOWN, engine.EMBEDDED["image"], loading.KNOWN[tiny])
+
+    def refuse(repo):
+        raise CheckpointError(f"{repo} is gated")
+
+    monkeypatch.setattr("zcache.models.hub.check_access", refuse)
+    host = engine.Engine("auto")
+    host.pipeline()
+
+    assert host.status()["title"] == tiny
+    assert "black-forest-labs/FLUX.1-dev is gated" in host.status()["note"]
+
+
+def test_with_cuda_token_and_access_the_large_model_is_loaded_by_the_same_code(
+    monkeypatch, flux_folder
+):
+    monkeypatch.setattr(engine, "why_not_large", lambda: "")
+    monkeypatch.setattr("zcache.models.hub.check_access", lambda repo: None)
+    monkeypatch.setitem(loading.KNOWN, engine.LARGE, as_model(flux_folder, "FLUX"))
+    host = engine.Engine("auto")
+    host.pipeline()
+
+    assert (host.status()["title"], host.status()["state"]) == ("FLUX", "ready")
+
+
+def test_a_broken_checkpoint_is_told_on_the_page_and_to_the_caller(monkeypatch, tmp_path):
+    monkeypatch.setitem(loading.KNOWN, "broken", as_model(tmp_path / "gone", "broken"))
+    host = engine.Engine("broken")
+
+    with pytest.raises(CheckpointError, match="is missing"):
+        host.pipeline()
+    assert "is missing" in views.chip(host.status())
+
+
+def test_the_environment_names_models_and_embedded_ones_stand_in(monkeypatch, tinies):
+    monkeypatch.setenv(engine.VARIABLE, f"{tinies['class']}, nope")
+
+    hosts = engine.lineup()
+
+    assert list(hosts) == list(KINDS)
+    assert [host.model.name for host in hosts.values()] == ["mini-flux", "mini-hunyuan", "tiny-dit"]
+    assert "Model 'nope' is neither known" in hosts["image"].status()["note"]
+
+
+def test_by_default_every_model_is_embedded_or_chosen_by_the_machine(monkeypatch):
+    monkeypatch.delenv(engine.VARIABLE, raising=False)
+
+    assert {kind: host.model.name for kind, host in engine.lineup().items()} == engine.EMBEDDED
+
+
+def test_an_absent_checkpoint_leaves_the_page_and_tells_its_callers(monkeypatch, tmp_path, tinies):
+    gone = as_model(tmp_path / "gone", "gone", "DiTPipeline")
+    monkeypatch.setitem(loading.KNOWN, "gone", gone)
+    before = dict(engine._hosts)
+    hosts = {kind: engine.Engine(name) for kind, name in tinies.items()}
+
+    build_demo(hosts | {"class": engine.Engine("gone")})
+
+    with pytest.raises(gr.Error, match=r"The checkpoint folder gone is missing: install"):
+        runs.last("class", **asked("class"))
+    assert runs.last("image", **asked()).done
+    engine.use(before)
