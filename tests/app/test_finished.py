@@ -114,7 +114,7 @@ def test_an_entry_that_cannot_be_read_just_now_is_kept(tmp_path, outcome, monkey
     assert store.get("one", emptied(tmp_path)).report == outcome.report
 
 
-def test_opening_links_drops_no_run_in_progress(engines, tmp_path, monkeypatch):  # noqa: F811
+def test_opening_links_drops_no_run_in_progress(engines, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "results", lambda: Finished(tmp_path / "finished", 10**8))
     made = runs.last("class", **asked("class"))
     for _ in range(runs.KEPT_RUNS + 2):
@@ -136,7 +136,7 @@ def test_every_setting_and_the_device_shape_the_name(tinies):
 
 
 @pytest.mark.parametrize("kind", ["image", "video", "class"])
-def test_a_link_finds_the_run_it_was_made_of(engines, kind, tmp_path, monkeypatch):  # noqa: F811
+def test_a_link_finds_the_run_it_was_made_of(engines, kind, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "results", lambda: Finished(tmp_path / "finished", 10**8))
     length = {"frames": 5, "fps": 8} if kind == "video" else {}
     made = runs.last(kind, **asked(kind), **length)
@@ -154,7 +154,7 @@ def test_a_link_finds_the_run_it_was_made_of(engines, kind, tmp_path, monkeypatc
     assert links.result({"tab": kind, "interval": "4"}) is None or kind == "class"
 
 
-def test_a_class_is_restored_by_its_number_too(engines):  # noqa: F811
+def test_a_class_is_restored_by_its_number_too(engines):
     ids = loading.labels(engine.of("class").model)
 
     for number in set(ids.values()):

@@ -11,7 +11,7 @@ from .asking import KINDS, asked
 
 
 @pytest.fixture(params=KINDS)
-def report(request, engines):  # noqa: F811
+def report(request, engines):
     return runs.last(request.param, **asked(request.param, seed=3)).report
 
 
@@ -96,7 +96,7 @@ def test_on_a_space_the_code_is_linked(monkeypatch, environment, address):
     assert address in first_sight.head()
 
 
-def test_cleared_outputs_leave_nothing_of_the_run_before(engines):  # noqa: F811
+def test_cleared_outputs_leave_nothing_of_the_run_before(engines):
     import gradio as gr
 
     with gr.Blocks():
