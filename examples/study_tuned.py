@@ -28,7 +28,7 @@ from zcache.models import loading, profiles
 
 COUNTS = (13, 10, 8)
 FIRST_SEED = 5000
-EFFORT = 60  # uncached runs, where prompts are few
+EFFORT = 200  # uncached runs for each tuning on few prompts
 PAPER = {"weight": "logarithmic", "relax": None}
 # What was best in some row of some table, beside the defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -128,7 +128,13 @@ def main() -> None:
         call = {**model.call, "num_inference_steps": STEPS}
         for prompts in args.overfitting:
             profile = zcache.tune(
-                pipe, asked[:prompts], held_out=asked[-1:], budgets=COUNTS, effort=EFFORT, **call
+                pipe,
+                asked[:prompts],
+                held_out=asked[-1:],
+                budgets=COUNTS,
+                effort=EFFORT,
+                batch=4,
+                **call,
             )
             methods += _of(profile, str(prompts))
     else:
