@@ -15,15 +15,11 @@ from torch import Tensor
 
 import zcache
 from zcache import ZCacheConfig
-from zcache.caching import adapters
-from zcache.caching.adapters import Adapter
-from zcache.caching.report import Log
 
 from ..pipelines import CASES, STEPS, flux, flux_arguments, flux_transformer
 from ..planning import planned
 
 FLUX = next(case for case in CASES if case.name == "flux")
-DIT = next(case for case in CASES if case.name == "dit")
 granularity = pytest.mark.parametrize("granularity", ["stack", "module", "output"])
 W0 = ZCacheConfig(full_steps=(0, 4, 8, STEPS - 1), base="fora", weight=lambda j, n: 0.0, relax=None)
 
@@ -355,110 +351,3 @@ def test_not_finite_outputs_come_out_as_they_do_plainly(loop: Loop) -> None:
     x, report = loop.cached(ZCacheConfig(interval=4), velocity=velocity)
     assert torch.isnan(x).all() and torch.isnan(loop.run(velocity=velocity)).all()
     assert report.finished
-
-
-# ---- the self-check ----------------------------------------------------------------------------
-
-
-def described(adapter: Adapter) -> Any:
-    pipe = flux()
-    pipe.transformer.__class__ = type("Odd", (type(pipe.transformer),), {})
-    adapters.register("Odd", adapter)
-    return pipe
-
-
-@pytest.fixture
-def forgetful() -> Iterator[Callable[[Adapter], Any]]:
-    yield described
-    adapters._adapters.pop("Odd", None)
-
-
-def test_a_forgotten_list_of_blocks_is_noticed_before_anything_is_cached(
-    forgetful: Callable[[Adapter], Any],
-) -> None:
-    right = adapters.find(flux_transformer())
-    pipe = forgetful(
-        Adapter(right.blocks[:1], conditioning=right.conditioning, per_step=right.per_step)
-    )
-    plain = FLUX.run(pipe)
-    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
-        assert torch.equal(FLUX.run(pipe), plain)
-    report = handle.report()
-    assert report.full_passes == STEPS and report.finished
-    assert "everything was computed in full" in report.fallbacks[0]
-
-
-def test_an_embedding_that_is_taken_for_constant_is_noticed(
-    forgetful: Callable[[Adapter], Any],
-) -> None:
-    """The modulation from time and text passed through: a cached pass cannot run at all."""
-    right = adapters.find(flux_transformer())
-    wrong = Adapter(
-        right.blocks, conditioning=(*right.conditioning, "time_text_embed"), per_step=()
-    )
-    pipe = forgetful(wrong)
-    plain = FLUX.run(pipe)
-    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
-        try:
-            found = FLUX.run(pipe)
-        except (RuntimeError, TypeError, AttributeError) as error:
-            pytest.fail(f"the self-check let {error!r} through")
-    assert torch.equal(found, plain)
-    assert "everything was computed in full" in handle.report().fallbacks[0]
-
-
-@granularity
-def test_the_self_check_costs_one_cached_pass(granularity: str) -> None:
-    pipe, calls = flux(), []
-    pipe.transformer.proj_out.register_forward_pre_hook(lambda *_: calls.append(1))
-    with zcache.enabled(pipe, ZCacheConfig(interval=4, granularity=granularity)) as handle:
-        FLUX.run(pipe)
-    report = handle.report()
-    passes = report.full_passes
-    if granularity != "output":
-        passes += report.forecast_passes + report.reflect_passes + 1
-    assert len(calls) == passes
-
-
-# ---- few steps, and what the report must bear --------------------------------------------------
-
-
-@granularity
-@pytest.mark.parametrize("steps", range(1, 9))
-def test_few_steps_run_with_default_settings(granularity: str, steps: int) -> None:
-    pipe = flux()
-    with zcache.enabled(pipe, ZCacheConfig(granularity=granularity)) as handle:
-        found = FLUX.run(pipe, steps=steps)
-    report = handle.report()
-    assert torch.isfinite(found).all() and report.finished and report.num_steps == steps
-    said = [reason for reason in report.fallbacks if "is above" in reason]
-    assert bool(said) == (steps < 5)
-
-
-def test_an_explicit_full_step_beyond_the_run_is_refused_before_the_denoiser_runs() -> None:
-    pipe, calls = flux(), []
-    pipe.transformer.register_forward_pre_hook(lambda *_: calls.append(1))
-    with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, STEPS))):
-        with pytest.raises(zcache.ConfigError, match="beyond the last"):
-            FLUX.run(pipe)
-        assert calls == []
-
-
-class Wrapped(Tensor):
-    """As a collective that is still under way: it has no memory of its own to point to."""
-
-    def untyped_storage(self) -> Any:
-        raise RuntimeError("no storage")
-
-
-def test_tensors_without_memory_of_their_own_are_counted() -> None:
-    log = Log()
-    log.hold([torch.zeros(4).as_subclass(Wrapped), torch.zeros(2), torch.zeros(2)])
-    assert log.report().cache_bytes == 4 * 4 + 2 * 2 * 4
-
-
-def test_the_bytes_are_the_most_that_was_held_and_shared_memory_counts_once() -> None:
-    log, large = Log(), torch.zeros(100)
-    log.hold([large, large[:50], torch.zeros(10)])
-    log.hold([torch.zeros(5)])
-    assert log.report().cache_bytes == 4 * 100 + 4 * 10
