@@ -9,6 +9,7 @@ import pytest
 from zcache import ZCacheConfig
 from zcache.measure.tune.race import Race
 from zcache.measure.tune.search import Search
+from zcache.method import candidates
 
 REFERENCE = ZCacheConfig()
 OTHERS = [ZCacheConfig(interval=n) for n in range(2, 5)]
@@ -173,3 +174,32 @@ def test_the_defaults_are_tried_at_other_full_steps(
     found = search.best([4], limit=100)
 
     assert found[4] in elsewhere
+
+
+def test_what_gains_at_most_numbers_of_full_steps_meets_more_placements_at_each() -> None:
+    """Two prompts at four full steps hide the paper's weight behind all others, at five and six they show it."""
+    gram = [[float(i == j) + 1 for j in range(12)] for i in range(12)]
+    times = [1 - k / 12 for k in range(12)]
+    seen: set[tuple[int, ...]] = set()
+
+    class Hidden(Figures):
+        def __call__(self, config: ZCacheConfig, count: int) -> dict[str, Any]:
+            if (config.weight, config.relax, config.order) == ("logarithmic", None, 1):
+                few = len(config.full_steps or ()) == 4
+                self.gains[config] = (-1,) * 4 if few else (3,) * 4
+                seen.add(config.full_steps or ())
+            return super().__call__(config, count)
+
+    search = Search({"stack": gram}, times, True, 4, Hidden({}))
+    placed = candidates.placements(gram, times, [4], True)[4]
+
+    search.best([4, 5, 6], limit=75)
+
+    assert set(placed[:3]) <= seen
+
+
+def test_one_prompt_says_four_decibels_of_a_setting_at_most() -> None:
+    race = Race(Figures({OTHERS[0]: (1, -1, 30, -30), OTHERS[1]: (0.5,) * 4}), len(NOISE), 20)
+    race.enter([REFERENCE, *OTHERS[:2]], 4)
+    assert race.gains(OTHERS[0], REFERENCE) == pytest.approx([1, -1, 4, -4])
+    assert race.gains(OTHERS[2], REFERENCE) == []

@@ -13,6 +13,7 @@ from ...method.config import ZCacheConfig
 Measure = Callable[[ZCacheConfig, int], dict[str, Any]]
 FEW = 2  # prompts that a race begins with
 SWING = 2.0  # dB
+LUCK = 4.0  # dB that one prompt may say of settings that have run on few
 
 
 class Race:
@@ -56,6 +57,11 @@ class Race:
             if len(own) < count or gains.mean() <= least:
                 return False
         return True
+
+    def gains(self, config: ZCacheConfig, than: ZCacheConfig) -> list[float]:
+        """What settings gain over others, prompt by prompt, as far as both have run; at most `LUCK` dB each."""
+        pairs = zip(self._scores.get(config, ()), self._scores.get(than, ()), strict=False)
+        return [min(max(own - other, -LUCK), LUCK) for own, other in pairs]
 
     def leaders(self) -> list[ZCacheConfig]:
         """All that ran, the best first."""

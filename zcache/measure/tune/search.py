@@ -71,8 +71,10 @@ class Search:
     def best(self, counts: Sequence[int], limit: int) -> dict[int, ZCacheConfig]:
         """The best settings of every number of full steps, by at most `limit` accelerated runs each.
 
-        A race of placements and settings; with runs enough, what won at one number is tried at all others,
-        too, and every winner's full steps are moved about.
+        A race: settings and granularities on the first two placements, then those that gain most over all
+        numbers of full steps on the other placements, on a few prompts; then fewer and fewer on more and more. With
+        runs enough, what won at one number is tried at all others, too, and every winner's full steps are moved
+        about.
         """
         placed = self._placed(counts)
         climbs = self._prompts >= CLIMBERS
@@ -83,7 +85,16 @@ class Search:
             if climbs
             else limit - shared
         )
-        races = {count: self._race(placed[count], self.untuned(count), raced) for count in counts}
+        races = {count: Race(self._measure, self._prompts, raced) for count in counts}
+        few = self._few(raced)
+        begun = {
+            count: self._begin(race, placed[count], self.untuned(count), few, raced // 3)
+            for count, race in races.items()
+        }
+        forms = self._promising(races, begun)
+        for count, race in races.items():
+            finalists = (self._config(steps, form) for steps in placed[count] for form in forms)
+            race.enter(finalists, few, self._spare(few))
         won = {count: race.won(self.untuned(count)) for count, race in races.items()}
         for count, race in races.items():
             if shared:
@@ -126,27 +137,42 @@ class Search:
             lambda new, old: race.is_better(moved(new), moved(old)),
         )
 
-    def _race(self, lists: list[Steps], untuned: ZCacheConfig, limit: int) -> Race:
-        """A race: settings and granularities on the first two placements, then the other placements with
-        the best of these, on a few prompts; then fewer and fewer on more and more.
+    def _few(self, limit: int) -> int:
+        """How many prompts settings meet first."""
+        return min(FEW if limit < ENOUGH * 2 * len(self._forms) else 2 * FEW, self._prompts)
+
+    def _spare(self, few: int) -> int:
+        """Runs that are kept for the finalists on the other prompts."""
+        return FINALISTS * (self._prompts - few)
+
+    def _begin(
+        self, race: Race, lists: list[Steps], untuned: ZCacheConfig, few: int, later: int
+    ) -> dict[ZCacheConfig, int]:
+        """Run every form on the first two placements, as far as runs stay for later; return their indices.
 
         The untuned settings run to the end and give way only to what is better by more than its
         standard error over the prompts.
         """
-        race = Race(self._measure, self._prompts, limit)
         made = {
             self._config(steps, form): index
             for index, form in enumerate(self._forms)
             for steps in lists[:2]
         }
-        few = min(FEW if limit < ENOUGH * len(made) else 2 * FEW, self._prompts)
         race.enter([untuned], few)
-        spare = FINALISTS * (self._prompts - few)
-        race.enter(made, few, spare + limit // 3)
-        ranked = dict.fromkeys(made[config] for config in race.leaders() if config in made)
-        forms = [self._forms[index] for index in list(ranked)[:FINALISTS]]
-        race.enter((self._config(steps, form) for steps in lists[2:] for form in forms), few, spare)
-        return race
+        race.enter(made, few, self._spare(few) + later)
+        return made
+
+    def _promising(
+        self, races: Mapping[int, Race], begun: Mapping[int, Mapping[ZCacheConfig, int]]
+    ) -> list[Form]:
+        """The forms that gain most over the untuned settings, over all numbers of full steps: of each there are few
+        runs, and what is good at one number is good at the next."""
+        gains: dict[int, list[float]] = {}
+        for count, made in begun.items():
+            for config, index in made.items():
+                gains.setdefault(index, []).extend(races[count].gains(config, self.untuned(count)))
+        ranked = sorted((i for i in gains if gains[i]), key=lambda i: -float(np.mean(gains[i])))
+        return [self._forms[index] for index in ranked[:FINALISTS]]
 
     def _placed(self, counts: Sequence[int]) -> dict[int, list[Steps]]:
         found: dict[int, list[Steps]] = {count: [] for count in counts}
