@@ -71,8 +71,8 @@ class Visit:
             self.wrong.append(told)
             print(told, flush=True)
 
-    def open(self, **settings: Any) -> None:
-        """Open the tab of the kind with these settings, each time another run."""
+    def open(self, **settings: Any) -> int:
+        """Open the tab of the kind with these settings, each time another run; return its seed."""
         given = {"tab": self.kind, "seed": random.randrange(10**9), **settings}
         if self.steps != DEFAULT_STEPS:
             given["steps"] = self.steps
@@ -81,6 +81,7 @@ class Visit:
         planned = self.page.locator(".zc-plan-line:visible").filter(has_text="full steps of")
         planned.first.wait_for(timeout=PATIENCE)
         self.page.locator(".zc-chip:visible").filter(has_text="· ready").wait_for(timeout=PATIENCE)
+        return int(given["seed"])
 
     def goto(self, address: str) -> None:
         self.page.goto(self.url + address)
@@ -180,9 +181,13 @@ def outside(visit: Visit) -> None:
 
 
 def bad_seed(visit: Visit) -> None:
-    visit.open()
+    from playwright.sync_api import expect
+
+    seed = visit.open()
     visit.page.get_by_role("button", name="Advanced").locator("visible=true").click()
-    visit.page.get_by_label("Seed", exact=True).locator("visible=true").fill("-5")
+    box = visit.page.get_by_label("Seed", exact=True).locator("visible=true")
+    expect(box).to_have_value(str(seed), timeout=PATIENCE)  # the link's comes when it comes
+    box.fill("-5")
     visit.run()
     visit.page.get_by_role("alert").filter(has_text="Seed is -5").wait_for(timeout=PATIENCE)
     visit.look()
