@@ -18,7 +18,7 @@ from ..method import bases
 from ..method.granularity import is_mild
 from ..method.relaxation import share
 from ..method.schedule import Kind, Pass
-from ..method.weights import AUTOMATIC, Fitted, WeightFunction, linear, weight_at
+from ..method.weights import AUTOMATIC, Fitted, WeightFunction, weight_at
 from . import affine, guidance, intercept, nonlinear, scheduler
 from .arguments import copied, put
 from .features import leaves, version
@@ -53,7 +53,7 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
         if reuses_guided(run) and is_guided_flow(run, combinations):
             run.forecast_by(bases.FORA)
         weight = weight_of(run, combinations)
-        if weight is not run.weight and not all(a.holds_past for a in run.anchors.values()):
+        if weight != run.weight and not all(a.holds_past for a in run.anchors.values()):
             raise CannotReflectError("guidance set in at its newer anchor")
     except CannotReflectError as reason:
         run.log.fall_back(f"a window was not reflected: {reason}")
@@ -78,8 +78,7 @@ def weight_of(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction
 
     There the newer anchor was computed by guidance, which enlarges the error of its latent, and trusting it
     all along the window has lost up to 20 dB (examples/study)."""
-    automatic = run.config.weight == AUTOMATIC
-    return linear if automatic and is_led_astray(run, combinations) else run.weight
+    return run.config.weight_in(True) if is_led_astray(run, combinations) else run.weight
 
 
 def reuses_guided(run: RunState) -> bool:

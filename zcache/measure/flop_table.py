@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..caching.reflection import GUIDED
-from ..method.config import AUTOMATIC, ZCacheConfig
+from ..method.config import ZCacheConfig
 from ..method.granularity import settled
-from ..method.weights import Fitted, WeightFunction, linear
+from ..method.weights import Fitted, WeightFunction
 from ..models import loading
 from ..models.architectures import ARCHITECTURES, Architecture, Shape
 from ..models.catalogue import Model, usual_guidance
@@ -65,11 +65,8 @@ def _settled(model: Model, request: Request) -> ZCacheConfig:
 
 def weight(model: Model, request: Request) -> WeightFunction | Fitted:
     """Return the weight that a request is blended with at the model's usual guidance."""
-    config = _settled(model, request)
     guided_flow = model.kind != "class" and usual_guidance(model) > GUIDED
-    if guided_flow and config.weight == AUTOMATIC:
-        return linear
-    return config.weight_function
+    return _settled(model, request).weight_in(guided_flow)
 
 
 def passes(model: Model, request: Request, granularity: str = "") -> PassCost | None:

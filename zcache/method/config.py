@@ -57,8 +57,7 @@ class ZCacheConfig:
             (features of every layer before the gate, as in the paper; gigabytes on large models) or
             `output` (the model's output; works for every denoiser). `automatic` is `stack`; where the model
             tells a diffusion sampler the noise, with a guidance of at most 1.6, it is `output`, blended with the
-            logarithmic weight and a shorter correction, if base, order, weight and relax are the defaults
-            (examples/study).
+            logarithmic weight and a shorter correction, if base, order, weight and relax are the defaults.
         relax: how far reflection may move the latent at the newer anchor: `time`
             (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance 0.6 at most,
             less of long early windows), `sigma` (with the noise levels of the scheduler), a factor in
@@ -164,6 +163,10 @@ class ZCacheConfig:
             straight = bases.interpolates(bases.resolve(self.base), self.order)
             return weights.future if straight else weights.linear
         return weights.resolve(self.weight)
+
+    def weight_in(self, guided_flow: bool) -> weights.WeightFunction | weights.Fitted:
+        """`weight_function`; in a flow with guidance the linear one, where the weight is automatic."""
+        return weights.linear if guided_flow and self.weight == AUTOMATIC else self.weight_function
 
     def plan(
         self, num_steps: int, flow_times: Sequence[float] = (), diffusion: bool = False

@@ -169,8 +169,9 @@ class Search:
         runs, and what is good at one number is good at the next."""
         gains: dict[int, list[float]] = {}
         for count, made in begun.items():
+            race, untuned = races[count], self.untuned(count)
             for config, index in made.items():
-                gains.setdefault(index, []).extend(races[count].gains(config, self.untuned(count)))
+                gains.setdefault(index, []).extend(race.gains(config, untuned))
         ranked = sorted((i for i in gains if gains[i]), key=lambda i: -float(np.mean(gains[i])))
         return [self._forms[index] for index in ranked[:FINALISTS]]
 
