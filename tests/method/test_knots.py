@@ -6,6 +6,7 @@ import pytest
 
 from zcache import ConfigError, ZCacheConfig, bases
 from zcache.method import candidates, fitting, knots, schedule
+from zcache.method.config import FITTED
 
 COSTS = [(cost, open_end) for cost in knots.names() for open_end in (False, True)]
 
@@ -139,6 +140,17 @@ def test_a_diffusion_sampler_is_first_tried_open_ended_and_with_a_second_derivat
     assert diffusion[:2] == [knots.place(GRAM, LENGTHS, 4, open_end=True), (0, 2, 5, 7)]
     assert candidates.settings() == list(candidates.SETTINGS)
     assert candidates.settings(flow=False)[0]["order"] == 2
+
+
+def test_a_diffusion_samplers_candidates_forecast_as_its_defaults_do() -> None:
+    """But for reuse, which is another strategy, and for fitted weights, which were fitted to counted steps."""
+    for own in candidates.settings(flow=False):
+        base = candidates.config(GRAM, TIMES, (0, 3, 7), own).base
+        assert base == ("taylorseer" if own["weight"] == FITTED else own.get("base", "automatic"))
+    bases_of_flows = {
+        candidates.config(GRAM, TIMES, (0, 3, 7), own).base for own in candidates.settings()
+    }
+    assert bases_of_flows == {"taylorseer", "fora"}
 
 
 @pytest.mark.parametrize("flow", [True, False])

@@ -11,6 +11,7 @@ import torch
 
 import zcache
 from zcache import ConfigError, ZCacheConfig
+from zcache.method.abscissa import positions, share_of_angle
 from zcache.method.zigzag import zigzag
 
 from .. import oracle
@@ -136,7 +137,9 @@ def test_it_equals_the_product_on_dit(settings: dict[str, Any]) -> None:
         return b.sqrt() * (x - (1 - a).sqrt() * noise) / a.sqrt() + (1 - b).sqrt() * noise
 
     latent = torch.randn(1, 4, 8, 8, generator=seeded())
-    found = zigzag(denoise, ddim, latent, STEPS, config, levels, diffusion=True)
+    by_time = [s / (1 + s) for s in (float(((1 - alphas[t]) / alphas[t]).sqrt()) for t in times)]
+    places = positions(by_time) if share_of_angle(config, noise=True) else ()
+    found = zigzag(denoise, ddim, latent, STEPS, config, levels, diffusion=True, positions=places)
     expected = (
         seen[0] * pipe.vae.config.scaling_factor
     )  # the latents of random weights are near 100

@@ -192,6 +192,7 @@ class Run(RunState):
         if self.plan is None:
             settling.settle(self, visit)
             self._make_plan(timestep)
+            settling.place(self)
         self._tick()
         return result
 

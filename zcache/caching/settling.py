@@ -1,20 +1,23 @@
-"""After the first step of a run: what is cached from there on, where that is automatic.
+"""After the first step of a run: what is cached from there on, and along which axis it is forecast.
 
 How strong guidance is shows in the first step, which is always full: its outputs and what the pipeline made
-of them are there. A run begins with the stack cached, and may go on with the output."""
+of them are there. A run begins with the stack cached, and may go on with the output. Which steps there are is
+known then, too."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from ..method.abscissa import positions, share_of_angle
 from ..method.config import AUTOMATIC
 from ..method.granularity import settled
+from . import affine
 from .anchors import Anchors
 from .bindings import Output
 from .cached_pass import CachedPass
 from .reflection import first_scale
 from .state import Branch, RunState, Visit
-from .times import NOISE, prediction
+from .times import NOISE, flow_times, prediction
 
 
 def settle(run: RunState, visit: Visit) -> None:
@@ -30,6 +33,18 @@ def settle(run: RunState, visit: Visit) -> None:
     if run.config.granularity == "output":
         for branch in visit.branches:
             _cache_output(run, branch)
+
+
+def place(run: RunState) -> None:
+    """Choose where the steps stand for forecasts; the run knows by now which they are."""
+    times = flow_times(run.scheduler)
+    share = share_of_angle(
+        run.config,
+        noise=prediction(run.scheduler) == NOISE,
+        remembers=affine.find(run.scheduler, 0) is None,
+    )
+    if times is not None and share:
+        run.forecast_along(positions(times[-run.num_steps :], share))
 
 
 def _cache_output(run: RunState, branch: Branch) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from ..method import bases
+from ..method import abscissa, bases
 from ..method.config import AUTOMATIC, ZCacheConfig
 from ..method.mapping import mapped
 from ..method.schedule import Kind, Pass, Plan
@@ -120,6 +120,12 @@ class RunState:
         self.config = self.config.replace(base=base)
         self.base, self.log.base = bases.resolve(base), base
         self.weight = self.config.weight_function
+        for anchors in self.anchors.values():
+            anchors.forecast_by(self.base)
+
+    def forecast_along(self, places: Sequence[float]) -> None:
+        """From here on the steps stand at `places` for TaylorSeer's forecasts."""
+        self.base = abscissa.along(places)
         for anchors in self.anchors.values():
             anchors.forecast_by(self.base)
 

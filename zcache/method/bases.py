@@ -76,11 +76,16 @@ def taylorseer(anchors: Sequence[int], step: int, order: int) -> Factors:
     Returns:
         One factor for each of the newest `order + 1` (or fewer) anchors, oldest first.
     """
-    x = step - anchors[-1]
+    return taylor(anchors, step, order)
+
+
+def taylor(anchors: Sequence[float], at: float, order: int) -> Factors:
+    """`taylorseer` of anchors and a step that stand anywhere on an axis."""
+    x = at - anchors[-1]
     return _expanded(anchors, [x**i / math.factorial(i) for i in range(order + 1)])
 
 
-def _expanded(anchors: Sequence[int], polynomials: Sequence[float]) -> Factors:
+def _expanded(anchors: Sequence[float], polynomials: Sequence[float]) -> Factors:
     """Return sum_i D_i polynomials[i] over as many derivatives as there are anchors for."""
     used = list(anchors[-len(polynomials) :])
     factors = [0.0] * len(used)
@@ -90,7 +95,7 @@ def _expanded(anchors: Sequence[int], polynomials: Sequence[float]) -> Factors:
     return tuple(factors)
 
 
-def _difference(anchors: list[int], order: int) -> list[float]:
+def _difference(anchors: list[float], order: int) -> list[float]:
     """Return D_order at the newest anchor, as factors of the anchors' features."""
     if order == 0:
         return [0.0] * (len(anchors) - 1) + [1.0]

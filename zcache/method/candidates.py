@@ -11,7 +11,7 @@ from .config import FITTED, ZCacheConfig
 from .knots import Gram
 
 DEFAULTS: dict[str, Any] = {"base": bases.AUTOMATIC}
-# In the order of promise; what is not named is the default, but for the base, which is TaylorSeer.
+# In the order of promise; what is not named is the default, but for the base, which is TaylorSeer (see `settings`).
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"weight": "future", "relax": "time"},
     {"weight": FITTED, "relax": "time"},
@@ -32,8 +32,15 @@ ENDS_OPEN = (
 
 
 def settings(flow: bool = True) -> list[dict[str, Any]]:
-    """SETTINGS in the order of promise for a kind of sampler: a diffusion's with a second derivative first."""
-    return sorted(SETTINGS, key=lambda own: not flow and own.get("order", 1) != 2)
+    """SETTINGS in the order of promise for a kind of sampler.
+
+    A diffusion's have the second derivative first, and forecast as its defaults do, but for fitted weights,
+    which were computed for steps that are counted.
+    """
+    if flow:
+        return list(SETTINGS)
+    ordered = sorted(SETTINGS, key=lambda own: own.get("order", 1) != 2)
+    return [own if own["weight"] == FITTED else {**DEFAULTS, **own} for own in ordered]
 
 
 def placements(

@@ -31,9 +31,9 @@ class ZCacheConfig:
             less exact.
         base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
             `hicache`, `foca`, `spectrum`, or one you registered in `zcache.bases`. `automatic` is `taylorseer`;
-            in a flow with guidance that is reflected it is `fora` from the first reflection on, where windows
-            have more than 3 steps, the early ones 0.045 of the flow's time, and no weight is fitted
-            (examples/study).
+            of a diffusion sampler, at order 1, along the angle of picture and noise (see abscissa.py); in a
+            reflected flow with guidance `fora` from the first reflection on, where windows have more than 3
+            steps, the early ones 0.045 of the flow's time, and no weight is fitted (examples/study).
         weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
             `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
             or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps. `automatic`

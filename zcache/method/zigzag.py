@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import bases
+from .abscissa import along
 from .config import ZCacheConfig
 from .relaxation import share
 from .schedule import Kind
@@ -30,6 +31,7 @@ def zigzag(
     flow_times: Sequence[float] = (),
     diffusion: bool = False,
     guided: bool = False,
+    positions: Sequence[float] = (),
 ) -> Any:
     """The latent after `num_steps` steps, most of them not computed in full.
 
@@ -45,11 +47,13 @@ def zigzag(
         diffusion: whether `advance` is a diffusion sampler's, for the same placement.
         guided: whether it is a flow with guidance, for `base="automatic"`, `weight="automatic"` and
             `relax="time"`.
+        positions: where TaylorSeer's steps stand (abscissa.py); without them, at their numbers.
 
     Raises:
         ConfigError: the config does not fit the steps.
     """
     base, order = bases.resolve(config.base), config.order
+    base = along(positions) if positions else base
     planned = config.plan(num_steps, flow_times, diffusion).full_steps
     if chosen := guided and config.reuses_guided(planned, num_steps, flow_times):
         config = config.replace(base=bases.FORA)
