@@ -128,7 +128,8 @@ def _advanced(kind: str, by_hand: bool) -> dict[str, Any]:
             label="Base strategy",
             info="How a skipped step is predicted: taylorseer continues the trend of the last full "
             "steps, fora repeats the last one, teacache repeats it and computes anew when the input "
-            "has changed enough; automatic is taylorseer, and fora on a flow with guidance and few full steps.",
+            "has changed enough; automatic is taylorseer (for classes along the angle of picture and noise), "
+            "and fora on a flow with guidance and few full steps.",
         ),
         "weight": gr.Dropdown(
             list(weights.choices()),

@@ -203,3 +203,28 @@ def test_one_prompt_says_four_decibels_of_a_setting_at_most() -> None:
     race.enter([REFERENCE, *OTHERS[:2]], 4)
     assert race.gains(OTHERS[0], REFERENCE) == pytest.approx([1, -1, 4, -4])
     assert race.gains(OTHERS[2], REFERENCE) == []
+
+
+@pytest.mark.parametrize(("elsewhere", "moves"), [((9, 9, 2, 2), False), ((6, 6, 6, 6), True)])
+def test_other_full_steps_have_to_be_clearly_better_than_the_best_settings_with_the_untuned(
+    elsewhere: tuple[float, ...], moves: bool
+) -> None:
+    """The paper's weight gains 5 dB with the untuned full steps; 4, 4, -3 and -3 more elsewhere are within their
+    standard error of 2.02."""
+    gram = [[float(i == j) + 1 for j in range(12)] for i in range(12)]
+    times = [1 - k / 12 for k in range(12)]
+
+    class Luck(Figures):
+        def __call__(self, config: ZCacheConfig, count: int) -> dict[str, Any]:
+            if (config.weight, config.relax, config.order) == ("logarithmic", None, 1):
+                own = config.full_steps == untuned
+                self.gains[config] = (5,) * 4 if own else elsewhere
+            return super().__call__(config, count)
+
+    search = Search({"stack": gram}, times, True, 4, Luck({}))
+    untuned = search.untuned(4).full_steps
+
+    found = search.best([4], limit=100)[4]
+
+    assert found.weight == "logarithmic"
+    assert (found.full_steps != untuned) == moves

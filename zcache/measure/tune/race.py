@@ -86,9 +86,16 @@ class Race:
             field = self._ranked(field)[: max(1, len(field) // 2)]
         return self.best(reference)
 
-    def best(self, reference: ZCacheConfig) -> ZCacheConfig:
-        """The best of those that ran on all prompts; the reference, unless the gain over it is clear."""
-        ran = [config for config, own in self._scores.items() if len(own) >= self._prompts]
+    def best(
+        self, reference: ZCacheConfig, among: Sequence[ZCacheConfig] | None = None
+    ) -> ZCacheConfig:
+        """The best of those that ran on all prompts; the reference, unless the gain over it is clear.
+
+        Args:
+            among: the only settings that may win beside it; None are all.
+        """
+        field = self._scores if among is None else [c for c in among if c in self._scores]
+        ran = [config for config in field if len(self._scores[config]) >= self._prompts]
         full = sorted(ran, key=lambda c: -float(np.mean(self._scores[c])))
         return next((config for config in full if self._is_clear(config, reference)), reference)
 

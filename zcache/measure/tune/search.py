@@ -74,7 +74,7 @@ class Search:
         A race: settings and granularities on the first two placements, then those that gain most over all
         numbers of full steps on the other placements, on a few prompts; then fewer and fewer on more and more. With
         runs enough, what won at one number is tried at all others, too, and every winner's full steps are moved
-        about.
+        about. Full steps other than the defaults' have to be clearly better than the best settings with these.
         """
         placed = self._placed(counts)
         climbs = self._prompts >= CLIMBERS
@@ -92,18 +92,26 @@ class Search:
             for count, race in races.items()
         }
         forms = self._promising(races, begun)
+        known = {count: self._in_place(race, count, forms) for count, race in races.items()}
         for count, race in races.items():
             finalists = (self._config(steps, form) for steps in placed[count] for form in forms)
             race.enter(finalists, few, self._spare(few))
-        won = {count: race.won(self.untuned(count)) for count, race in races.items()}
+        won = {count: race.won(known[count]) for count, race in races.items()}
         for count, race in races.items():
             if shared:
                 race.allow(shared)
                 race.enter(self._elsewhere(won, placed, placed[count]), self._prompts)
             if climbs:
                 race.allow(limit - raced - shared)
-                self._climb(race, race.best(self.untuned(count)))
-        return {count: race.best(self.untuned(count)) for count, race in races.items()}
+                self._climb(race, race.best(known[count]))
+        return {count: race.best(known[count]) for count, race in races.items()}
+
+    def _in_place(self, race: Race, count: int, forms: Sequence[Form]) -> ZCacheConfig:
+        """The best of the untuned settings and of `forms`, with the untuned full steps."""
+        untuned = self.untuned(count)
+        made = [self._config(untuned.full_steps or (), form) for form in forms]
+        race.enter([untuned, *made], self._prompts, self._spare(0))
+        return race.best(untuned, made)
 
     def _elsewhere(
         self,
