@@ -14,12 +14,13 @@ from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 import zcache
 from zcache import ConfigError
+from zcache.caching import anchors
 from zcache.errors import AlreadyEnabledError, UnsupportedPipelineError
 from zcache.evaluation import methods
 from zcache.evaluation.rivals import dpcache, seacache, spectrum
 from zcache.method import bases
 
-from ..pipelines import CASES, STEPS, flux, flux_arguments, seeded
+from ..pipelines import CASES, STEPS, dit, dit_arguments, flux, flux_arguments, seeded
 
 CASE = {case.name: case for case in CASES}
 
@@ -220,6 +221,37 @@ def test_dpcache_runs_taylorseer_at_its_steps() -> None:
     with method.apply(pipe):
         assert torch.equal(case.run(pipe), first)
     assert torch.equal(case.run(pipe), plain)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("name", ["spectrum:3,flex=0", "dpcache:5,order=1"])
+@torch.no_grad()
+def test_peers_cache_and_forecast_what_was_published_whatever_our_defaults_do(
+    name: str, guidance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a DiT our defaults cache the output with mild guidance, and forecast along an angle."""
+    pipe, call = dit(), dit_arguments(STEPS, guidance=guidance)
+    method = methods.parse(name, STEPS, lambda pipe: pipe(**call))
+    used: list[tuple[float, ...]] = []
+    combine = anchors.combine
+    monkeypatch.setattr(
+        anchors, "combine", lambda f, factors: used.append(tuple(factors)) or combine(f, factors)
+    )
+
+    with method.apply(pipe) as handle:
+        pipe(**call)
+    report = handle.report()
+
+    own = (
+        bases.taylorseer if name.startswith("dpcache") else lambda a, k, _: spectrum.forecast(a, k)
+    )
+    expected = []
+    for step in range(STEPS):
+        known = [full for full in report.full_steps if full < step]
+        if step not in report.full_steps:
+            expected.append(own(known, step, 1))
+    assert report.granularity == "stack"
+    assert used == [pytest.approx(factors) for factors in expected]
 
 
 # ---- their names -----------------------------------------------------------------------------

@@ -48,7 +48,25 @@ def test_the_best_over_all_prompts_wins() -> None:
 def test_a_gain_within_its_standard_error_is_none() -> None:
     """Gains 4, 4, -3, -3: mean 0.5, deviation 4.04, standard error 2.02."""
     assert raced(Figures({OTHERS[0]: (4, 4, -3, -3)})) == REFERENCE
-    assert raced(Figures({OTHERS[0]: (0.5, 0.5, 0.5, 0.5)})) == OTHERS[0]
+    assert raced(Figures({OTHERS[0]: (1.3, 1.3, 1.3, 1.3)})) == OTHERS[0]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "least"), [(1, 4.0), (2, (32 / 3 / 2) ** 0.5), (4, (32 / 5 / 4) ** 0.5)]
+)
+def test_few_prompts_that_agree_are_believed_only_where_the_gain_is_large(
+    prompts: int, least: float
+) -> None:
+    """A spread of 4 dB is believed beforehand, as if of two prompts: squares of 2 x 16 and none of their own, over
+    n - 1 + 2 and over n."""
+    for gain, wins in ((0.99 * least, False), (1.01 * least, True)):
+
+        def measure(config: ZCacheConfig, count: int, gain: float = gain) -> dict[str, Any]:
+            return {"psnr": [30 + gain * (config == OTHERS[0])] * min(count, prompts)}
+
+        race = Race(measure, prompts, 100)
+        race.enter([REFERENCE, OTHERS[0]], prompts)
+        assert (race.best(REFERENCE) == OTHERS[0]) == wins
 
 
 @pytest.mark.parametrize("limit", range(8, 20))
@@ -205,7 +223,7 @@ def test_one_prompt_says_four_decibels_of_a_setting_at_most() -> None:
     assert race.gains(OTHERS[2], REFERENCE) == []
 
 
-@pytest.mark.parametrize(("elsewhere", "moves"), [((9, 9, 2, 2), False), ((6, 6, 6, 6), True)])
+@pytest.mark.parametrize(("elsewhere", "moves"), [((9, 9, 2, 2), False), ((7, 7, 7, 7), True)])
 def test_other_full_steps_have_to_be_clearly_better_than_the_best_settings_with_the_untuned(
     elsewhere: tuple[float, ...], moves: bool
 ) -> None:

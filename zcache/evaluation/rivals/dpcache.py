@@ -34,7 +34,13 @@ def dpcache(
     pipe: Any, gram: Gram, count: int, order: int = ORDER
 ) -> AbstractContextManager[ZCache]:
     """TaylorSeer at the `count` steps that are best for it; raises as `place` and `zcache.enable` do."""
-    config = ZCacheConfig(full_steps=place(gram, count, order), order=order, reflect=False)
+    config = ZCacheConfig(
+        full_steps=place(gram, count, order),
+        base=bases.TAYLORSEER,
+        order=order,
+        granularity=FEATURE,
+        reflect=False,
+    )
     return enabled(pipe, config)
 
 

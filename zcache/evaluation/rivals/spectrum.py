@@ -44,7 +44,12 @@ def spectrum(
         ConfigError: a setting outside its limits.
         UnsupportedPipelineError: the transformer is not described, or its scheduler cannot be followed.
     """
-    config = ZCacheConfig(full_steps=growing(num_steps, window, flex), reflect=False)
+    config = ZCacheConfig(
+        full_steps=growing(num_steps, window, flex),
+        base=bases.TAYLORSEER,
+        granularity="stack",
+        reflect=False,
+    )
 
     def base(anchors: Sequence[int], step: int, order: int) -> bases.Factors:
         return forecast(anchors, step, weight, ridge)
