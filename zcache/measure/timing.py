@@ -19,11 +19,12 @@ SAME_PACE = 1.08  # how far the mean step of one run may be from that of the oth
 DEAREST_FULL = 1.5  # full step over plain step beside it, at most: storing features costs less
 LONGEST = 2.0  # what a pass counts at most, in medians of its kind: longer, and it was interrupted
 CERTAIN = 2.0  # standard errors
+NORMAL = 1.4826  # standard deviations in the median distance from the median
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A run's loop in seconds without interruptions, their standard error, its step, its step's error."""
+    """A run's loop in seconds without interruptions, their standard error, its typical step, that one's error."""
 
     seconds: float
     error: float
@@ -48,7 +49,7 @@ def timed(run: Generation) -> Timed:
     seconds = run.denoise_seconds - lost
     if not steps:
         return Timed(seconds, error)
-    return Timed(seconds, error, statistics.fmean(steps), _error(steps))
+    return Timed(seconds, error, *_typical(steps))
 
 
 def timing(accelerated: Generation, baseline: Generation) -> dict[str, Any]:
@@ -122,14 +123,14 @@ def _plain_step_of(run: Generation) -> _Step | None:
     full = _Step(ours.step, ours.step_error, "what a full step took in this run")
     if not (beside := _capped(run.beside)):
         return full
-    mean, error = statistics.fmean(beside), _error(beside)
-    if abs(mean - ours.step) <= CERTAIN * (error**2 + ours.step_error**2) ** 0.5:
+    plain, error = _typical(beside)
+    if abs(plain - ours.step) <= CERTAIN * (error**2 + ours.step_error**2) ** 0.5:
         return full
-    if ours.step / DEAREST_FULL <= mean <= ours.step * SAME_PACE:
+    if ours.step / DEAREST_FULL <= plain <= ours.step * SAME_PACE:
         return _Step(
-            mean, error, f"what {len(beside)} plain steps among those of this run took in the mean"
+            plain, error, f"what {len(beside)} plain steps among those of this run typically took"
         )
-    what = f"{full.what}, though a plain one beside it took {mean:.3g} s"
+    what = f"{full.what}, though a plain one beside it took {plain:.3g} s"
     return _Step(full.seconds, full.error, what)
 
 
@@ -154,5 +155,9 @@ def _deviation(times: Sequence[float]) -> float:
     return statistics.stdev(times) if len(times) > 1 else 0.0
 
 
-def _error(times: Sequence[float]) -> float:
-    return _deviation(times) / len(times) ** 0.5
+def _typical(times: Sequence[float]) -> tuple[float, float]:
+    """The median and its error, by the median distance from it: a run's first full step also checks the cache,
+    once, and would be taken for a slower machine in the mean of few."""
+    middle = statistics.median(times)
+    distance = statistics.median(abs(time - middle) for time in times)
+    return middle, NORMAL * distance / len(times) ** 0.5
