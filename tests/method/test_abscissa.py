@@ -7,11 +7,23 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, HeunDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    IPNDMScheduler,
+    LMSDiscreteScheduler,
+    PNDMScheduler,
+    SASolverScheduler,
+    UniPCMultistepScheduler,
+)
 
 import zcache
 from zcache import ZCacheConfig
 from zcache.caching import anchors
+from zcache.caching.scheduler import remembers_outputs
 from zcache.caching.times import flow_times
 from zcache.method import abscissa, bases
 
@@ -31,7 +43,11 @@ def test_half_picture_half_noise_is_45_degrees() -> None:
     assert abscissa.positions([1.0, 0.5, 0.0]) == pytest.approx([0, 1, 2])
 
 
-@pytest.mark.parametrize("times", [[1.0, 0.6, 0.6, 0.2], [1.0], []], ids=["twice", "one", "none"])
+@pytest.mark.parametrize(
+    "times",
+    [[1.0, 0.6, 0.6, 0.2], [math.nan, 0.6, 0.2], [1.0], []],
+    ids=["twice", "no time", "one", "none"],
+)
 def test_steps_that_do_not_all_go_on_stay_where_they_are(times: list[float]) -> None:
     assert abscissa.positions(times) == list(range(len(times)))
 
@@ -79,6 +95,10 @@ def forecasts(pipe: Any, config: ZCacheConfig, call: dict[str, Any]) -> list[tup
     return seen
 
 
+class Watched(DDIMScheduler):
+    """As a clock or a recorder makes of the pipeline's own."""
+
+
 # Settings, guidance, sampler, and the share of the angle that is right for them.
 CASES = {
     "the defaults with guidance": ({}, 3.0, None, 1.0),
@@ -88,6 +108,7 @@ CASES = {
     "the output of mild guidance": ({}, 1.0, None, 0.75),
     "the same, without reflection": ({"reflect": False}, 1.0, None, 0.75),
     "the same, and one that remembers": ({}, 1.0, DPMSolverMultistepScheduler, 0.0),
+    "the same, watched": ({}, 1.0, Watched, 0.75),
     "the output by name": ({"granularity": "output"}, 1.0, None, 0.75),
     "single layers": ({"granularity": "module"}, 3.0, None, 0.0),
     "TaylorSeer by name": ({"base": "taylorseer"}, 3.0, None, 0.0),
@@ -136,6 +157,22 @@ def test_a_run_that_begins_in_the_middle_counts_from_there() -> None:
     at = abscissa.positions(times[-6:])
     ahead = (at[3] - at[2]) / (at[2] - at[0])
     assert any(two == pytest.approx((-ahead, 1 + ahead)) for two in used if len(two) == 2)
+
+
+REMEMBER = (
+    DEISMultistepScheduler,
+    DPMSolverMultistepScheduler,
+    IPNDMScheduler,
+    LMSDiscreteScheduler,
+    PNDMScheduler,
+    SASolverScheduler,
+    UniPCMultistepScheduler,
+)
+
+
+def test_which_samplers_remember_outputs() -> None:
+    assert all(remembers_outputs(made()) for made in REMEMBER)
+    assert not any(remembers_outputs(made()) for made in (DDIMScheduler, EulerDiscreteScheduler))
 
 
 def test_heuns_steps_come_twice() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import UnsupportedPipelineError
 
 State = dict[str, Any]
+OUTPUTS = ("model_outputs", "ets", "derivatives")  # as schedulers call those of steps before
 
 
 def check(scheduler: Any) -> None:
@@ -85,6 +86,11 @@ def position(scheduler: Any, timestep: Any) -> int:
         return int(index) - 1
     value = float(timestep)
     return [float(t) for t in scheduler.timesteps.tolist()].index(value)
+
+
+def remembers_outputs(scheduler: Any) -> bool:
+    """Whether its step looks at model outputs of steps before, as far as its attributes tell."""
+    return any(hasattr(scheduler, name) for name in OUTPUTS)
 
 
 def noise_levels(scheduler: Any) -> list[float] | None:

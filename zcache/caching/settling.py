@@ -11,11 +11,11 @@ from dataclasses import replace
 from ..method.abscissa import positions, share_of_angle
 from ..method.config import AUTOMATIC
 from ..method.granularity import settled
-from . import affine
 from .anchors import Anchors
 from .bindings import Output
 from .cached_pass import CachedPass
 from .reflection import first_scale
+from .scheduler import remembers_outputs
 from .state import Branch, RunState, Visit
 from .times import NOISE, flow_times, prediction
 
@@ -41,7 +41,7 @@ def place(run: RunState) -> None:
     share = share_of_angle(
         run.config,
         noise=prediction(run.scheduler) == NOISE,
-        remembers=affine.find(run.scheduler, 0) is None,
+        remembers=remembers_outputs(run.scheduler),
     )
     if times is not None and share:
         run.forecast_along(positions(times[-run.num_steps :], share))

@@ -35,14 +35,15 @@ def share_of_angle(config: ZCacheConfig, noise: bool, remembers: bool = False) -
 def positions(times: Sequence[float], share: float = 1.0) -> list[float]:
     """Where every step stands, as a number of steps: from 0 at the first to T - 1 at the last.
 
-    Steps that do not all go the same way (Heun's, that come twice) are left where they are.
+    Steps that do not all go the same way (Heun's, that come twice), or that have no time (a schedule that begins
+    without any picture), are left where they are.
 
     Args:
         times: of the flow, from 1 to 0, at T steps.
         share: of the angle, the rest of the number of steps.
     """
     found = [math.atan2(time, 1 - time) for time in times]
-    if len(found) < 2 or any(a <= b for a, b in pairwise(found)):
+    if len(found) < 2 or not all(a > b for a, b in pairwise(found)):
         return [float(step) for step in range(len(found))]
     scale = (len(found) - 1) / (found[0] - found[-1])
     return [
