@@ -47,13 +47,13 @@ def zigzag(
         diffusion: whether `advance` is a diffusion sampler's, for the same placement.
         guided: whether it is a flow with guidance, for `base="automatic"`, `weight="automatic"` and
             `relax="time"`.
-        positions: where TaylorSeer's steps stand (abscissa.py); without them, at their numbers.
+        positions: where the steps stand (abscissa.py), for `base="automatic"`; without them, at their numbers.
 
     Raises:
         ConfigError: the config does not fit the steps.
     """
     base, order = bases.resolve(config.base), config.order
-    base = along(positions) if positions else base
+    base = along(positions) if positions and config.base == bases.AUTOMATIC else base
     planned = config.plan(num_steps, flow_times, diffusion).full_steps
     if chosen := guided and config.reuses_guided(planned, num_steps, flow_times):
         config = config.replace(base=bases.FORA)

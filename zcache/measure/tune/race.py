@@ -122,15 +122,11 @@ class Race:
 
     def _is_clear(self, config: ZCacheConfig, reference: ZCacheConfig) -> bool:
         gains = np.subtract(self._scores[config], self._scores[reference])
-        return float(gains.mean()) > _cautious_error(gains)
+        return float(gains.mean()) > _error(gains, BELIEVED)
 
 
-def _error(gains: np.ndarray) -> float:
-    """Standard error of the mean; 0 of one."""
-    return float(gains.std(ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
-
-
-def _cautious_error(gains: np.ndarray) -> float:
-    """Standard error of the mean with `SPREAD` believed beforehand: 4 dB of one prompt, of eight that agree 0.7."""
-    squares = float(np.square(gains - gains.mean()).sum()) + BELIEVED * SPREAD**2
-    return (squares / (len(gains) - 1 + BELIEVED) / len(gains)) ** 0.5
+def _error(gains: np.ndarray, believed: int = 0) -> float:
+    """Standard error of the mean, with `SPREAD` believed beforehand as if of so many prompts: with two, 4 dB of one
+    prompt, 0.7 of eight that agree. Of one prompt, with nothing believed, 0."""
+    squares = float(np.square(gains - gains.mean()).sum()) + believed * SPREAD**2
+    return (squares / max(len(gains) - 1 + believed, 1) / len(gains)) ** 0.5
