@@ -1,9 +1,13 @@
-"""Engines on tiny models, for the tests of the app."""
+"""Engines on tiny models and a page in Chromium, for the tests of the app."""
 
 import pytest
 
 from zcache.app import engine, runs
 from zcache.app.plain_runs import Store
+
+from .visiting import PATIENCE
+
+WIDTHS = {"desktop": 1280, "phone": 390}
 
 
 @pytest.fixture
@@ -15,3 +19,22 @@ def engines(tinies, tmp_path, monkeypatch):
     engine.use(hosts)
     yield hosts
     engine.use(before)
+
+
+@pytest.fixture(params=WIDTHS)
+def page(request, browser, served):
+    """A loaded page; afterwards it must have been silent and have asked no other host."""
+    page = browser.new_page(viewport={"width": WIDTHS[request.param], "height": 900})
+    complaints, strangers = [], []
+    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request",
+        lambda r: None if r.url.startswith((served, "data:", "blob:")) else strangers.append(r.url),
+    )
+    page.goto(served)
+    page.get_by_role("button", name="Run", exact=True).wait_for(timeout=PATIENCE)
+    yield page
+    page.close()
+    assert complaints == []
+    assert strangers == []

@@ -4,7 +4,8 @@ asked for less motion."""
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from .test_browser import KINDS, PATIENCE, open_tab, run, set_steps
+from .asking import KINDS
+from .visiting import PATIENCE, open_tab, run, set_steps
 
 pytestmark = pytest.mark.browser
 SERIOUS = ("serious", "critical")

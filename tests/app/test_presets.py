@@ -10,7 +10,7 @@ from zcache import Profile
 from zcache.app import build_demo, engine, forecast, inputs, launch_options, links, result, runs
 from zcache.models import loading, profiles
 
-from .test_browser import PATIENCE, open_tab, run
+from .visiting import PATIENCE, open_tab, run
 
 KIND = "class"  # the quickest of the embedded models
 

@@ -1,0 +1,125 @@
+"""The page in Chromium before and during a run: what is refused in a sentence, what is seen, and Stop."""
+
+import time
+
+import pytest
+
+from zcache.app import engine
+from zcache.models.mini import world
+
+from .asking import KINDS
+from .visiting import PATIENCE, at_one_width, open_tab, prompt, run, set_steps
+
+pytestmark = pytest.mark.browser
+
+
+@at_one_width
+def test_an_empty_prompt_is_refused_in_one_sentence_and_the_page_goes_on(page):
+    set_steps(page, 10)
+    prompt(page).fill("   ")
+    page.get_by_role("button", name="Run", exact=True).click()
+    said = "Prompt is empty; it needs 1 to 500 characters"
+    page.locator(".zc-waiting").filter(has_text=said).wait_for(timeout=PATIENCE)
+
+    prompt(page).fill("a red circle")
+    run(page)
+
+
+@at_one_width
+@pytest.mark.parametrize("kind", KINDS)
+def test_stop_ends_the_run(page, kind):
+    open_tab(page, kind)
+    transformer = engine.of(kind).pipeline().transformer
+    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.1))
+    set_steps(page, 50, kind)
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped: “").wait_for(timeout=PATIENCE)
+    slowed.remove()
+    assert page.get_by_test_id("toast-body").count() == 0  # nothing went wrong
+
+    run(page)
+
+
+@at_one_width
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_sides_are_seen_while_they_are_made(page, kind):
+    open_tab(page, kind)
+    set_steps(page, 30, kind)
+    transformer = engine.of(kind).pipeline().transformer
+    # Longer than previews are apart: where the output is cached, full steps alone take time.
+    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.3))
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_alt_text("Preview: Base alone").wait_for(timeout=PATIENCE)
+    for side in ("Plain", "Z-Cache"):
+        assert page.get_by_alt_text(f"Preview: {side}").is_visible()
+    slowed.remove()
+
+    page.locator(".zc-speedup:visible").wait_for(timeout=PATIENCE)
+    page.locator(".zc-preview").wait_for(state="detached", timeout=PATIENCE)
+
+
+@at_one_width
+def test_a_new_run_clears_what_is_seen_and_is_named(page):
+    set_steps(page, 10)
+    run(page)
+    transformer = engine.of("image").pipeline().transformer
+    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.2))
+    prompt(page).fill("a purple star")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Running “a purple star”, N = 5, seed 0").wait_for(timeout=PATIENCE)
+    assert page.locator(".zc-name, .zc-trio b, .zc-speedup").count() == 0
+    slowed.remove()
+
+    page.locator(".zc-name").filter(has_text="a purple star").wait_for(timeout=PATIENCE)
+
+
+@at_one_width
+@pytest.mark.parametrize("seed", ["-5", "99999999999", ""])
+def test_a_bad_seed_is_told_in_a_sentence_that_stays(page, seed):
+    set_steps(page, 10)
+    page.get_by_label("Seed", exact=True).fill(seed)
+    page.get_by_role("button", name="Run", exact=True).click()
+
+    said = f"Seed is {seed or 'empty'}; it must be a whole number from 0 to 2147483647"
+    page.get_by_role("alert").filter(has_text=said).wait_for(timeout=PATIENCE)
+    assert page.get_by_test_id("toast-body").count() == 0  # it is said once, where it stays
+    page.get_by_label("Seed", exact=True).fill("7")
+    run(page)
+
+
+@at_one_width
+def test_a_prompt_outside_the_models_world_is_told_before_the_run(page, monkeypatch):
+    name = engine.of("image").model.name
+    monkeypatch.setitem(world.TAUGHT, name, {"a", "and", "red", "circle"})
+    monkeypatch.setitem(world.SUBJECTS, name, {"circle"})
+    prompt(page).fill("a red fox and a circle")
+    page.get_by_text("it was not taught “fox”").wait_for(timeout=PATIENCE)
+    assert "FLUX.1-dev" in page.locator(".zc-outside").inner_text()
+
+    prompt(page).fill("a red circle")
+    page.locator(".zc-outside").wait_for(state="detached", timeout=PATIENCE)
+
+
+def test_the_back_button_ends_the_run_and_the_next_one_works(browser, served):
+    page = browser.new_page()
+    page.goto(served)
+    page.get_by_role("button", name="Run", exact=True).wait_for(timeout=PATIENCE)
+    page.goto(f"{served}?tab=image&steps=50&prompt=a+run+that+is+left")
+    page.locator(".zc-plan-line").filter(has_text="of 50").wait_for(timeout=PATIENCE)
+    passes = []
+    transformer = engine.of("image").pipeline().transformer
+    slowed = transformer.register_forward_pre_hook(
+        lambda *_: (passes.append(1), time.sleep(0.1))[0]
+    )
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Running “a run that is left”").wait_for(timeout=PATIENCE)
+    page.go_back()
+    page.get_by_role("button", name="Run", exact=True).wait_for(timeout=PATIENCE)
+    set_steps(page, 10)
+    prompt(page).fill("the next run")
+    run(page)
+    slowed.remove()
+    page.close()
+
+    assert len(passes) < 50 + 60  # neither the whole of the run that was left, 50 + 2 x 11 and more

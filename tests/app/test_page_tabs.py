@@ -1,0 +1,116 @@
+"""The page in Chromium besides its runs: first sight, links that restore it, Compare and How it works."""
+
+import re
+import time
+
+import pytest
+
+from zcache.app import engine, first_sight, result, sweeps
+from zcache.method import weights
+
+from .visiting import PATIENCE, at_one_width, expect_three_pictures, prompt, run, set_steps
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_finished_example_is_seen_before_anything_was_run(page):
+    example = page.get_by_role("region", name="A finished example")
+    for name in result.ALT.values():
+        picture = example.get_by_alt_text(name).element_handle()
+        assert picture.evaluate("image => image.complete && image.naturalWidth >= 64")
+    captions = example.locator("figcaption").all_inner_texts()
+    assert all(re.search(r"\d\.\d\d s", caption) for caption in captions)
+    assert all("dB" in caption or "identical" in caption for caption in captions[1:])
+    assert "times fewer FLOPs" in example.inner_text()
+    assert page.get_by_text(first_sight.PAPER).is_visible()
+    assert page.locator(".empty:visible").count() == 0  # no empty boxes
+    example.get_by_role("link", name="Open its settings").click()
+    page.locator("#class-run").wait_for(timeout=PATIENCE)
+
+
+def test_a_link_restores_the_controls(page, served):
+    page.goto(f"{served}?tab=class&label=red+square&interval=7&steps=12&reflect=false&base=%3Cb%3E")
+    page.locator("#class-run").wait_for(timeout=PATIENCE)
+    page.locator(".zc-plan-line").filter(has_text="full steps of 12").wait_for(timeout=PATIENCE)
+    run(page)
+
+    page.locator(".zc-strip .zc-step").nth(11).wait_for(timeout=PATIENCE)
+    assert page.locator(".zc-strip .zc-step").count() == 12
+    link = page.get_by_role("link", name="Link to these settings").get_attribute("href")
+    assert "label=red+square" in link and "interval=7" in link and "reflect=false" in link
+
+
+@at_one_width
+def test_a_shared_link_opens_with_its_result_where_the_store_has_it(page, served):
+    set_steps(page, 10)
+    prompt(page).fill("a shared green star")
+    run(page)
+    link = page.get_by_role("link", name="Link to these settings").get_attribute("href")
+    page.goto(served + link)
+
+    page.get_by_text("All from the store: run ").wait_for(timeout=PATIENCE)
+    assert "a shared green star" in page.locator(".zc-name").inner_text()
+    expect_three_pictures(page)
+    page.goto(served + link.replace("seed=0", "seed=12345"))
+    page.locator(".zc-plan-line").first.wait_for(timeout=PATIENCE)
+    assert page.locator(".zc-name").count() == 0
+
+
+@at_one_width
+def test_a_link_by_the_number_of_a_class_chooses_it_by_name(page, served):
+    page.goto(f"{served}?tab=class&label=1")
+    page.locator("#class-run").wait_for(timeout=PATIENCE)
+
+    page.wait_for_function("box => box.value === 'red square'", arg=class_box(page))
+
+
+def class_box(page):
+    return page.get_by_label("Class", exact=True).element_handle()
+
+
+def test_several_intervals_are_compared_on_one_sheet(page):
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    box = page.get_by_label("number input for Steps of each")
+    box.fill("10")
+    box.press("Tab")
+    page.get_by_role("button", name="Compare all").click()
+
+    page.get_by_alt_text("The plain picture and each variant").wait_for(timeout=PATIENCE)
+    assert page.locator(".zc-table tbody tr").count() == 7
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_walk_can_be_followed_pass_by_pass(page):
+    page.get_by_role("tab", name="How it works").click()
+    page.get_by_text("Pass 1 of 25. Step 0 is computed in full").wait_for(timeout=PATIENCE)
+    box = page.get_by_label("number input for Pass")
+    box.fill("6")
+    box.press("Tab")
+
+    page.get_by_text("Pass 6 of 25. Step 1 is redone").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Play").click()
+    page.get_by_text("Pass 8 of 25. Step 3 is redone").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Play").wait_for(timeout=PATIENCE)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@at_one_width
+def test_the_weight_functions_are_compared_and_stop_is_calm(page):
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    page.get_by_label("Weight functions").check()
+    box = page.get_by_label("number input for Steps of each")
+    box.fill("10")
+    box.press("Tab")
+    transformer = engine.of("image").pipeline().transformer
+    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.1))
+    page.get_by_role("button", name="Compare all").click()
+    page.get_by_text("Running Weight functions of “").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="Stop").locator("visible=true").click()
+    page.get_by_text("Stopped: Weight functions of “").wait_for(timeout=PATIENCE)
+    slowed.remove()
+    assert page.get_by_test_id("toast-body").count() == 0
+
+    page.get_by_role("button", name="Compare all").click()
+    page.get_by_alt_text("The plain picture and each variant").wait_for(timeout=PATIENCE)
+    assert page.locator(".zc-table tbody tr").count() == 1 + min(len(weights.names()), sweeps.MOST)

@@ -1,0 +1,53 @@
+"""What a visitor does on the page, for the tests in Chromium."""
+
+import re
+
+import pytest
+
+from zcache.app import result
+
+# What does not depend on the width is tried at one.
+at_one_width = pytest.mark.parametrize("page", ["desktop"], indirect=True)
+PATIENCE = 60_000  # milliseconds
+
+
+def open_tab(page, kind: str) -> None:
+    page.get_by_role("tab", name=kind.capitalize(), exact=True).click()
+    page.locator(f"#{kind}-run").wait_for(timeout=PATIENCE)
+
+
+def set_steps(page, number: int, kind: str = "image") -> None:
+    page.get_by_role("button", name="Advanced").locator("visible=true").click()
+    box = page.locator(f"#{kind}-steps input[type=number]")
+    for _ in range(20):  # the accordion's content may still be on its way
+        box.fill(str(number))
+        box.press("Tab")
+        page.wait_for_timeout(100)
+        if page.locator(f"#{kind}-steps input[type=range]").input_value() == str(number):
+            return
+    raise AssertionError("the number of steps was not taken over")
+
+
+def prompt(page):
+    return page.get_by_label("Prompt Shift+Enter runs it").locator("visible=true")
+
+
+def run(page) -> None:
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.locator(".zc-speedup:visible").wait_for(timeout=PATIENCE)
+
+
+def expect_three_pictures(page) -> None:
+    for name in result.ALT.values():
+        picture = page.locator(".zc-trio").get_by_alt_text(name).locator("visible=true")
+        picture.wait_for(state="attached", timeout=PATIENCE)
+        picture.evaluate("image => image.scrollIntoView()")  # it loads when it is near
+        page.wait_for_function("image => image.naturalWidth === 64", arg=picture.element_handle())
+    captions = page.locator(".zc-trio .zc-said").all_inner_texts()
+    assert [caption.split("\n")[0] for caption in captions] == [
+        "Plain",
+        "taylorseer alone",
+        "Z-Cache",
+    ]
+    assert all(re.search(r"\d\.\d\d s", caption) for caption in captions)
+    assert all(re.search(r"\d dB|identical", caption) for caption in captions[1:])
