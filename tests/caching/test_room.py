@@ -30,6 +30,11 @@ SETTINGS: list[dict[str, Any]] = [
     {"placement": "warmup", "weight": "half"},
     {"granularity": "output"},
     {"granularity": "module"},
+    {
+        "weight": "fitted",
+        "full_steps": (0, 3, 4, 9, 13),
+        "factors": [(0.3 * k) % 1 for k in range(14)],
+    },
 ]
 
 
@@ -45,7 +50,8 @@ def drawn(case: Case, config: ZCacheConfig) -> tuple[torch.Tensor, Any]:
 def test_a_run_is_bit_for_bit_what_it_is_with_every_anchor_held(
     name: str, settings: dict, monkeypatch: Any
 ) -> None:
-    config = ZCacheConfig(**{"interval": 4, **settings})
+    own = {} if "full_steps" in settings else {"interval": 4}
+    config = ZCacheConfig(**own, **settings)
     sparing, report = drawn(BY_NAME[name], config)
     monkeypatch.setattr(Anchors, "_keep", lambda self, count: None)
     lavish, other = drawn(BY_NAME[name], config)
