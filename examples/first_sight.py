@@ -8,7 +8,7 @@ same thing, while Z-Cache cannot be told from it; `--subject`, `--interval` and 
 three WebP pictures and the report to zcache/app/first_sight, and the strip to examples/screenshots. Needs some
 minutes and a quiet machine for its times. What ships was chosen by eye among what it lists:
 
-    python examples/first_sight.py --subject clothing --interval 6 --seed 8
+    python examples/first_sight.py --subject animal --interval 6 --seed 76
 """
 
 from __future__ import annotations
