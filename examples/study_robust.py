@@ -1,6 +1,6 @@
 """The defaults against the same full steps without reflection, over models, guidance, shifts, steps, samplers.
 
-    python examples/study_robust.py --subjects 4
+    python examples/study_robust.py --subjects 16
     python examples/study_robust.py --model mini-dit --weights runs/dit/pipeline --name "another DiT"
 
 Every setting is drawn uncached, and at every interval with the defaults and with `reflect=False`: PSNR in
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--model", nargs="*", default=["mini-flux", "mini-hunyuan", "mini-dit"])
     parser.add_argument("--weights", type=Path, help="folder of other weights of this model")
     parser.add_argument("--name", help="what the rows of these weights are called")
-    parser.add_argument("--subjects", type=int, default=4)
+    parser.add_argument("--subjects", type=int, default=16)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "study")
     args = parser.parse_args()
     path = args.out / "robust.json"
