@@ -360,3 +360,4 @@ OTHER_CASES = (
     Case("hunyuan15-guided", lambda: hunyuan15(6.0), hunyuan15_arguments),
 )
 CASES = FLUX_CASES + OTHER_CASES
+BY_NAME = {case.name: case for case in CASES}

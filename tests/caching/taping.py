@@ -12,9 +12,8 @@ import zcache
 from zcache import ZCacheConfig
 from zcache.caching import cached_pass
 
-from ..pipelines import CASES, Case
+from ..pipelines import BY_NAME, Case
 
-BY_NAME = {case.name: case for case in CASES}
 FLUX = BY_NAME["flux"]
 CONFIG = ZCacheConfig(interval=4)
 

@@ -18,9 +18,8 @@ import zcache
 from zcache import ZCacheConfig
 from zcache.caching import affine
 
-from ..pipelines import CASES, dit, flux
+from ..pipelines import BY_NAME, dit, flux
 
-BY_NAME = {case.name: case for case in CASES}
 CONFIG = ZCacheConfig(interval=4)
 
 

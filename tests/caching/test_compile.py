@@ -14,10 +14,9 @@ import torch
 import zcache
 from zcache import ZCacheConfig
 
-from ..pipelines import CASES, Case
+from ..pipelines import BY_NAME, Case
 
-CASES_BY_NAME = {case.name: case for case in CASES}
-MODELS = [CASES_BY_NAME[name] for name in ("flux", "hunyuan", "dit")]
+MODELS = [BY_NAME[name] for name in ("flux", "hunyuan", "dit")]
 
 
 def in_place(pipe: Any) -> None:
@@ -82,7 +81,7 @@ def test_a_transformer_that_is_wrapped_after_enable_is_captured_whole(case: Case
 
 
 def test_a_second_run_compiles_nothing_more() -> None:
-    case = CASES_BY_NAME["flux"]
+    case = BY_NAME["flux"]
     pipe = case.build()
     in_place(pipe)
     with zcache.enabled(pipe, ZCacheConfig(interval=4)):

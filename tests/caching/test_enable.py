@@ -23,9 +23,8 @@ import zcache
 from zcache import AlreadyEnabledError, UnsupportedPipelineError, ZCacheConfig
 from zcache.caching import intercept
 
-from ..pipelines import CASES, STEPS, dit, flux
+from ..pipelines import BY_NAME, STEPS, dit, flux
 
-BY_NAME = {case.name: case for case in CASES}
 FLUX, DIT = BY_NAME["flux"], BY_NAME["dit"]
 
 

@@ -14,9 +14,8 @@ from zcache import ZCacheConfig
 from zcache.caching import reflection
 from zcache.method.relaxation import share
 
-from ..pipelines import CASES, STEPS, flux
+from ..pipelines import BY_NAME, STEPS, flux
 
-BY_NAME = {case.name: case for case in CASES}
 FLUX = BY_NAME["flux"]
 
 
@@ -128,7 +127,7 @@ def test_a_guided_flow_is_blended_linearly_and_no_other() -> None:
         ("flux", {"guidance_scale": 1.0}, "future", "linear"),
         ("dit", {}, "future", "linear"),
     ):
-        case = next(case for case in CASES if case.name == name)
+        case = BY_NAME[name]
         drawn = {}
         for chosen in ("automatic", weight, other):
             pipe = case.build()

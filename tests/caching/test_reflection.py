@@ -14,9 +14,8 @@ import zcache
 from zcache import ZCacheConfig
 
 from .. import oracle
-from ..pipelines import CASES, STEPS, Case, seeded
+from ..pipelines import BY_NAME, STEPS, Case, seeded
 
-BY_NAME = {case.name: case for case in CASES}
 FULL_STEPS = {"even": (0, 4, 7, 11), "open tail": (0, 1, 5, 9), "adjacent": (0, 3, 4, 5, 10)}
 CLOSE = {"rtol": 0, "atol": 1e-5}
 

@@ -11,9 +11,8 @@ import zcache
 from zcache import ZCacheConfig
 from zcache.caching.anchors import Anchors
 
-from ..pipelines import CASES, Case
+from ..pipelines import BY_NAME, Case
 
-BY_NAME = {case.name: case for case in CASES}
 SETTINGS: list[dict[str, Any]] = [
     {},
     {"order": 2},

@@ -12,10 +12,9 @@ from zcache.caching import bindings
 from zcache.caching.scheduler import noise_levels
 from zcache.method.teacache import Accumulator
 
-from ..pipelines import CASES, STEPS, dit, flux
+from ..pipelines import BY_NAME, STEPS, dit, flux
 from ..planning import planned
 
-BY_NAME = {case.name: case for case in CASES}
 FLUX, IMG2IMG, DIT = BY_NAME["flux"], BY_NAME["flux-img2img"], BY_NAME["dit"]
 
 

@@ -5,126 +5,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 import zcache
 from zcache import ZCacheConfig
 
-from ..pipelines import CASES, STEPS, flux, flux_arguments, flux_transformer
+from ..pipelines import STEPS, flux_transformer
 from ..planning import planned
-
-FLUX = next(case for case in CASES if case.name == "flux")
-granularity = pytest.mark.parametrize("granularity", ["stack", "module", "output"])
-W0 = ZCacheConfig(full_steps=(0, 4, 8, STEPS - 1), base="fora", weight=lambda j, n: 0.0, relax=None)
-
-
-# ---- the latent, written into ------------------------------------------------------------------
-
-
-@granularity
-@pytest.mark.parametrize("inference", [False, True])
-def test_an_edit_in_place_is_carried_like_a_new_latent(granularity: str, inference: bool) -> None:
-    """`latents.add_(0.1)` in a callback at a cached step and at a full one; and the w0 law with it."""
-
-    def in_place(pipe: Any, index: int, timestep: Any, kwargs: dict) -> dict:
-        if index in (2, 4):
-            kwargs["latents"].add_(0.1)
-        return {}
-
-    def anew(pipe: Any, index: int, timestep: Any, kwargs: dict) -> dict:
-        return {"latents": kwargs["latents"] + 0.1} if index in (2, 4) else {}
-
-    pipe, found = flux(), {}
-    config = ZCacheConfig(interval=4, granularity=granularity)
-    w0 = W0.replace(granularity=granularity)
-    for callback in (in_place, anew):
-        for name, setting in {"usual": config, "w0": w0, "off": w0.replace(reflect=False)}.items():
-            with torch.inference_mode(inference), zcache.enabled(pipe, setting) as handle:
-                found[callback.__name__, name] = FLUX.run(pipe, callback_on_step_end=callback)
-            assert handle.report().fallbacks == ()
-            assert (handle.report().reflect_passes > 0) == setting.reflect
-    close = {"rtol": 0, "atol": 2e-6}
-    for name in ("usual", "w0", "off"):
-        torch.testing.assert_close(found["in_place", name], found["anew", name], **close)
-    torch.testing.assert_close(found["in_place", "w0"], found["in_place", "off"], **close)
-
-
-class Widening(FlowMatchEulerDiscreteScheduler):
-    """Returns double precision, and notes what it is given."""
-
-    seen: tuple[torch.dtype, ...] = ()
-
-    def step(self, model_output: Any, timestep: Any, sample: Any, *a: Any, **k: Any) -> Any:
-        Widening.seen += (sample.dtype,)
-        return (super().step(model_output, timestep, sample, *a, **k)[0].double(),)
-
-
-def test_going_back_keeps_the_precision_in_which_the_pipeline_keeps_its_latent() -> None:
-    pipe = flux()
-    pipe.scheduler = Widening.from_config(pipe.scheduler.config)
-    Widening.seen = ()
-
-    def single(pipe: Any, index: int, timestep: Any, values: dict) -> dict:
-        return {"latents": values["latents"].float()}
-
-    arguments = flux_arguments(STEPS, callback_on_step_end=single)
-    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
-        pipe(**arguments)
-    assert handle.report().reflect_passes > 0 and handle.report().fallbacks == ()
-    assert set(Widening.seen) == {torch.float32}
-
-
-# ---- loops of our own, to do what pipelines do -------------------------------------------------
-
-
-class Loop:
-    """FLUX's loop, with a place for every oddity."""
-
-    def __init__(self) -> None:
-        self.pipe = flux()
-        seen: dict[str, Any] = {}
-        hook = self.pipe.transformer.register_forward_pre_hook(
-            lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True
-        )
-        FLUX.run(self.pipe)
-        hook.remove()
-        self.arguments = seen
-        generator = torch.Generator().manual_seed(1)
-        self.latent = torch.randn(seen["hidden_states"].shape, generator=generator)
-
-    def predict(self, step: int, x: Tensor, t: Tensor, batch: int = 1, model: Any = None) -> Tensor:
-        given = {
-            name: value.repeat(batch, *[1] * (value.ndim - 1))
-            if name in ("encoder_hidden_states", "pooled_projections", "guidance")
-            else value
-            for name, value in self.arguments.items()
-        }
-        given |= {"hidden_states": torch.cat([x] * batch), "timestep": t.expand(batch) / 1000}
-        return (model or self.pipe.transformer)(**given)[0]
-
-    @torch.no_grad()
-    def run(
-        self,
-        velocity: Callable[[int, Tensor, Tensor], Tensor] | None = None,
-        step: Callable[[Any, Tensor, Tensor, Tensor], Tensor] | None = None,
-    ) -> Tensor:
-        scheduler, x = self.pipe.scheduler, self.latent.clone()
-        scheduler.set_timesteps(STEPS, mu=0.5)
-        for index, t in enumerate(scheduler.timesteps):
-            v = velocity(index, x, t) if velocity else self.predict(index, x, t)
-            x = step(scheduler, v, t, x) if step else scheduler.step(v, t, x, return_dict=False)[0]
-        return x
-
-    def cached(self, config: ZCacheConfig, **oddities: Any) -> tuple[Tensor, Any]:
-        with zcache.enabled(self.pipe, config) as handle, handle.sampling():
-            x = self.run(**oddities)
-        return x, handle.report()
+from .loops import FLUX, Loop, every_granularity, guided_until
 
 
 @pytest.fixture(scope="module")
@@ -132,19 +25,7 @@ def loop() -> Iterator[Loop]:
     yield Loop()
 
 
-def guided_until(loop: Loop, last: int, model: Any = None) -> Callable[..., Tensor]:
-    """Guidance in a doubled batch up to step `last`, none afterwards (a cut-off, truncated CFG)."""
-
-    def velocity(index: int, x: Tensor, t: Tensor) -> Tensor:
-        if index > last:
-            return loop.predict(index, x, t)
-        one, two = loop.predict(index, x, t, batch=2).chunk(2)
-        return two + 2.0 * (one - two)
-
-    return velocity
-
-
-@granularity
+@every_granularity
 @pytest.mark.parametrize("reflect", [True, False])
 @pytest.mark.parametrize("last", [2, 4, 5, 7])
 def test_a_batch_that_changes_makes_an_anchor_there(
@@ -161,7 +42,7 @@ def test_a_batch_that_changes_makes_an_anchor_there(
         assert any(f"step {last + 1} was computed in full" in r for r in report.fallbacks)
 
 
-@granularity
+@every_granularity
 def test_another_transformer_from_some_step_on_makes_an_anchor_there(granularity: str) -> None:
     """Wan 2.2: the second transformer takes over below a noise level."""
     loop = Loop()
@@ -182,7 +63,7 @@ def test_another_transformer_from_some_step_on_makes_an_anchor_there(granularity
     assert any("a window was not reflected" in reason for reason in report.fallbacks)
 
 
-@granularity
+@every_granularity
 def test_a_second_call_that_begins_in_mid_run_is_said(loop: Loop, granularity: str) -> None:
     """A guidance interval: two calls for some steps, one for the others."""
 

@@ -7,7 +7,7 @@ import pytest
 from zcache import Profile
 from zcache.commands import main
 
-from .test_commands import refused
+from .refusing import refused
 
 
 def made(tiny, folder) -> Path:

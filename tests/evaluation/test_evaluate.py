@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,19 @@ import torch
 
 from zcache import ConfigError
 from zcache.commands import main
-from zcache.evaluation import methods, printed, prompts, table
+from zcache.evaluation import table
 from zcache.evaluation.drawing import Task, exact_frames, rounded, sample_as_in_the_paper
 from zcache.evaluation.evaluate import Asked, evaluate
 from zcache.evaluation.processes import Share
-from zcache.evaluation.store import Store, file_name
+from zcache.evaluation.store import Store
 from zcache.models import loading
-from zcache.models.request import Request
 
 STEPS = 6
+
+
 NAMES = ("steps:3", "taylorseer:3", "zcache:3,weight=linear")
+
+
 CLOCKED = ("timings", "timings.json", "table.md")
 
 
@@ -230,63 +232,6 @@ def test_the_command_refuses_another_task(tmp_path, tiny, capsys):
     assert f"task is video, but {tiny} makes image" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("magic:5", "method 'magic:5' is unknown"),
-        ("zcache", "lacks its number"),
-        ("zcache:five", "where a whole number stands"),
-        ("zcache:5,colour=red", "setting 'colour=red' is unknown"),
-        ("zcache:51", "interval 51 is above the 50"),
-        ("steps:60", "choose 1 to 50"),
-        ("row:flux-dev/z-cache/3", "preset 'flux-dev/z-cache/3' is unknown"),
-        ("teacache:-1", "threshold is -1.0"),
-    ],
-)
-def test_a_bad_method_is_one_sentence(name, said):
-    with pytest.raises(ConfigError, match=re.escape(said)):
-        methods.parse(name, 50)
-
-
-def test_sets_are_written_out_once_each_with_the_reference_first():
-    names = methods.expand(["equal:5", "zcache:5", "weights:5"], "mini-flux", 50)
-
-    assert names[0] == "uncached" and len(names) == len(set(names))
-    assert {"steps:11", "unipc:11", "dpm:11", "zcache:5", "zcache:5,weight=linear"} <= set(names)
-    assert all(methods.parse(name, 50) for name in names)
-
-
-@pytest.mark.parametrize("model", [*printed.TABLES, *printed.STANDS_FOR])
-def test_every_row_of_the_paper_that_is_made_here_is_a_method(model):
-    assert all(methods.parse(name, 50) for name in methods.expand(["paper"], model, 50))
-
-
-def test_the_tables_speedups_are_those_that_the_paper_prints():
-    """Table 1: 6.22 times at N = 7; Table 2: 5.53 at N = 9; Table 3: 6.20 at N = 7."""
-    wanted = {"dit-xl-2": ("z-cache/7", 6.22), "flux-dev": ("z-cache/9", 5.53)}
-    wanted["hunyuan-video"] = ("z-cache/7", 6.20)
-    for model, (row, speedup) in wanted.items():
-        tflops = {r.method: r.values["tflops"] for r in printed.rows(model)}
-        found = tflops["uncached"] / tflops[f"row:{model}/{row}"]
-        assert found == pytest.approx(speedup, abs=0.011)
-
-
-def test_the_papers_numbers_stand_beside_ours_and_its_other_rows_below():
-    own = {"method": "row:flux-dev/z-cache/9", "psnr": 21.3, "psnr_interval": 0.4}
-    result = {"settings": {"model": "flux-dev"}, "methods": [own]}
-
-    written = table.table(result, {})
-
-    assert "| `row:flux-dev/z-cache/9` (Z-Cache (N=9)) | 21.30 ± 0.40 (paper 29.17) |" in written
-    assert "| ToCa (N=12), not run | (paper 28.73) |" in written
-
-
-def test_names_of_methods_make_different_files():
-    names = ["zcache:5,weight=linear", "zcache:5", "row:flux-dev/z-cache/9", "a%2F", "a/"]
-    assert len({file_name(name) for name in names}) == len(names)
-    assert not any("/" in file_name(name) for name in names)
-
-
 def test_every_subject_comes_once_before_any_comes_again_with_another_seed():
     task = Task("image", {}, ["a", "b"], count=5, seed=7, batch=2)
 
@@ -301,64 +246,3 @@ def test_frames_are_rounded_to_levels():
         images = np.full((1, 2, 2, 3), 0.5019)
 
     assert rounded(exact_frames(Output)).tolist() == np.full((1, 1, 2, 2, 3), 128).tolist()
-
-
-def test_prompts_are_read_from_every_kind_of_file(tmp_path):
-    written = {
-        "a.txt": "one\n\n two \none\n",
-        "a.tsv": 'Prompt\tCategory\none\tx\n"two"\ty\n',
-        "a.json": json.dumps([{"prompt_en": "one", "dimension": []}, {"prompt_en": "two"}]),
-    }
-    for name, content in written.items():
-        (tmp_path / name).write_text(content)
-        assert prompts.from_file(tmp_path / name) == ["one", "two"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("a.txt", "", "holds no prompts"),
-        ("a.csv", "x", "give a .txt, .tsv or .json file"),
-        ("a.json", "[1]", "where a prompt stands"),
-        ("a.txt", "x" * 501, "prompt has 501 characters"),
-        ("none.txt", None, "nor a file"),
-    ],
-)
-def test_a_bad_file_of_prompts_is_one_sentence(tmp_path, name, content, said):
-    if content is not None:
-        (tmp_path / name).write_text(content)
-    with pytest.raises(ConfigError, match=said):
-        prompts.from_file(tmp_path / name)
-
-
-def test_parti_comes_from_the_hub(monkeypatch, tmp_path):
-    (tmp_path / "PartiPrompts.tsv").write_text("Prompt\tCategory\na fox\tAnimals\n")
-    fetched = []
-
-    def download(repo: str, filename: str, repo_type: str) -> str:
-        fetched.append((repo, repo_type))
-        return str(tmp_path / filename)
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    assert prompts.read("parti", loading.find("mini-flux"), None) == ["a fox"]
-    assert fetched == [("nateraw/parti-prompts", "dataset")]
-
-
-def test_classes_come_in_turn_and_by_name(tinies, tmp_path):
-    model = loading.KNOWN[tinies["class"]]
-    labels = loading.labels(model)
-    name = next(iter(labels))
-    (tmp_path / "classes.txt").write_text(f"{name}\n")
-
-    assert prompts.read("imagenet", model, None) == sorted(set(labels.values()))
-    assert prompts.read(str(tmp_path / "classes.txt"), model, None) == [labels[name]]
-    with pytest.raises(ConfigError, match="are text"):
-        prompts.read("parti", model, None)
-
-
-def test_captions_of_the_embedded_models_are_held_out():
-    from zcache.models.mini.parts import split
-
-    found = prompts.read("embedded", loading.find("mini-flux"), 8)
-    assert len(found) == 8 and {split(caption) for caption in found} == {"held-out"}
-    assert Request(prompt=found[0]).prompt == found[0]

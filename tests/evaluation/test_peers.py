@@ -15,9 +15,8 @@ from zcache.evaluation import methods
 from zcache.evaluation.rivals import libraries
 from zcache.evaluation.rivals.restoring import as_before
 
-from ..pipelines import CASES, STEPS, Case, dit, flux, seeded
+from ..pipelines import BY_NAME, STEPS, Case, dit, flux, seeded
 
-BY_NAME = {case.name: case for case in CASES}
 OF_DIFFUSERS = (
     "diffusers-taylorseer:4",
     "diffusers-taylorseer-lite:4",

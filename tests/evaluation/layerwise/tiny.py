@@ -10,9 +10,8 @@ from zcache.evaluation.rivals.layerwise import plans
 from zcache.evaluation.rivals.layerwise.layers import Layer, layers
 from zcache.evaluation.rivals.layerwise.router import Router, marks
 
-from ...pipelines import CASES, STEPS, Case, seeded
+from ...pipelines import BY_NAME, STEPS, Case, seeded
 
-BY_NAME = {case.name: case for case in CASES}
 FLUX, DIT, HUNYUAN = BY_NAME["flux"], BY_NAME["dit"], BY_NAME["hunyuan"]
 FAMILIES = (FLUX, DIT, HUNYUAN)
 BRANCHES = (BY_NAME["flux-true-cfg"], BY_NAME["hunyuan-true-cfg"])

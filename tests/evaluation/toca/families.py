@@ -15,10 +15,9 @@ from zcache.evaluation.rivals.toca.on_pipeline import duca, toca
 from zcache.evaluation.rivals.toca.rules import Kind, Settings
 from zcache.models.architectures import ARCHITECTURES
 
-from ...pipelines import CASES
+from ...pipelines import BY_NAME
 
 WAYS = (toca, duca)
-BY_NAME = {case.name: case for case in CASES}
 FLUX, DIT, HUNYUAN = BY_NAME["flux"], BY_NAME["dit"], BY_NAME["hunyuan"]
 FAMILIES = (FLUX, DIT, HUNYUAN)
 OTHERS = tuple(

@@ -1,0 +1,70 @@
+"""What is done to the latent between two steps is carried along, and keeps its precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+import zcache
+from zcache import ZCacheConfig
+
+from ..pipelines import STEPS, flux, flux_arguments
+from .loops import FLUX, every_granularity
+
+W0 = ZCacheConfig(full_steps=(0, 4, 8, STEPS - 1), base="fora", weight=lambda j, n: 0.0, relax=None)
+
+
+@every_granularity
+@pytest.mark.parametrize("inference", [False, True])
+def test_an_edit_in_place_is_carried_like_a_new_latent(granularity: str, inference: bool) -> None:
+    """`latents.add_(0.1)` in a callback at a cached step and at a full one; and the w0 law with it."""
+
+    def in_place(pipe: Any, index: int, timestep: Any, kwargs: dict) -> dict:
+        if index in (2, 4):
+            kwargs["latents"].add_(0.1)
+        return {}
+
+    def anew(pipe: Any, index: int, timestep: Any, kwargs: dict) -> dict:
+        return {"latents": kwargs["latents"] + 0.1} if index in (2, 4) else {}
+
+    pipe, found = flux(), {}
+    config = ZCacheConfig(interval=4, granularity=granularity)
+    w0 = W0.replace(granularity=granularity)
+    for callback in (in_place, anew):
+        for name, setting in {"usual": config, "w0": w0, "off": w0.replace(reflect=False)}.items():
+            with torch.inference_mode(inference), zcache.enabled(pipe, setting) as handle:
+                found[callback.__name__, name] = FLUX.run(pipe, callback_on_step_end=callback)
+            assert handle.report().fallbacks == ()
+            assert (handle.report().reflect_passes > 0) == setting.reflect
+    close = {"rtol": 0, "atol": 2e-6}
+    for name in ("usual", "w0", "off"):
+        torch.testing.assert_close(found["in_place", name], found["anew", name], **close)
+    torch.testing.assert_close(found["in_place", "w0"], found["in_place", "off"], **close)
+
+
+class Widening(FlowMatchEulerDiscreteScheduler):
+    """Returns double precision, and notes what it is given."""
+
+    seen: tuple[torch.dtype, ...] = ()
+
+    def step(self, model_output: Any, timestep: Any, sample: Any, *a: Any, **k: Any) -> Any:
+        Widening.seen += (sample.dtype,)
+        return (super().step(model_output, timestep, sample, *a, **k)[0].double(),)
+
+
+def test_going_back_keeps_the_precision_in_which_the_pipeline_keeps_its_latent() -> None:
+    pipe = flux()
+    pipe.scheduler = Widening.from_config(pipe.scheduler.config)
+    Widening.seen = ()
+
+    def single(pipe: Any, index: int, timestep: Any, values: dict) -> dict:
+        return {"latents": values["latents"].float()}
+
+    arguments = flux_arguments(STEPS, callback_on_step_end=single)
+    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+        pipe(**arguments)
+    assert handle.report().reflect_passes > 0 and handle.report().fallbacks == ()
+    assert set(Widening.seen) == {torch.float32}

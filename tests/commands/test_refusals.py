@@ -1,0 +1,112 @@
+"""What commands refuse: one line on stderr with the cure, and code 2."""
+
+import dataclasses
+
+import pytest
+
+from zcache.models import loading
+
+from .refusing import refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "--interval", "0"], "interval is 0"),
+        (["plan", "--interval", "2.5"], "interval is 2.5"),
+        (["plan", "--interval", "51"], "from 1 to 50"),
+        (["plan", "--interval", "nan"], "interval is nan"),
+        (["plan", "--interval", "x"], "'x' is not a number"),
+        (["plan", "--base", "x"], "base is 'x'"),
+        (["plan", "--weight", "x"], "weight is 'x'"),
+        (["plan", "--granularity", "x"], "granularity is 'x'"),
+        (["plan", "--unknown"], "unrecognized arguments"),
+        (["fly"], "invalid choice"),
+        (["compare", "--prompt", "x", "--out", "x.gif"], "give a folder"),
+        (
+            ["compare", "--prompt", "x", "--profile", "/no.json"],
+            "/no.json cannot be read as a profile",
+        ),
+        (["compare"], "prompt is missing"),
+        (["compare", "--prompt", " "], "prompt is empty"),
+        (["compare", "--prompt", "x", "--height", "130"], "divisible by 16"),
+        (["compare", "--prompt", "x", "--model", "nope"], "model 'nope'"),
+        (["generate", "--prompt", "x", "--model", "/no/such/folder"], "/no/such/folder"),
+    ],
+)
+def test_a_refusal_is_one_line_and_code_2(capsys, arguments, message):
+    assert message in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        (
+            "image",
+            ["--class", "red circle"],
+            "class is 'red circle', but a model of the kind 'image'",
+        ),
+        ("image", ["--frames", "5"], "frames is 5, but a model of the kind 'image' has none"),
+        ("image", ["--out", "clip.mp4"], "out is clip.mp4, but this model makes a picture"),
+        (
+            "image",
+            ["--out", "x.GIF"],
+            "out is x.GIF, but this model makes a picture: end the name in .png",
+        ),
+        ("video", ["--frames", "6"], "frames is 6; it must be 4k + 1, such as 17: choose 5 or 9"),
+        ("video", ["--fps", "0"], "fps is 0; it must be a whole number from 1 to 60"),
+        (
+            "video",
+            ["--out", "x.png"],
+            "out is x.png, but this model makes a clip: end the name in .mp4",
+        ),
+        ("class", [], "prompt is 'x', but a model of the kind 'class' has none"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused(capsys, tinies, kind, arguments, message):
+    command = ["generate", "--model", tinies[kind], "--prompt", "x", *arguments]
+
+    assert message in refused(capsys, *command)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "class is missing; a model of the kind 'class' needs one"),
+        (
+            ["--class", "dog"],
+            "it must be one of red circle, red square, blue circle, azure circle, ",
+        ),
+        (["--class", "3"], "class is '3'; it must be one of red circle"),
+    ],
+)
+def test_a_class_is_checked_against_those_that_exist(capsys, tinies, given, message):
+    assert message in refused(capsys, "compare", "--model", tinies["class"], *given)
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [("mini-hunyuan", ["--prompt", "x"]), ("mini-dit", ["--class", "face"])],
+)
+def test_an_absent_embedded_checkpoint_is_one_line(capsys, monkeypatch, tmp_path, name, subject):
+    gone = dataclasses.replace(loading.KNOWN[name], source=str(tmp_path / name))
+    monkeypatch.setitem(loading.KNOWN, name, gone)
+
+    said = refused(capsys, "compare", "--model", name, *subject, "--out", str(tmp_path))
+    assert f"the checkpoint folder {tmp_path / name} is missing" in said
+
+
+def test_a_folder_that_is_no_checkpoint_is_one_line(capsys, tmp_path):
+    assert "model_index.json is missing" in refused(
+        capsys, "generate", "--prompt", "x", "--model", str(tmp_path)
+    )
+
+
+def test_an_unwritable_place_is_one_line(capsys, tiny, tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    common = ["--model", tiny, "--prompt", "x", "--steps", "2", "--interval", "1"]
+
+    said = refused(capsys, "compare", *common, "--out", str(tmp_path / "file" / "out"))
+    assert "leads through a file as if it were a folder: choose another place" in said
+    said = refused(capsys, "compare", *common, "--out", str(tmp_path / "file"))
+    assert "file is a file where a folder is needed" in said

@@ -1,0 +1,73 @@
+"""What an evaluation draws: prompts from files and the Hub, classes, held-out captions."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from zcache import ConfigError
+from zcache.evaluation import prompts
+from zcache.models import loading
+from zcache.models.request import Request
+
+
+def test_prompts_are_read_from_every_kind_of_file(tmp_path):
+    written = {
+        "a.txt": "one\n\n two \none\n",
+        "a.tsv": 'Prompt\tCategory\none\tx\n"two"\ty\n',
+        "a.json": json.dumps([{"prompt_en": "one", "dimension": []}, {"prompt_en": "two"}]),
+    }
+    for name, content in written.items():
+        (tmp_path / name).write_text(content)
+        assert prompts.from_file(tmp_path / name) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", "", "holds no prompts"),
+        ("a.csv", "x", "give a .txt, .tsv or .json file"),
+        ("a.json", "[1]", "where a prompt stands"),
+        ("a.txt", "x" * 501, "prompt has 501 characters"),
+        ("none.txt", None, "nor a file"),
+    ],
+)
+def test_a_bad_file_of_prompts_is_one_sentence(tmp_path, name, content, said):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=said):
+        prompts.from_file(tmp_path / name)
+
+
+def test_parti_comes_from_the_hub(monkeypatch, tmp_path):
+    (tmp_path / "PartiPrompts.tsv").write_text("Prompt\tCategory\na fox\tAnimals\n")
+    fetched = []
+
+    def download(repo: str, filename: str, repo_type: str) -> str:
+        fetched.append((repo, repo_type))
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert prompts.read("parti", loading.find("mini-flux"), None) == ["a fox"]
+    assert fetched == [("nateraw/parti-prompts", "dataset")]
+
+
+def test_classes_come_in_turn_and_by_name(tinies, tmp_path):
+    model = loading.KNOWN[tinies["class"]]
+    labels = loading.labels(model)
+    name = next(iter(labels))
+    (tmp_path / "classes.txt").write_text(f"{name}\n")
+
+    assert prompts.read("imagenet", model, None) == sorted(set(labels.values()))
+    assert prompts.read(str(tmp_path / "classes.txt"), model, None) == [labels[name]]
+    with pytest.raises(ConfigError, match="are text"):
+        prompts.read("parti", model, None)
+
+
+def test_captions_of_the_embedded_models_are_held_out():
+    from zcache.models.mini.parts import split
+
+    found = prompts.read("embedded", loading.find("mini-flux"), 8)
+    assert len(found) == 8 and {split(caption) for caption in found} == {"held-out"}
+    assert Request(prompt=found[0]).prompt == found[0]
