@@ -103,16 +103,26 @@ class Visit:
         """Photograph the page and check what is to be seen."""
         if name:
             self.state = name
-        self.page.evaluate("scrollTo(0, 0)")
+        self.to_top()
         if self.out is not None:
             file = f"{self.state}-{self.kind}-{self.width}-{self.scheme}.png"
             self.page.screenshot(path=self.out / file, full_page=True)
-        self.page.wait_for_timeout(300)  # colours fade in
+            self.to_top()
         for check in (CUT_OFF, COVERED):
             for found in self.page.evaluate(check):
                 self.complain(found)
         for found in axe_violations(self.page):
             self.complain(found)
+
+
+    def to_top(self) -> None:
+        """Scroll to the top and stay there: what Run reveals may still be scrolling into view."""
+        for _ in range(20):
+            moved = self.page.evaluate("() => { const y = scrollY; scrollTo(0, 0); return y; }")
+            self.page.wait_for_timeout(300)  # colours fade in, too
+            if not moved and not self.page.evaluate("scrollY"):
+                return
+        self.complain("the page does not stay at its top")
 
 
 def first(visit: Visit) -> None:
