@@ -30,7 +30,8 @@ def test_an_empty_prompt_is_refused_in_one_sentence_and_the_page_goes_on(page):
 def test_stop_ends_the_run(page, kind):
     open_tab(page, kind)
     transformer = engine.of(kind).pipeline().transformer
-    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.1))
+    # Longer than a click takes to arrive from a browser that has little of the processor.
+    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.5))
     set_steps(page, 50, kind)
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("button", name="Stop").click()
@@ -110,7 +111,7 @@ def test_the_back_button_ends_the_run_and_the_next_one_works(browser, served):
     passes = []
     transformer = engine.of("image").pipeline().transformer
     slowed = transformer.register_forward_pre_hook(
-        lambda *_: (passes.append(1), time.sleep(0.1))[0]
+        lambda *_: (passes.append(1), time.sleep(0.3))[0]
     )
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("Running “a run that is left”").wait_for(timeout=PATIENCE)
@@ -122,4 +123,5 @@ def test_the_back_button_ends_the_run_and_the_next_one_works(browser, served):
     slowed.remove()
     page.close()
 
-    assert len(passes) < 50 + 60  # neither the whole of the run that was left, 50 + 2 x 11 and more
+    # Of the run that was left, 50 + 50 + 89 passes, less than half; the next has some 40.
+    assert len(passes) < 50 + 60
