@@ -114,7 +114,6 @@ class Visit:
         for found in axe_violations(self.page):
             self.complain(found)
 
-
     def to_top(self) -> None:
         """Scroll to the top and stay there: what Run reveals may still be scrolling into view."""
         for _ in range(20):

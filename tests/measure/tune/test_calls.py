@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from zcache.errors import ConfigError
 from zcache.measure.tune.calls import batches, calls, draw
 
 from ... import pipelines
@@ -13,8 +14,13 @@ from ... import pipelines
 CLASSES = {"num_inference_steps": 4, "guidance_scale": 1.5}
 
 
+class Anything:
+    def __call__(self, **_):
+        raise NotImplementedError
+
+
 def batched(prompts, size=4, first_alone=False, **shared):
-    return [list(batch) for batch in batches(calls(None, prompts, shared), size, first_alone)]
+    return [list(batch) for batch in batches(calls(Anything(), prompts, shared), size, first_alone)]
 
 
 def test_batches_end_at_multiples_and_the_first_is_alone_where_asked():
@@ -40,6 +46,19 @@ def test_what_may_belong_to_one_picture_is_not_drawn_with_others(shared):
 def test_other_arguments_end_a_batch():
     asked = ["a", "b", {"prompt": "c", "height": 8}, "d", {"prompt_embeds": torch.zeros(1)}, "e"]
     assert batched(asked, size=8) == [[0, 1], [2], [3], [4], [5]]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shared", "said"),
+    [
+        (["a cat"], CLASSES, "DiTPipeline takes no 'prompt'; its call takes class_labels, "),
+        ([1], {"steps": 4}, "DiTPipeline takes no 'steps'"),
+        ([1, {"labels": [2]}], CLASSES, "DiTPipeline takes no 'labels'"),
+    ],
+)
+def test_what_the_pipeline_does_not_take_is_refused_before_a_run(prompts, shared, said):
+    with pytest.raises(ConfigError, match=said):
+        calls(pipelines.dit(), prompts, shared)
 
 
 def test_together_each_call_gives_the_picture_it_gives_alone():

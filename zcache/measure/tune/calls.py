@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,11 +16,17 @@ def calls(pipe: Any, prompts: Sequence[Any], shared: Mapping[str, Any]) -> list[
     """One pipeline call for each prompt: a string, a class label, or a mapping of call arguments.
 
     Raises:
-        ConfigError: no prompts, or one of another kind.
+        ConfigError: no prompts, one of another kind, or an argument that the pipeline's call has not.
     """
     if isinstance(prompts, str) or not prompts:
         raise ConfigError(f"prompts is {prompts!r}; give a list of one or more prompts")
-    return [{**shared, **_subject(prompt)} for prompt in prompts]
+    asked = [{**shared, **_subject(prompt)} for prompt in prompts]
+    taken = inspect.signature(type(pipe).__call__).parameters
+    for name in dict.fromkeys(name for call in asked for name in call):
+        if name not in taken and not any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+            listed = ", ".join(name for name in taken if name != "self")
+            raise ConfigError(f"{type(pipe).__name__} takes no {name!r}; its call takes {listed}")
+    return asked
 
 
 def _subject(prompt: Any) -> dict[str, Any]:
