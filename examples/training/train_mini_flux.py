@@ -3,7 +3,7 @@
     python examples/training/train_mini_flux.py --emoji emoji --vae runs/vae/model \
         --out runs/flow --start zcache/checkpoints/mini-flux --minutes 100
     python examples/training/train_mini_flux.py --emoji emoji --vae runs/vae/model \
-        --out runs/guided --teacher runs/flow/checkpoint.pt --data runs/flow/scenes.pt --minutes 15
+        --out runs/guided --teacher runs/flow/pipeline --data runs/flow/scenes.pt --minutes 15
 
 Stage 1 learns v(x, sigma, caption) = noise - image, with one caption in ten emptied. Stage 2
 (`--teacher`) teaches the guidance input g what the teacher does in two calls:
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="file of the encoded scenes")
-    parser.add_argument("--teacher", type=Path, help="checkpoint of stage 1; starts stage 2")
+    parser.add_argument("--teacher", type=Path, help="pipeline of stage 1; starts stage 2")
     parser.add_argument("--start", type=Path, help="pipeline to begin with")
     parser.add_argument(
         "--minutes", type=float, default=90, help="CPU time of this process, resumed included"
@@ -100,13 +100,12 @@ def main() -> None:
     empty = len(scenes)
 
     flow = Flow(vae.config.latent_channels, args.double, args.single)
-    if args.start:
-        old = FluxPipeline.from_pretrained(args.start, vae=None, torch_dtype=torch.float32)
+    if begin := args.teacher or args.start:
+        old = FluxPipeline.from_pretrained(begin, vae=None, torch_dtype=torch.float32)
         for name, part in flow.parts().items():
             part.load_state_dict(getattr(old, name).state_dict())
     teacher = None
     if args.teacher:
-        flow.load_state_dict(torch.load(args.teacher)["average"])
         teacher = copy.deepcopy(flow).eval().requires_grad_(False)
         teacher.transformer.compile()
     smooth = copy.deepcopy(flow).eval().requires_grad_(False)
