@@ -33,6 +33,16 @@ class SmallEdit(d.QwenImageEditPipeline):
             return super().__call__(**arguments)
 
 
+def hunyuan_vae() -> Any:
+    return made(
+        d.AutoencoderKLHunyuanVideo,
+        latent_channels=4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+    )
+
+
 def kandinsky5(pipeline: type, image: bool = False) -> Any:
     transformer = made(
         d.Kandinsky5Transformer3DModel,
@@ -50,14 +60,7 @@ def kandinsky5(pipeline: type, image: bool = False) -> Any:
         visual_cond=image,
         attention_type="regular",
     )
-    vae = made(
-        d.AutoencoderKLHunyuanVideo,
-        latent_channels=4,
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        norm_num_groups=4,
-    )
-    pipe = assembled(pipeline, transformer, flow(5.0), vae=vae)
+    pipe = assembled(pipeline, transformer, flow(5.0), vae=hunyuan_vae())
     pipe.resolutions = [(32, 32)]  # the text-to-image pipeline draws nothing else
     return pipe
 
