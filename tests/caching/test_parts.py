@@ -87,11 +87,16 @@ LATENT = torch.arange(12.0).reshape(1, 4, 3)
         (LATENT, 1, None, 0),
         (LATENT.to(torch.float64), 1, None, 0),
         (torch.cat([LATENT, LATENT]), 2, None, 0),
+        (LATENT[:, None], 1, None, 0),
+        (LATENT[0], 1, None, 0),
         (torch.cat([LATENT, torch.full((1, 2, 3), 99.0)], dim=1), 1, 1, 0),
         (torch.cat([torch.full((1, 2, 3), 99.0), LATENT], dim=1), 1, 1, 2),
         (torch.cat([torch.cat([LATENT, torch.full((1, 2, 3), 99.0)], dim=1)] * 2), 2, 1, 0),
     ],
-    ids=["same", "cast", "doubled", "leading", "trailing", "doubled-leading"],
+    ids=[
+        *("same", "cast", "doubled", "one-dimension-more", "one-dimension-less"),
+        *("leading", "trailing", "doubled-leading"),
+    ],
 )
 def test_the_sample_is_found_and_replaced(
     made: torch.Tensor, repeats: int, dim: int | None, start: int

@@ -1,8 +1,8 @@
 """Find the sample in a denoiser call's arguments, and put another one there.
 
-Pipelines hand the latent to the denoiser as it is, cast, doubled for guidance, or with conditioning
-latents joined to it. Which of these is found out once, by identity where the very tensor was passed
-on, else by value."""
+Pipelines hand the latent to the denoiser as it is, cast, doubled for guidance, with conditioning
+latents joined to it, or with a dimension of length 1 more or less. Which of these is found out once,
+by identity where the very tensor was passed on, else by value."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def inserted(tensor: Tensor, place: Place, sample: Tensor) -> Tensor:
     if place.repeats > 1:
         sample = torch.cat([sample] * place.repeats)
     if place.dim is None:
-        return sample
+        return sample.reshape(tensor.shape)
     joined = tensor.clone()
     joined.narrow(place.dim, place.start, sample.shape[place.dim]).copy_(sample)
     return joined
@@ -107,6 +107,8 @@ def _walk(tree: Any, path: Path) -> Iterator[tuple[Path, Tensor]]:
 
 
 def _compare(path: Path, tensor: Tensor, sample: Tensor) -> Place | None:
+    if tensor.shape != sample.shape and _lengths(tensor) == _lengths(sample):
+        sample = sample.reshape(tensor.shape)
     if not tensor.is_floating_point() or tensor.ndim != sample.ndim or tensor.ndim < 2:
         return None
     sample = sample.to(tensor.dtype)
@@ -122,6 +124,11 @@ def _compare(path: Path, tensor: Tensor, sample: Tensor) -> Place | None:
     else:
         repeats = 1
     return _compare_part(path, tensor, sample, different, repeats)
+
+
+def _lengths(tensor: Tensor) -> list[int]:
+    """The shape without the dimensions that a pipeline adds or drops on the way to the scheduler."""
+    return [length for length in tensor.shape if length != 1]
 
 
 def _compare_part(

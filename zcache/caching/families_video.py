@@ -164,6 +164,27 @@ VIDEO: dict[str, Adapter] = {
         conditioning=("rope", "face_encoder"),
         per_step=("condition_embedder", "pose_patch_embedding", "motion_encoder", "face_encoder"),
     ),
+    "HeliosTransformer3DModel": Adapter(
+        (_WAN,), per_step=("condition_embedder",), guidance="classifier-free, chunk by chunk"
+    ),
+    "AnyFlowTransformer3DModel": Adapter(
+        (_WAN,),
+        per_step=("condition_embedder",),
+        guidance="distilled; classifier-free if asked for",
+    ),
+    "SanaWMTransformer3DModel": Adapter(
+        (Blocks("blocks", ("attn", "cross_attn", "mlp")),),
+        head="final_layer",
+        per_step=("t_embedder", "t_block", "y_embedder"),
+        guidance="classifier-free, of tokens in another order than the latent's",
+    ),
+    "Cosmos3OmniTransformer": Adapter(
+        (Blocks("layers", ("self_attn", "mlp", "mlp_moe_gen")),),
+        head="norm_moe_gen",
+        joined=True,
+        per_step=("time_embedder", "rotary_emb"),
+        guidance="classifier-free, on a latent for each of picture, sound and action",
+    ),
     "EasyAnimateTransformer3DModel": Adapter(
         (Blocks("transformer_blocks", ("attn1", "ff", "txt_ff")),),
         head="norm_final",

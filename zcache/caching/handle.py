@@ -174,7 +174,7 @@ class ZCache:
         if self._is_current() and self._denoisers:
             if self._run is not None:
                 self._run.close()
-            log = Log()
+            log = Log(self._log if self._log.passes else None)
             own = type(self._scheduler).__name__
             if self._found_with not in ("", own):
                 log.fall_back(

@@ -8,8 +8,9 @@ from typing import Any
 import diffusers as d
 from PIL import Image
 
+from ...pipelines import seeded
 from .family import Family, assembled, flow, made, noise, prompts
-from .video import unipc, wan_transformer, wan_vae
+from .video import unipc, wan_arguments, wan_transformer, wan_vae
 from .world import hunyuan_vae
 
 
@@ -120,9 +121,120 @@ def kandinsky6_arguments(**more: Any) -> dict[str, Any]:
     return prompts(16, height=32, width=32, num_frames=5, **pooled, **more)
 
 
+def helios() -> Any:
+    transformer = made(
+        d.HeliosTransformer3DModel,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=4,
+        out_channels=4,
+        text_dim=16,
+        freq_dim=16,
+        ffn_dim=32,
+        num_layers=2,
+        rope_dim=(4, 4, 4),
+    )
+    scheduler = d.HeliosScheduler(stages=1, use_dynamic_shifting=True)
+    return assembled(d.HeliosPipeline, transformer, scheduler, vae=wan_vae())
+
+
+def helios_arguments(**more: Any) -> dict[str, Any]:
+    size = {"height": 32, "width": 32, "num_frames": 5, "num_latent_frames_per_chunk": 2}
+    return prompts(16, guidance_scale=3.0, history_sizes=[4, 2, 1], **{**size, **more})
+
+
+def any_flow() -> Any:
+    transformer = wan_transformer(d.AnyFlowTransformer3DModel)
+    scheduler = d.FlowMapEulerDiscreteScheduler(shift=3.0)
+    return assembled(d.AnyFlowPipeline, transformer, scheduler, vae=wan_vae())
+
+
+def sana_wm() -> Any:
+    transformer = made(
+        d.SanaWMTransformer3DModel,
+        in_channels=4,
+        num_layers=2,
+        hidden_size=16,
+        num_attention_heads=2,
+        softmax_every_n=2,
+        linear_head_dim=8,
+        caption_channels=8,
+    )
+    pipe = assembled(d.SanaWMPipeline, transformer, flow(5.0))
+    pipe._encode_first_frame = lambda pixels, device, dtype: noise(7, 1, 4, 1, 2, 2)
+    return pipe
+
+
+def sana_wm_arguments(**more: Any) -> dict[str, Any]:
+    arguments = prompts(8, "prompt_attention_mask", guidance_scale=3.0)
+    for name in ("prompt_embeds", "negative_prompt_embeds"):
+        arguments[name] = arguments[name][:, None]
+    return {
+        **arguments,
+        "prompt": "",
+        "image": pictures(1, 64)[0],
+        "action": "w-16",
+        "intrinsics": [40.0, 40.0, 32.0, 32.0],
+        "height": 64,
+        "width": 64,
+        "num_frames": 17,
+        **more,
+    }
+
+
+class Tokens:
+    """Cosmos 3's tokenizer, of which the pipeline asks for two numbers."""
+
+    eos_token_id = 1
+
+    def convert_tokens_to_ids(self, token: str) -> int:
+        return 2
+
+
+def cosmos3() -> Any:
+    transformer = made(
+        d.Cosmos3OmniTransformer,
+        head_dim=12,
+        hidden_size=24,
+        intermediate_size=32,
+        latent_channel=4,
+        num_attention_heads=2,
+        num_hidden_layers=2,
+        num_key_value_heads=1,
+        patch_latent_dim=16,
+        rope_axes_dim=(2, 2, 2),
+        vocab_size=16,
+    )
+    pipe = assembled(
+        d.Cosmos3OmniPipeline,
+        transformer,
+        unipc(),
+        vae=wan_vae(),
+        text_tokenizer=Tokens(),
+        enable_safety_checker=False,
+    )
+    pipe.tokenize_prompt = lambda *_, **__: ([3, 4, 5, 1, 2], [6, 1, 2])
+    return pipe
+
+
+def cosmos3_arguments(**more: Any) -> dict[str, Any]:
+    size = {"height": 32, "width": 32, "num_frames": 5}
+    asked = {"prompt": "", "generator": seeded(), "output_type": "latent"}
+    return {**asked, "guidance_scale": 3.0, **size, **more}
+
+
 FAMILIES = (
     Family("easy-animate", easy_animate, easy_animate_arguments),
     Family("wan-animate", wan_animate, wan_animate_arguments),
+    Family("helios", helios, helios_arguments),
+    Family("anyflow", any_flow, wan_arguments),
+    Family(
+        "anyflow-unguided",
+        any_flow,
+        lambda: wan_arguments(guidance_scale=1.0, negative_prompt_embeds=None),
+    ),
+    Family("sana-wm", sana_wm, sana_wm_arguments, partly=True),
+    Family("cosmos-3", cosmos3, cosmos3_arguments),
     Family("kandinsky6", kandinsky6, kandinsky6_arguments, partly=True),
     Family("kandinsky6-mute", kandinsky6, lambda: kandinsky6_arguments(sample_audio=False)),
     Family(

@@ -66,7 +66,7 @@ def wan22() -> Any:
 
 
 def wan_arguments(**more: Any) -> dict[str, Any]:
-    return prompts(16, guidance_scale=4.0, **{**CLIP, "height": 32, "width": 32, **more})
+    return prompts(16, **{"guidance_scale": 4.0, **CLIP, "height": 32, "width": 32, **more})
 
 
 def wan_i2v(**parts: Any) -> Any:
