@@ -10,9 +10,10 @@ import torch
 import zcache
 from zcache import ZCacheConfig
 
+from ..pipelines import STEPS
 from .families import segments
 from .families.everything import BY_NAME, pipeline
-from .loops import Loop, guided_until
+from .loops import FLUX, Loop, guided_until
 
 IN_CHUNKS = {
     "wan-animate": lambda: segments.wan_animate_arguments(frames=9, output_type="pt"),
@@ -53,3 +54,17 @@ def test_what_is_said_of_a_chunk_stays_said() -> None:
         said = handle.report().fallbacks
         loop.run()
     assert said != () and set(said) <= set(handle.report().fallbacks)
+
+
+def test_a_run_that_ends_early_says_so() -> None:
+    def interrupt(pipe: Any, index: int, timestep: Any, values: dict) -> dict:
+        pipe._interrupt = index == 4
+        return {}
+
+    pipe = Loop().pipe
+    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+        FLUX.run(pipe, callback_on_step_end=interrupt)
+    assert handle.report().fallbacks == (f"the run ended after 5 of {STEPS} steps",)
+    with zcache.enabled(pipe, ZCacheConfig(interval=1)) as handle:
+        FLUX.run(pipe, callback_on_step_end=interrupt)
+    assert handle.report().fallbacks == ()

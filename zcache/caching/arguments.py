@@ -85,6 +85,11 @@ def flattened(arguments: tuple[Any, ...]) -> list[Any]:
     return found
 
 
+def shapes(flat: list[Any]) -> tuple[Any, ...]:
+    """The shapes of all tensors among the leaves of a call's arguments."""
+    return tuple(leaf.shape for leaf in flat if isinstance(leaf, Tensor))
+
+
 def _flatten(container: Any, found: list[Any]) -> None:
     is_dict = isinstance(container, dict)
     found.append(tuple(container) if is_dict else len(container))

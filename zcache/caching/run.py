@@ -19,9 +19,10 @@ from ..method.teacache import IDENTITY, Accumulator
 from ..method.weights import weight_at
 from . import affine, guidance, noise, reflection, self_check, settling
 from .anchors import Anchors
-from .arguments import copied, flattened, locate, put
+from .arguments import copied, flattened, locate, put, shapes
 from .bindings import Denoiser, Signal
 from .cached_pass import CachedPass
+from .edits import MIXED
 from .features import leaves, version
 from .scheduler import noise_levels, position, previous_sample, snapshot
 from .stand_ins import Memo
@@ -29,11 +30,6 @@ from .state import Branch, Key, Original, RunState, Shapes, Visit
 from .times import flow_times
 
 MOST_CALLS = 16  # of the denoiser in one step
-
-
-def shapes(flat: list[Any]) -> tuple[Any, ...]:
-    """The shapes of all tensors of a call's arguments."""
-    return tuple(leaf.shape for leaf in flat if isinstance(leaf, Tensor))
 
 
 class Run(RunState):
@@ -185,6 +181,8 @@ class Run(RunState):
         """The scheduler's `step`, at the end of every step of the run."""
         model_output, timestep, sample, *args = visit_args
         visit = Visit(self.step, model_output, timestep, sample, tuple(args), kwargs, self.branches)
+        if self.plan is None and not sample.is_floating_point() and self.caches:
+            self._give_up("the latent is made of tokens, which no forecast leads to")
         if self.config.reflect and self.caches and not self.never_back:
             self._remember(visit)
         take = self._take_cached if self.kind is Kind.FORECAST else self._take_full
@@ -213,11 +211,16 @@ class Run(RunState):
 
     def _copy(self, latent: Tensor) -> Tensor:
         """A copy of the latent; that of the last step where nobody has touched it since."""
-        if self.last_latent is not None:
-            returned, seen, copy = self.last_latent
-            if latent is returned and seen is not None and version(latent) == seen:
-                return copy
-        return latent.clone()
+        if self.last_latent is None:
+            return latent.clone()
+        returned, seen, before = self.last_latent
+        if latent is returned and seen is not None and version(latent) == seen:
+            return before
+        copy = latent.clone()
+        levels = self.levels if self.is_flow else None
+        if levels and self.edits.see(levels[self.step], before, copy):
+            self.cannot_go_back(MIXED)
+        return copy
 
     def _step(self, step: Original, visit: Visit) -> Any:
         """The scheduler's own step, watched: what it drew, and a copy of what it returned."""

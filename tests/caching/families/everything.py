@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from . import audio, cosmos, diffusion, image, joint, segments, video, world
+from . import audio, conditioned, cosmos, diffusion, image, joint, segments, video, world
 from .family import Family
 
 FAMILIES: tuple[Family, ...] = (
@@ -16,6 +16,7 @@ FAMILIES: tuple[Family, ...] = (
     *cosmos.FAMILIES,
     *world.FAMILIES,
     *segments.FAMILIES,
+    *conditioned.FAMILIES,
     *audio.FAMILIES,
 )
 BY_NAME = {family.name: family for family in FAMILIES}

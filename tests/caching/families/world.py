@@ -97,7 +97,7 @@ def motif() -> Any:
     )
 
 
-def ltx2() -> Any:
+def ltx2(pipeline: type = d.LTX2Pipeline) -> Any:
     transformer = made(
         d.LTX2VideoTransformer3DModel,
         in_channels=4,
@@ -115,7 +115,7 @@ def ltx2() -> Any:
         rope_double_precision=False,
         use_prompt_adaln_single=False,
     )
-    pipe = assembled(d.LTX2Pipeline, transformer)
+    pipe = assembled(pipeline, transformer)
     statistics = {"latents_mean": torch.zeros(1), "latents_std": torch.ones(1)}
     sound = {"mel_bins": 64, "latent_channels": 8, "sample_rate": 16000, "mel_hop_length": 160}
     pipe.vae = SimpleNamespace(**statistics, config=SimpleNamespace(scaling_factor=1.0))
@@ -130,6 +130,19 @@ def chrono_edit() -> Any:
     pipe = assembled(d.ChronoEditPipeline, transformer, unipc(), vae=wan_vae())
     pipe.encode_image = lambda image, device: noise(7, 1, 4, 16)
     return pipe
+
+
+def cogvideox_vae() -> Any:
+    return made(
+        d.AutoencoderKLCogVideoX,
+        down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        temporal_compression_ratio=4,
+    )
 
 
 def cogvideox_i2v() -> Any:
@@ -149,18 +162,11 @@ def cogvideox_i2v() -> Any:
         use_rotary_positional_embeddings=True,
         use_learned_positional_embeddings=True,
     )
-    vae = made(
-        d.AutoencoderKLCogVideoX,
-        down_block_types=("CogVideoXDownBlock3D",) * 4,
-        up_block_types=("CogVideoXUpBlock3D",) * 4,
-        block_out_channels=(8, 8, 8, 8),
-        latent_channels=4,
-        layers_per_block=1,
-        norm_num_groups=2,
-        temporal_compression_ratio=4,
-    )
     return assembled(
-        d.CogVideoXImageToVideoPipeline, transformer, d.CogVideoXDDIMScheduler(), vae=vae
+        d.CogVideoXImageToVideoPipeline,
+        transformer,
+        d.CogVideoXDDIMScheduler(),
+        vae=cogvideox_vae(),
     )
 
 
