@@ -14,7 +14,7 @@ from zcache import ZCacheConfig
 
 from .families import conditioned
 from .families.family import Family, assembled, made, noise
-from .families.video import wan_arguments
+from .families.video import wan_arguments, wan_transformer, wan_vae
 
 
 def amused() -> Any:
@@ -82,12 +82,22 @@ def vq_diffusion() -> Any:
     return pipe
 
 
+def any_flow_far() -> Any:
+    transformer = wan_transformer(
+        d.AnyFlowFARTransformer3DModel, chunk_partition=(1, 1), full_chunk_limit=2
+    )
+    scheduler = d.FlowMapEulerDiscreteScheduler(shift=3.0)
+    return assembled(d.AnyFlowFARPipeline, transformer, scheduler, vae=wan_vae())
+
+
 SAID = {
+    "anyflow-far": "hands back tensors",
     "amused": "tokens",
     "vq-diffusion": "tokens",
     "skyreels-forcing": "the pipeline's scheduler took no step",
 }
 REFUSED = {
+    "anyflow-far": Family("anyflow-far", any_flow_far, wan_arguments),
     "amused": Family("amused", amused, amused_arguments),
     "vq-diffusion": Family(
         "vq-diffusion", vq_diffusion, lambda: {"prompt": "", "output_type": "np"}

@@ -59,10 +59,9 @@ class Run(RunState):
         device = next((x.device for x in flat if isinstance(x, Tensor)), torch.device("cpu"))
         # Kept for the window, with the latents in them, only where a pass looks at them again.
         arguments: Any = ((), {})
-        if denoiser.binding.ignores_arguments:
-            flat = []
-        else:
-            arguments = (copied(args), copied(kwargs))
+        kept: list[Any] = []
+        if not denoiser.binding.ignores_arguments:
+            arguments, kept = (copied(args), copied(kwargs)), flat
         memo: Memo = {}
 
         def run_original() -> Any:
@@ -79,7 +78,7 @@ class Run(RunState):
             else:
                 output = self._compute(key, denoiser, run_original, memo, flat, given)
         self.branches.append(
-            Branch(key, denoiser, original, arguments, flat, list(leaves(output)), cached, memo)
+            Branch(key, denoiser, original, arguments, kept, list(leaves(output)), cached, memo)
         )
         return output
 
@@ -104,7 +103,7 @@ class Run(RunState):
             self._give_up("a full step gave no feature to cache (its blocks were skipped)")
             return output
         if key not in self.shapes:
-            fault = self_check.fault(denoiser, run_original, feature, output, memo)
+            fault = self_check.fault(denoiser, run_original, flat, feature, output, memo)
             if fault:
                 self._give_up(fault)
                 return output
