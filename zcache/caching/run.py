@@ -19,7 +19,7 @@ from ..method.teacache import IDENTITY, Accumulator
 from ..method.weights import weight_at
 from . import affine, guidance, noise, reflection, self_check, settling
 from .anchors import Anchors
-from .arguments import copied, flattened, locate, put, shapes
+from .arguments import copied, factors, flattened, locate, put, shapes
 from .bindings import Denoiser, Signal
 from .cached_pass import CachedPass
 from .edits import MIXED
@@ -203,7 +203,8 @@ class Run(RunState):
         visit.sample = self._copy(visit.sample)
         for branch in visit.branches:
             if places := self.places.get(branch.key):
-                branch.arguments = put(branch.arguments, places, visit.sample)
+                branch.memo.update(factors(branch.arguments, places, visit.sample))
+                branch.arguments = put(branch.arguments, places, visit.sample, branch.memo)
                 branch.flat = flattened(branch.arguments)
         outputs = (leaf for branch in visit.branches for leaf in branch.leaves)
         visit.versions = tuple(version(tensor) for tensor in (visit.model_output, *outputs))

@@ -155,7 +155,7 @@ def longcat_arguments(**more: Any) -> dict[str, Any]:
 
 
 FAMILIES = (
-    Family("stable-audio", stable_audio, stable_audio_arguments, partly=True),
+    Family("stable-audio", stable_audio, stable_audio_arguments),
     Family("stable-audio-3", stable_audio3, stable_audio3_arguments),
     Family(
         "stable-audio-3-stochastic",

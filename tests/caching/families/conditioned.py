@@ -150,7 +150,6 @@ FAMILIES = (
         "sana-video-i2v",
         lambda: sana_video(d.SanaImageToVideoPipeline),
         lambda: sana_video_arguments(image=still()),
-        partly=True,
     ),
     Family(
         "cosmos-2-v2w",

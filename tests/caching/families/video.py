@@ -277,7 +277,7 @@ FAMILIES = (
         partly=True,
     ),
     Family("mochi", mochi, mochi_arguments),
-    Family("allegro", allegro, allegro_arguments, partly=True),
+    Family("allegro", allegro, allegro_arguments),
     Family("latte", latte, latte_arguments),
     Family("sana-video", sana_video, sana_video_arguments),
     Family(
