@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import zcache
 from zcache import ZCacheConfig
 
 from ..pipelines import STEPS, flux, flux_arguments
-from .loops import FLUX, every_granularity
+from .loops import FLUX, Loop, every_granularity
 
 W0 = ZCacheConfig(full_steps=(0, 4, 8, STEPS - 1), base="fora", weight=lambda j, n: 0.0, relax=None)
 
@@ -68,3 +69,33 @@ def test_going_back_keeps_the_precision_in_which_the_pipeline_keeps_its_latent()
         pipe(**arguments)
     assert handle.report().reflect_passes > 0 and handle.report().fallbacks == ()
     assert set(Widening.seen) == {torch.float32}
+
+
+def masked(loop: Loop, mask: torch.Tensor, fresh: bool) -> Callable[..., torch.Tensor]:
+    """Mix the latent with another one after every step: the same each time, or a fresh one."""
+    generator = torch.Generator().manual_seed(2)
+    other = torch.randn(loop.latent.shape, generator=generator)
+
+    def step(scheduler: Any, v: torch.Tensor, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        kept = torch.randn(x.shape, generator=generator) if fresh else other
+        return mask * scheduler.step(v, t, x, return_dict=False)[0] + (1 - mask) * kept
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("share", "fresh", "said"),
+    [(0.5, False, True), (0.0, False, False), (0.0, True, False), (1.0, False, False)],
+    ids=["mixed", "written-over", "written-over-anew", "left"],
+)
+def test_a_latent_that_is_mixed_with_another_is_not_gone_back_over(
+    share: float, fresh: bool, said: bool
+) -> None:
+    loop = Loop()
+    mask = torch.ones_like(loop.latent)
+    mask[:, :16] = share
+    config = ZCacheConfig(interval=3, granularity="output")
+    _, report = loop.cached(config, step=masked(loop, mask, fresh))
+    assert any("mixes the latent" in reason for reason in report.fallbacks) == said
+    assert report.forecast_passes > 0
+    assert said or report.fallbacks == ()

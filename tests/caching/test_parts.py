@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from zcache.caching import guidance, intercept
-from zcache.caching.arguments import Place, locate, put
+from zcache.caching.arguments import Place, factors, locate, put
 from zcache.caching.features import leaves, rebuild
 from zcache.caching.stand_ins import NoBlocks, PassThrough, swapped
 
@@ -87,11 +87,16 @@ LATENT = torch.arange(12.0).reshape(1, 4, 3)
         (LATENT, 1, None, 0),
         (LATENT.to(torch.float64), 1, None, 0),
         (torch.cat([LATENT, LATENT]), 2, None, 0),
+        (LATENT[:, None], 1, None, 0),
+        (LATENT[0], 1, None, 0),
         (torch.cat([LATENT, torch.full((1, 2, 3), 99.0)], dim=1), 1, 1, 0),
         (torch.cat([torch.full((1, 2, 3), 99.0), LATENT], dim=1), 1, 1, 2),
         (torch.cat([torch.cat([LATENT, torch.full((1, 2, 3), 99.0)], dim=1)] * 2), 2, 1, 0),
     ],
-    ids=["same", "cast", "doubled", "leading", "trailing", "doubled-leading"],
+    ids=[
+        *("same", "cast", "doubled", "one-dimension-more", "one-dimension-less"),
+        *("leading", "trailing", "doubled-leading"),
+    ],
 )
 def test_the_sample_is_found_and_replaced(
     made: torch.Tensor, repeats: int, dim: int | None, start: int
@@ -113,8 +118,23 @@ def test_identity_wins_over_equality() -> None:
     assert [place.path for place in places] == [(0, 0)]
 
 
-def test_a_scaled_sample_is_not_found() -> None:
-    assert locate(((LATENT * 0.5,), {}), LATENT) == ()
+@pytest.mark.parametrize("repeats", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_scaled_sample_is_found_and_replaced_at_its_scale(
+    repeats: int, dtype: torch.dtype
+) -> None:
+    arguments = ((torch.cat([LATENT * 0.3] * repeats).to(dtype), torch.zeros_like(LATENT)), {})
+    places = locate(arguments, LATENT)
+    assert places == (Place((0, 0), repeats, scaled=True),)
+    new = LATENT.flip(1) + 1.0
+    replaced = put(arguments, places, new, factors(arguments, places, LATENT))[0][0]
+    close = {"rtol": 1e-6 if dtype is torch.float32 else 1e-2, "atol": 0.0}
+    torch.testing.assert_close(replaced, torch.cat([new * 0.3] * repeats).to(dtype), **close)
+
+
+def test_a_sample_with_noise_on_it_is_not_found() -> None:
+    noisy = LATENT + 0.01 * torch.arange(LATENT.numel()).remainder(3).reshape(LATENT.shape)
+    assert locate(((noisy, -LATENT), {}), LATENT) == ()
 
 
 def outputs(count: int, batch: int = 1) -> list[list[torch.Tensor]]:

@@ -1,6 +1,6 @@
 """The registry of described transformers.
 
-To add one: one entry in `families_image` or `families_video` (or one `register` call), one row in
+To add one: one entry in a `families_*` file (or one `register` call), one row in
 tests/caching/families.
 """
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from ..errors import UnsupportedPipelineError
 from .description import Adapter, Blocks, Signal
+from .families_audio import AUDIO
 from .families_image import IMAGE
 from .families_video import VIDEO
 
@@ -27,7 +28,7 @@ __all__ = [
     "resolve",
 ]
 
-_adapters: dict[str, Adapter] = {**IMAGE, **VIDEO}
+_adapters: dict[str, Adapter] = {**IMAGE, **VIDEO, **AUDIO}
 
 
 def register(transformer_class: str, adapter: Adapter) -> None:

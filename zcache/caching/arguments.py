@@ -1,12 +1,12 @@
 """Find the sample in a denoiser call's arguments, and put another one there.
 
-Pipelines hand the latent to the denoiser as it is, cast, doubled for guidance, or with conditioning
-latents joined to it. Which of these is found out once, by identity where the very tensor was passed
-on, else by value."""
+Pipelines hand the latent to the denoiser as it is, cast, doubled for guidance, with conditioning
+latents joined to it, with a dimension of length 1 more or less, or scaled by the noise level. Which of
+these is found out once, by identity where the very tensor was passed on, else by value."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +14,23 @@ import torch
 from torch import Tensor
 
 Path = tuple[Any, ...]
+EMPTY: Mapping[Any, Any] = {}
 CONTAINERS = (dict, tuple, list)
+NEAR = {torch.float32: 1e-5, torch.float64: 1e-5, torch.float16: 2e-3}  # a scaled latent
+COARSE = 1.5e-2
 
 
 @dataclass(frozen=True)
 class Place:
     """Where the sample stands: a path of keys into the arguments, how often it is repeated along
     the batch, and, if it is only a part of the tensor there, the dimension it is joined along and
-    where it starts."""
+    where it starts. `scaled`: whether there is a factor on it, another one at every step."""
 
     path: Path
     repeats: int = 1
     dim: int | None = None
     start: int = 0
+    scaled: bool = False
 
 
 def copied(tree: Any) -> Any:
@@ -47,25 +51,36 @@ def locate(arguments: Any, sample: Tensor) -> tuple[Place, ...]:
     found = tuple(Place(path) for path, tensor in tensors if tensor is sample)
     if found:
         return found
-    return tuple(
-        place for path, tensor in tensors if (place := _compare(path, tensor, sample)) is not None
-    )
+    for compare in (_compare, _compare_scaled):
+        places = (compare(path, tensor, sample) for path, tensor in tensors)
+        if found := tuple(place for place in places if place is not None):
+            break
+    return found
 
 
-def put(arguments: Any, places: tuple[Place, ...], sample: Tensor) -> Any:
-    """A copy of the arguments with `sample` in every place, cast to the dtype found there."""
+def factors(arguments: Any, places: tuple[Place, ...], sample: Tensor) -> dict[Place, Tensor]:
+    """The factors on `sample` in a call's arguments, at the places where there is one."""
+    return {p: _factor(at(arguments, p.path), sample) for p in places if p.scaled}
+
+
+def put(
+    arguments: Any, places: tuple[Place, ...], sample: Tensor, scales: Mapping[Any, Any] = EMPTY
+) -> Any:
+    """A copy of the arguments with `sample` in every place, cast to the dtype found there. `scales`: its
+    factors, by place."""
     for place in places:
-        arguments = _set(arguments, place.path, place, sample)
+        scaled = sample * scales[place] if place.scaled else sample
+        arguments = _set(arguments, place.path, place, scaled)
     return arguments
 
 
 def inserted(tensor: Tensor, place: Place, sample: Tensor) -> Tensor:
-    """What stands at a place where `tensor` stood, with `sample` in it."""
+    """What stands at a place where `tensor` stood, with `sample` in it, scaled as it is to be."""
     sample = sample.to(tensor.dtype)
     if place.repeats > 1:
         sample = torch.cat([sample] * place.repeats)
     if place.dim is None:
-        return sample
+        return sample.reshape(tensor.shape)
     joined = tensor.clone()
     joined.narrow(place.dim, place.start, sample.shape[place.dim]).copy_(sample)
     return joined
@@ -83,6 +98,11 @@ def flattened(arguments: tuple[Any, ...]) -> list[Any]:
     found: list[Any] = []
     _flatten(arguments, found)
     return found
+
+
+def shapes(flat: list[Any]) -> tuple[Any, ...]:
+    """The shapes of all tensors among the leaves of a call's arguments."""
+    return tuple(leaf.shape for leaf in flat if isinstance(leaf, Tensor))
 
 
 def _flatten(container: Any, found: list[Any]) -> None:
@@ -107,6 +127,8 @@ def _walk(tree: Any, path: Path) -> Iterator[tuple[Path, Tensor]]:
 
 
 def _compare(path: Path, tensor: Tensor, sample: Tensor) -> Place | None:
+    if tensor.shape != sample.shape and _lengths(tensor) == _lengths(sample):
+        sample = sample.reshape(tensor.shape)
     if not tensor.is_floating_point() or tensor.ndim != sample.ndim or tensor.ndim < 2:
         return None
     sample = sample.to(tensor.dtype)
@@ -122,6 +144,30 @@ def _compare(path: Path, tensor: Tensor, sample: Tensor) -> Place | None:
     else:
         repeats = 1
     return _compare_part(path, tensor, sample, different, repeats)
+
+
+def _compare_scaled(path: Path, tensor: Tensor, sample: Tensor) -> Place | None:
+    if not tensor.is_floating_point() or tensor.ndim != sample.ndim or tensor.ndim < 2:
+        return None
+    repeats = tensor.shape[0] // sample.shape[0]
+    if tensor.shape != (repeats * sample.shape[0], *sample.shape[1:]):
+        return None
+    factor, found = _factor(tensor, sample), tensor.float()
+    off = (found - torch.cat([sample.float() * factor] * repeats)).norm()
+    near = NEAR.get(tensor.dtype, COARSE)
+    is_scaled = bool((factor > 0) & (off <= near * found.norm()))
+    return Place(path, repeats, scaled=True) if is_scaled else None
+
+
+def _factor(tensor: Tensor, sample: Tensor) -> Tensor:
+    """The factor on the sample that a tensor, or its first part, comes nearest to."""
+    found, sample = tensor[: sample.shape[0]].float(), sample.float()
+    return (found * sample).sum() / (sample * sample).sum()
+
+
+def _lengths(tensor: Tensor) -> list[int]:
+    """The shape without the dimensions that a pipeline adds or drops on the way to the scheduler."""
+    return [length for length in tensor.shape if length != 1]
 
 
 def _compare_part(

@@ -126,7 +126,10 @@ class CachedPass:
             return None
         moved = []
         for i, place in self._lives:
-            leaf = flat[i] if place is None else inserted(flat[i], place, sample)
+            leaf = flat[i]
+            if place is not None:
+                scaled = sample * memo[place] if place.scaled else sample
+                leaf = inserted(leaf, place, scaled)
             if _layout(leaf) != self._expected[i]:
                 return None
             moved.append(leaf)

@@ -1,6 +1,6 @@
 """How a transformer is described: where its features live, and what its pipelines do with its output.
 
-A model is described by a little data, never copied; `families_image` and `families_video` hold the entries."""
+A model is described by a little data, never copied; the `families_*` files hold the entries."""
 
 from __future__ import annotations
 

@@ -20,19 +20,42 @@ from .signals import (
 )
 
 _WAN = Blocks("blocks", ("attn1", "attn2", "ffn"), returns=("hidden_states",))
+_KANDINSKY = ("self_attention", "cross_attention", "feed_forward")
 _PER_STEP_SCALE = "classifier-free, preconditioned by the noise level at every step"
 
 VIDEO: dict[str, Adapter] = {
     "Kandinsky5Transformer3DModel": Adapter(
         (
             Blocks("text_transformer_blocks", ("self_attention", "feed_forward")),
-            Blocks(
-                "visual_transformer_blocks", ("self_attention", "cross_attention", "feed_forward")
-            ),
+            Blocks("visual_transformer_blocks", _KANDINSKY),
         ),
         head="out_layer",
         joined=True,
         per_step=("text_embeddings", "time_embeddings", "pooled_text_embeddings"),
+    ),
+    "Kandinsky6Transformer3DModel": Adapter(
+        (
+            Blocks("video_text_transformer_blocks", ("attn", "feed_forward")),
+            Blocks("audio_text_transformer_blocks", ("attn", "feed_forward")),
+            Blocks(
+                "visual_transformer_blocks",
+                (
+                    *(f"video_dec_block.{name}" for name in _KANDINSKY),
+                    *(f"audio_dec_block.{name}" for name in _KANDINSKY),
+                    "va_cross_attention",
+                    "av_cross_attention",
+                ),
+            ),
+        ),
+        head="out_layer",
+        other_heads=("audio_out_layer",),
+        joined=True,
+        per_step=tuple(
+            f"{stream}_{name}_embeddings"
+            for stream in ("video", "audio")
+            for name in ("time", "text", "pooled_text")
+        ),
+        guidance="classifier-free, on two latents at once",
     ),
     "MotifVideoTransformer3DModel": Adapter(
         (Blocks("transformer_blocks"), Blocks("single_transformer_blocks")),
@@ -135,6 +158,39 @@ VIDEO: dict[str, Adapter] = {
         conditioning=("rope",),
         per_step=("condition_embedder", "vace_patch_embedding"),
         no_module="its control blocks hand on projections of themselves, not features before a gate",
+    ),
+    "WanAnimateTransformer3DModel": Adapter(
+        (_WAN, Blocks("face_adapter", ("to_out",))),
+        conditioning=("rope", "face_encoder"),
+        per_step=("condition_embedder", "pose_patch_embedding", "motion_encoder", "face_encoder"),
+    ),
+    "HeliosTransformer3DModel": Adapter(
+        (_WAN,), per_step=("condition_embedder",), guidance="classifier-free, chunk by chunk"
+    ),
+    "AnyFlowTransformer3DModel": Adapter(
+        (_WAN,),
+        per_step=("condition_embedder",),
+        guidance="distilled; classifier-free if asked for",
+    ),
+    "SanaWMTransformer3DModel": Adapter(
+        (Blocks("blocks", ("attn", "cross_attn", "mlp")),),
+        head="final_layer",
+        per_step=("t_embedder", "t_block", "y_embedder"),
+        guidance="classifier-free, of tokens in another order than the latent's",
+    ),
+    "Cosmos3OmniTransformer": Adapter(
+        (Blocks("layers", ("self_attn", "mlp", "mlp_moe_gen")),),
+        head="norm_moe_gen",
+        joined=True,
+        per_step=("time_embedder", "rotary_emb"),
+        guidance="classifier-free, on a latent for each of picture, sound and action",
+    ),
+    "EasyAnimateTransformer3DModel": Adapter(
+        (Blocks("transformer_blocks", ("attn1", "ff", "txt_ff")),),
+        head="norm_final",
+        conditioning=("rope_embedding",),
+        per_step=("time_embedding", "text_proj", "text_proj_t5"),
+        guidance="classifier-free, rescaled if asked for",
     ),
     "SkyReelsV2Transformer3DModel": Adapter(
         (_WAN,), conditioning=("rope",), per_step=("condition_embedder",)

@@ -149,7 +149,7 @@ class ZCache:
         """End the run of a call, however it ended: nothing of it stays but the log."""
         run, self._run, self._scope = self._run, None, None
         if run is not None:
-            run.close()
+            run.end()
         if not self._log.passes and self._denoisers:
             self._log.fall_back("no denoiser call was seen between two steps of the scheduler")
 
@@ -173,8 +173,8 @@ class ZCache:
         result = original(*args, **kwargs)
         if self._is_current() and self._denoisers:
             if self._run is not None:
-                self._run.close()
-            log = Log()
+                self._run.end()
+            log = Log(self._log if self._log.passes else None)
             own = type(self._scheduler).__name__
             if self._found_with not in ("", own):
                 log.fall_back(

@@ -251,7 +251,9 @@ def _again(run: RunState, visit: Visit, branch: Branch, sample: Tensor, weight: 
     anchors = run.anchors[branch.key]
 
     def call(latent: Tensor) -> Any:
-        args, kwargs = put(copied(branch.arguments), run.places.get(branch.key, ()), latent)
+        args, kwargs = put(
+            copied(branch.arguments), run.places.get(branch.key, ()), latent, branch.memo
+        )
         return branch.original(*args, **kwargs)
 
     feature = anchors.reflect(visit.step, weight)

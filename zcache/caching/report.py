@@ -15,7 +15,7 @@ from ..method.schedule import Kind, Pass, render
 
 @dataclass(frozen=True)
 class Report:
-    """The last run of a pipeline with zcache.
+    """The last run of a pipeline with zcache; of a video drawn in chunks, that is the last chunk's.
 
     Attributes:
         num_steps: steps of the run (0 before the first).
@@ -33,7 +33,7 @@ class Report:
         granularity: what is cached.
         relaxation: for each reflected full step, the share of the correction kept (1.0 is all of
             it).
-        fallbacks: everything that was not done as configured, and why.
+        fallbacks: everything that was not done as configured, and why; of all chunks.
         finished: whether the last step was taken.
     """
 
@@ -97,9 +97,13 @@ class Stopwatch:
 
 
 class Log:
-    """Collects a run's facts as they happen; `report` freezes them."""
+    """Collects a run's facts as they happen; `report` freezes them.
 
-    def __init__(self) -> None:
+    Args:
+        before: the log of a run earlier in the same call (a video drawn in chunks), whose reasons stay.
+    """
+
+    def __init__(self, before: Log | None = None) -> None:
         self.num_steps = 0
         self.passes: list[Pass] = []
         self.full_computations = 0
@@ -108,7 +112,7 @@ class Log:
         self.relaxation: dict[int, float] = {}
         self.finished = False
         self.stopwatch = Stopwatch()
-        self._fallbacks: dict[str, int] = {}
+        self._fallbacks: dict[str, int] = {} if before is None else before._fallbacks.copy()
 
     def fall_back(self, reason: str) -> None:
         """Note that something was not done as configured."""

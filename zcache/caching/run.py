@@ -19,9 +19,10 @@ from ..method.teacache import IDENTITY, Accumulator
 from ..method.weights import weight_at
 from . import affine, guidance, noise, reflection, self_check, settling
 from .anchors import Anchors
-from .arguments import copied, flattened, locate, put
+from .arguments import copied, factors, flattened, locate, put, shapes
 from .bindings import Denoiser, Signal
 from .cached_pass import CachedPass
+from .edits import MIXED
 from .features import leaves, version
 from .scheduler import noise_levels, position, previous_sample, snapshot
 from .stand_ins import Memo
@@ -29,11 +30,6 @@ from .state import Branch, Key, Original, RunState, Shapes, Visit
 from .times import flow_times
 
 MOST_CALLS = 16  # of the denoiser in one step
-
-
-def shapes(flat: list[Any]) -> tuple[Any, ...]:
-    """The shapes of all tensors of a call's arguments."""
-    return tuple(leaf.shape for leaf in flat if isinstance(leaf, Tensor))
 
 
 class Run(RunState):
@@ -63,10 +59,9 @@ class Run(RunState):
         device = next((x.device for x in flat if isinstance(x, Tensor)), torch.device("cpu"))
         # Kept for the window, with the latents in them, only where a pass looks at them again.
         arguments: Any = ((), {})
-        if denoiser.binding.ignores_arguments:
-            flat = []
-        else:
-            arguments = (copied(args), copied(kwargs))
+        kept: list[Any] = []
+        if not denoiser.binding.ignores_arguments:
+            arguments, kept = (copied(args), copied(kwargs)), flat
         memo: Memo = {}
 
         def run_original() -> Any:
@@ -83,7 +78,7 @@ class Run(RunState):
             else:
                 output = self._compute(key, denoiser, run_original, memo, flat, given)
         self.branches.append(
-            Branch(key, denoiser, original, arguments, flat, list(leaves(output)), cached, memo)
+            Branch(key, denoiser, original, arguments, kept, list(leaves(output)), cached, memo)
         )
         return output
 
@@ -108,7 +103,7 @@ class Run(RunState):
             self._give_up("a full step gave no feature to cache (its blocks were skipped)")
             return output
         if key not in self.shapes:
-            fault = self_check.fault(denoiser, run_original, feature, output, memo)
+            fault = self_check.fault(denoiser, run_original, flat, feature, output, memo)
             if fault:
                 self._give_up(fault)
                 return output
@@ -185,6 +180,8 @@ class Run(RunState):
         """The scheduler's `step`, at the end of every step of the run."""
         model_output, timestep, sample, *args = visit_args
         visit = Visit(self.step, model_output, timestep, sample, tuple(args), kwargs, self.branches)
+        if self.plan is None and not sample.is_floating_point() and self.caches:
+            self._give_up("the latent is made of tokens, which no forecast leads to")
         if self.config.reflect and self.caches and not self.never_back:
             self._remember(visit)
         take = self._take_cached if self.kind is Kind.FORECAST else self._take_full
@@ -206,18 +203,24 @@ class Run(RunState):
         visit.sample = self._copy(visit.sample)
         for branch in visit.branches:
             if places := self.places.get(branch.key):
-                branch.arguments = put(branch.arguments, places, visit.sample)
+                branch.memo.update(factors(branch.arguments, places, visit.sample))
+                branch.arguments = put(branch.arguments, places, visit.sample, branch.memo)
                 branch.flat = flattened(branch.arguments)
         outputs = (leaf for branch in visit.branches for leaf in branch.leaves)
         visit.versions = tuple(version(tensor) for tensor in (visit.model_output, *outputs))
 
     def _copy(self, latent: Tensor) -> Tensor:
         """A copy of the latent; that of the last step where nobody has touched it since."""
-        if self.last_latent is not None:
-            returned, seen, copy = self.last_latent
-            if latent is returned and seen is not None and version(latent) == seen:
-                return copy
-        return latent.clone()
+        if self.last_latent is None:
+            return latent.clone()
+        returned, seen, before = self.last_latent
+        if latent is returned and seen is not None and version(latent) == seen:
+            return before
+        copy = latent.clone()
+        levels = self.levels if self.is_flow else None
+        if levels and self.edits.see(levels[self.step], before, copy):
+            self.cannot_go_back(MIXED)
+        return copy
 
     def _step(self, step: Original, visit: Visit) -> Any:
         """The scheduler's own step, watched: what it drew, and a copy of what it returned."""

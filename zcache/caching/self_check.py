@@ -21,13 +21,20 @@ COARSE = 6e-2  # bfloat16 and below
 
 
 def fault(
-    denoiser: Denoiser, call: Callable[[], Any], feature: Feature, output: Any, memo: Memo
+    denoiser: Denoiser,
+    call: Callable[[], Any],
+    flat: list[Any],
+    feature: Feature,
+    output: Any,
+    memo: Memo,
 ) -> str:
     """Return what is wrong with caching this denoiser; empty if nothing is. Costs one cached
-    pass."""
+    pass. `flat` are the leaves of the call's arguments."""
+    name = type(inner(denoiser.module)).__name__
+    if {id(leaf) for leaf in leaves(output)} & {id(given) for given in flat}:
+        return f"{name} hands back tensors that it was given, in which it may keep a state"
     if denoiser.binding.ignores_arguments:
         return ""
-    name = type(inner(denoiser.module)).__name__
     try:
         with _counted(denoiser) as count:
             again = denoiser.binding.cached(call, feature, output, dict(memo))

@@ -71,10 +71,16 @@ class Stack:
 
 
 def _residual(before: list[Tensor | None], after: list[Tensor | None]) -> Feature:
-    """After minus before, stream by stream; None if a stream was not seen at both ends."""
-    residuals = []
+    """After minus before, stream by stream, None of a stream that this call does without; None if a
+    stream was seen at one end only, or none was seen."""
+    residuals: list[Tensor | None] = []
     for start, stop in zip(before, after, strict=True):
-        if start is None or stop is None or start.shape != stop.shape:
+        if start is None and stop is None:
+            residuals.append(None)
+        elif start is None or stop is None or start.shape != stop.shape:
             return None
-        residuals.append((stop - start).to(start.dtype))
+        else:
+            residuals.append((stop - start).to(start.dtype))
+    if all(residual is None for residual in residuals):
+        return None
     return residuals[0] if len(residuals) == 1 else tuple(residuals)

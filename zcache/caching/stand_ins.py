@@ -37,11 +37,14 @@ def swapped(swaps: Iterable[Swap]) -> Iterator[None]:
 
 
 class StandIn(nn.Module):
-    """Answers for the original's attributes, without owning its parameters."""
+    """Answers for the original's attributes and parameters, without owning them."""
 
     def __init__(self, original: nn.Module) -> None:
         super().__init__()
         self.__dict__["original"] = original
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        return self.original.named_parameters(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["original"], name)

@@ -17,6 +17,7 @@ from .affine import Affine
 from .anchors import Anchors
 from .bindings import Denoiser
 from .cached_pass import CachedPass
+from .edits import Edits
 from .features import tensors
 from .guidance import Combination
 from .noise import States
@@ -95,6 +96,7 @@ class RunState:
     accumulator: Accumulator | None = None
     last_signal: Tensor | None = None
     last_latent: tuple[Tensor, int | None, Tensor] | None = None  # returned, its version, its copy
+    edits: Edits = field(default_factory=Edits)  # of the latent, between its steps
     outputs: dict[int, Denoiser] = field(
         default_factory=dict
     )  # by id: those whose output is cached by choice
@@ -192,13 +194,24 @@ class RunState:
         if self.on_pass is not None:
             self.on_pass(p.step, p.kind.word, num_steps)
 
+    def end(self) -> None:
+        """Close a run that nobody takes further, and say what of it is missing."""
+        if not self.done and self.caches and self.log.passes:
+            if self.plan is None:
+                self.log.fall_back(
+                    "everything was computed in full: the pipeline's scheduler took no step"
+                )
+            else:
+                self.log.fall_back(f"the run ended after {self.step} of {self.num_steps} steps")
+        self.close()
+
     def close(self) -> None:
         """Let go of every tensor; the log stays."""
         self.done = True
         self.anchors, self.shapes, self.window, self.branches = {}, {}, [], []
         self.scheduler_state, self.places, self.combinations, self.passes = {}, {}, {}, {}
         self.last_signal = self.last_latent = None
-        self.outputs = {}
+        self.outputs, self.edits = {}, Edits()
 
     def held(self) -> list[Tensor]:
         """Every tensor that the run keeps at this moment."""

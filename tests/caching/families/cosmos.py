@@ -123,7 +123,6 @@ FAMILIES = (
         "cosmos-2-t2i",
         lambda: cosmos2(d.Cosmos2TextToImagePipeline),
         world_arguments,
-        partly=True,
     ),
     Family("cosmos-2.5", cosmos25, lambda: world_arguments(num_frames=1)),
 )

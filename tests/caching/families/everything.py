@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from . import cosmos, diffusion, image, joint, video, world
+from . import audio, conditioned, cosmos, diffusion, image, joint, segments, video, world
 from .family import Family
 
 FAMILIES: tuple[Family, ...] = (
@@ -15,6 +15,9 @@ FAMILIES: tuple[Family, ...] = (
     *video.FAMILIES,
     *cosmos.FAMILIES,
     *world.FAMILIES,
+    *segments.FAMILIES,
+    *conditioned.FAMILIES,
+    *audio.FAMILIES,
 )
 BY_NAME = {family.name: family for family in FAMILIES}
 

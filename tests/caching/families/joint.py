@@ -203,12 +203,11 @@ def hunyuan_image_arguments() -> dict[str, Any]:
 
 
 FAMILIES = (
-    Family("z-image", z_image, z_image_arguments, partly=True),
+    Family("z-image", z_image, z_image_arguments),
     Family(
         "z-image-turbo",
         z_image,
         lambda: z_image_arguments(guidance_scale=0.0),
-        partly=True,
     ),
     Family("krea2", krea2, krea2_arguments),
     Family(

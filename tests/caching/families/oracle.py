@@ -54,9 +54,12 @@ def hooked(*handles: Any) -> Iterator[None]:
 
 
 def unchanged(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
-    """A block's output with every tensor replaced by the input of its shape; no hints from VACE's."""
+    """A block's output with every tensor replaced by the input of its shape; no hints from VACE's, and
+    nothing from what is added."""
     if type(module).__name__ == "WanVACETransformerBlock":
         return torch.zeros_like(output[0]), output[1]
+    if type(module).__name__ == "WanAnimateFaceBlockCrossAttention":
+        return torch.zeros_like(output)
     return _inputs_for(args, kwargs, output)
 
 

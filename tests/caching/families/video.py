@@ -66,7 +66,7 @@ def wan22() -> Any:
 
 
 def wan_arguments(**more: Any) -> dict[str, Any]:
-    return prompts(16, guidance_scale=4.0, **{**CLIP, "height": 32, "width": 32, **more})
+    return prompts(16, **{"guidance_scale": 4.0, **CLIP, "height": 32, "width": 32, **more})
 
 
 def wan_i2v(**parts: Any) -> Any:
@@ -227,7 +227,7 @@ def latte_arguments() -> dict[str, Any]:
     return prompts(32, negative_prompt=None, height=64, width=64, video_length=2)
 
 
-def sana_video() -> Any:
+def sana_video(pipeline: type = d.SanaVideoPipeline) -> Any:
     transformer = made(
         d.SanaVideoTransformer3DModel,
         in_channels=4,
@@ -241,13 +241,13 @@ def sana_video() -> Any:
         caption_channels=8,
         sample_size=8,
     )
-    return assembled(d.SanaVideoPipeline, transformer, unipc(), vae=wan_vae())
+    return assembled(pipeline, transformer, unipc(), vae=wan_vae())
 
 
-def sana_video_arguments() -> dict[str, Any]:
+def sana_video_arguments(**more: Any) -> dict[str, Any]:
     return prompts(
         8, "prompt_attention_mask", negative_prompt=None, height=32, width=32, frames=5,
-        use_resolution_binning=False,
+        use_resolution_binning=False, **more,
     )  # fmt: skip
 
 
@@ -277,7 +277,7 @@ FAMILIES = (
         partly=True,
     ),
     Family("mochi", mochi, mochi_arguments),
-    Family("allegro", allegro, allegro_arguments, partly=True),
+    Family("allegro", allegro, allegro_arguments),
     Family("latte", latte, latte_arguments),
     Family("sana-video", sana_video, sana_video_arguments),
     Family(

@@ -33,6 +33,16 @@ class SmallEdit(d.QwenImageEditPipeline):
             return super().__call__(**arguments)
 
 
+def hunyuan_vae() -> Any:
+    return made(
+        d.AutoencoderKLHunyuanVideo,
+        latent_channels=4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+    )
+
+
 def kandinsky5(pipeline: type, image: bool = False) -> Any:
     transformer = made(
         d.Kandinsky5Transformer3DModel,
@@ -50,14 +60,7 @@ def kandinsky5(pipeline: type, image: bool = False) -> Any:
         visual_cond=image,
         attention_type="regular",
     )
-    vae = made(
-        d.AutoencoderKLHunyuanVideo,
-        latent_channels=4,
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        norm_num_groups=4,
-    )
-    pipe = assembled(pipeline, transformer, flow(5.0), vae=vae)
+    pipe = assembled(pipeline, transformer, flow(5.0), vae=hunyuan_vae())
     pipe.resolutions = [(32, 32)]  # the text-to-image pipeline draws nothing else
     return pipe
 
@@ -94,7 +97,7 @@ def motif() -> Any:
     )
 
 
-def ltx2() -> Any:
+def ltx2(pipeline: type = d.LTX2Pipeline) -> Any:
     transformer = made(
         d.LTX2VideoTransformer3DModel,
         in_channels=4,
@@ -112,7 +115,7 @@ def ltx2() -> Any:
         rope_double_precision=False,
         use_prompt_adaln_single=False,
     )
-    pipe = assembled(d.LTX2Pipeline, transformer)
+    pipe = assembled(pipeline, transformer)
     statistics = {"latents_mean": torch.zeros(1), "latents_std": torch.ones(1)}
     sound = {"mel_bins": 64, "latent_channels": 8, "sample_rate": 16000, "mel_hop_length": 160}
     pipe.vae = SimpleNamespace(**statistics, config=SimpleNamespace(scaling_factor=1.0))
@@ -127,6 +130,19 @@ def chrono_edit() -> Any:
     pipe = assembled(d.ChronoEditPipeline, transformer, unipc(), vae=wan_vae())
     pipe.encode_image = lambda image, device: noise(7, 1, 4, 16)
     return pipe
+
+
+def cogvideox_vae() -> Any:
+    return made(
+        d.AutoencoderKLCogVideoX,
+        down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        temporal_compression_ratio=4,
+    )
 
 
 def cogvideox_i2v() -> Any:
@@ -146,18 +162,11 @@ def cogvideox_i2v() -> Any:
         use_rotary_positional_embeddings=True,
         use_learned_positional_embeddings=True,
     )
-    vae = made(
-        d.AutoencoderKLCogVideoX,
-        down_block_types=("CogVideoXDownBlock3D",) * 4,
-        up_block_types=("CogVideoXUpBlock3D",) * 4,
-        block_out_channels=(8, 8, 8, 8),
-        latent_channels=4,
-        layers_per_block=1,
-        norm_num_groups=2,
-        temporal_compression_ratio=4,
-    )
     return assembled(
-        d.CogVideoXImageToVideoPipeline, transformer, d.CogVideoXDDIMScheduler(), vae=vae
+        d.CogVideoXImageToVideoPipeline,
+        transformer,
+        d.CogVideoXDDIMScheduler(),
+        vae=cogvideox_vae(),
     )
 
 
