@@ -25,15 +25,17 @@ from .cached_pass import CachedPass
 from .features import leaves, version
 from .scheduler import noise_levels, position, previous_sample, snapshot
 from .stand_ins import Memo
-from .state import Branch, Key, Original, RunState, Shapes, Visit
+from .state import Branch, Form, Key, Original, RunState, Visit
 from .times import flow_times
 
 MOST_CALLS = 16  # of the denoiser in one step
 
 
-def shapes(flat: list[Any]) -> tuple[Any, ...]:
-    """The shapes of all tensors of a call's arguments."""
-    return tuple(leaf.shape for leaf in flat if isinstance(leaf, Tensor))
+def form(flat: list[Any]) -> Form:
+    """What a call must share with its anchors: the shapes of its tensors, and its words and switches (a
+    mode that fills a cache of keys reads other tokens than one that uses it)."""
+    kept = (leaf for leaf in flat if isinstance(leaf, (Tensor, str, bool)))
+    return tuple(leaf.shape if isinstance(leaf, Tensor) else leaf for leaf in kept)
 
 
 class Run(RunState):
@@ -52,9 +54,9 @@ class Run(RunState):
             return original(*args, **kwargs)
         denoiser = self.outputs.get(id(denoiser.module), denoiser)
         flat = flattened((args, kwargs))
-        given = shapes(flat)
+        given = form(flat)
         key = (id(denoiser.module), len(self.branches))
-        fits = key in self.anchors and self.shapes[key] == given
+        fits = key in self.anchors and self.forms[key] == given
         if not self.branches:
             if self.step == 0 and (self.config.reflect or self.config.granularity == AUTOMATIC):
                 self.embedded_scale = guidance.told(kwargs)
@@ -94,7 +96,7 @@ class Run(RunState):
         run_original: Callable[[], Any],
         memo: Memo,
         flat: list[Any],
-        given: Shapes,
+        given: Form,
     ) -> Any:
         if self.kind is Kind.FULL and key in self.anchors:
             self.anchors[key].make_room(self._looks_back())
@@ -107,15 +109,14 @@ class Run(RunState):
         if feature is None:
             self._give_up("a full step gave no feature to cache (its blocks were skipped)")
             return output
-        if key not in self.shapes:
+        if self.forms.get(key) != given:
+            self.anchors.pop(key, None)
+            self.places.pop(key, None)
+            self.forms[key] = given
             fault = self_check.fault(denoiser, run_original, feature, output, memo)
             if fault:
                 self._give_up(fault)
                 return output
-        if self.shapes.get(key) != given:
-            self.anchors.pop(key, None)
-            self.places.pop(key, None)
-            self.shapes[key] = given
         if key not in self.anchors:
             self.anchors[key] = Anchors(self.base, self.config.order)
             self.passes[key] = CachedPass(denoiser)
@@ -147,7 +148,7 @@ class Run(RunState):
             if self.accumulator is not None:
                 self.accumulator.restart()
             self.log.fall_back(
-                f"step {self.step} was computed in full: the batch, the shape or the transformer changed there"
+                f"step {self.step} was computed in full: batch, shape, mode or transformer changed there"
             )
         self.announce(Pass(self.step, self.kind), self.num_steps)
 

@@ -30,7 +30,7 @@ from .times import FLOW, flow_of, flow_times, prediction
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
 Guidance = Combination | Normalised | Rescaled
-Shapes = tuple[Any, ...]
+Form = tuple[Any, ...]
 
 
 @dataclass
@@ -83,7 +83,7 @@ class RunState:
     kind: Kind | None = None
     anchors: dict[Key, Anchors] = field(default_factory=dict)
     passes: dict[Key, CachedPass] = field(default_factory=dict)
-    shapes: dict[Key, Shapes] = field(default_factory=dict)  # of the arguments at the newest anchor
+    forms: dict[Key, Form] = field(default_factory=dict)  # of the calls at the newest anchor
     branches: list[Branch] = field(default_factory=list)
     window: list[Visit] = field(default_factory=list)
     scheduler_state: SchedulerState = field(default_factory=dict)
@@ -195,7 +195,7 @@ class RunState:
     def close(self) -> None:
         """Let go of every tensor; the log stays."""
         self.done = True
-        self.anchors, self.shapes, self.window, self.branches = {}, {}, [], []
+        self.anchors, self.forms, self.window, self.branches = {}, {}, [], []
         self.scheduler_state, self.places, self.combinations, self.passes = {}, {}, {}, {}
         self.last_signal = self.last_latent = None
         self.outputs = {}
