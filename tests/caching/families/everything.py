@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from . import cosmos, diffusion, image, joint, video, world
+from . import cosmos, diffusion, image, joint, recent, video, world
 from .family import Family
 
 FAMILIES: tuple[Family, ...] = (
@@ -15,6 +15,7 @@ FAMILIES: tuple[Family, ...] = (
     *video.FAMILIES,
     *cosmos.FAMILIES,
     *world.FAMILIES,
+    *recent.FAMILIES,
 )
 BY_NAME = {family.name: family for family in FAMILIES}
 
