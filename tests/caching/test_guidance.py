@@ -28,9 +28,9 @@ def plain(c: Tensor, u: Tensor) -> Tensor:
     return u + 4.0 * (c - u)
 
 
-def normalise(c: Tensor, u: Tensor) -> Tensor:
+def normalise(c: Tensor, u: Tensor, dim: int = -1) -> Tensor:
     v = plain(c, u)
-    return v * (torch.norm(c, dim=-1, keepdim=True) / torch.norm(v, dim=-1, keepdim=True))
+    return v * (torch.norm(c, dim=dim, keepdim=True) / torch.norm(v, dim=dim, keepdim=True))
 
 
 def rescale(c: Tensor, u: Tensor, phi: float = 0.7) -> Tensor:
@@ -48,6 +48,15 @@ def test_normalised_guidance_is_recognised_and_run_again(swapped: bool, sign: fl
     assert form is not None and form.scale == pytest.approx(4.0, rel=1e-5)
     found = form.apply(sign * normalise(c, u), old, new, (c, c2))
     torch.testing.assert_close(found, sign * normalise(c2, u2), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_a_token_is_normalised_along_whatever_dimension_its_channels_stand(dim: int) -> None:
+    (c, u), (c2, u2) = predictions(1, (2, 6, 5, 4)), predictions(2, (2, 6, 5, 4))
+    form = nonlinear.normalised([[c], [u]], normalise(c, u, dim))
+    assert form is not None
+    found = form.apply(normalise(c, u, dim), [[c], [u]], [[c2], [u2]], (c, c2))
+    torch.testing.assert_close(found, normalise(c2, u2, dim), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -1,7 +1,8 @@
 """Guidance that is not linear in the denoiser's outputs, where its form is known: then a reflected step
 runs it again, exactly.
 
-`Normalised`: each token of u + s (c - u) gets the length that c has there (Qwen-Image, Lumina 2).
+`Normalised`: each token of u + s (c - u) gets the length that c has there (Qwen-Image, Lumina 2,
+JoyImage).
 `Rescaled`: the standard deviation of u + s (c - u) is drawn to that of c by a share phi (Lin et al. 2024,
 "Common Diffusion Noise Schedules and Sample Steps are Flawed", Section 3.4). Both are recognised by what
 they did, from observed steps; c and u are two of the terms."""
@@ -48,19 +49,22 @@ class Form:
 
 @dataclass(frozen=True)
 class Normalised(Form):
-    """The guided prediction, at the length of the conditional one along the last dimension; `sign` is -1
+    """The guided prediction, at the length of the conditional one along the dimension `dim`; `sign` is -1
     where the pipeline hands on its negative."""
 
     conditional: int
     other: int
     scale: float
     sign: float = 1.0
+    dim: int = -1
     misfit: float = 0.0
 
     def combine(self, found: Sequence[Tensor]) -> Tensor:
         c, u = found[self.conditional].float(), found[self.other].float()
         v = u + self.scale * (c - u)
-        return v * (self.sign * c.norm(dim=-1, keepdim=True) / v.norm(dim=-1, keepdim=True))
+        return v * (
+            self.sign * c.norm(dim=self.dim, keepdim=True) / v.norm(dim=self.dim, keepdim=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -80,22 +84,30 @@ class Rescaled(Form):
 
 
 def normalised(outputs: Outputs, model_output: Tensor) -> Normalised | None:
-    """The form that explains this step, or None. The scale is a least squares: model_output is parallel
-    to u + s (c - u) at every token."""
+    """The form that explains this step, or None. The channels of a token stand last, or first or second
+    behind the batch."""
+    for dim in (-1, *(dim for dim in (1, 2) if dim < model_output.ndim - 1)):
+        if (form := _normalised(outputs, model_output, dim)) is not None:
+            return form
+    return None
+
+
+def _normalised(outputs: Outputs, model_output: Tensor, dim: int) -> Normalised | None:
+    """The scale is a least squares: model_output is parallel to u + s (c - u) at every token."""
     found = _whole(outputs, model_output)
-    unit = model_output.double() / model_output.double().norm(dim=-1, keepdim=True)
+    unit = model_output.double() / model_output.double().norm(dim=dim, keepdim=True)
     if len(found) != 2 or not bool(torch.isfinite(unit).all()):
         return None
 
     def across(x: Tensor) -> Tensor:
-        return x - (x * unit).sum(dim=-1, keepdim=True) * unit
+        return x - (x * unit).sum(dim=dim, keepdim=True) * unit
 
     for conditional, other in ((0, 1), (1, 0)):
         c, u = found[conditional].double(), found[other].double()
         direction = across(c - u)
         scale = float(-(across(u) * direction).sum() / direction.square().sum().clamp_min(1e-30))
         for sign in (1.0, -1.0):
-            form = Normalised(conditional, other, scale, sign)
+            form = Normalised(conditional, other, scale, sign, dim)
             misfit = float(form.distances([outputs], [model_output]))
             if misfit <= rounding(model_output.dtype):
                 return replace(form, misfit=misfit)
