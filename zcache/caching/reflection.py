@@ -262,10 +262,15 @@ def _again(run: RunState, visit: Visit, branch: Branch, sample: Tensor, weight: 
 
 
 def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
-    """Add what the pipeline or a callback did to the latent between two steps."""
+    """Repeat what the pipeline or a callback did to the latent between two steps. Where that left some values
+    as they were, the others were replaced, whatever stood there (inpainting keeps the picture outside its
+    mask); where it left none, it is taken for an addition."""
     if following.sample is visit.returned:
         return sample
-    return (sample + (following.sample - visit.after())).to(following.sample.dtype)
+    dtype = following.sample.dtype
+    edit = following.sample - visit.after().to(dtype)
+    changed = edit != 0
+    return torch.where(changed & ~changed.all(), following.sample, sample.to(dtype) + edit)
 
 
 def relaxed(
