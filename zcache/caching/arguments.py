@@ -78,6 +78,11 @@ def at(arguments: Any, path: Path) -> Any:
     return arguments
 
 
+def is_controlled(arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
+    """Whether a call is given what a control net made of the latent, to add between the blocks."""
+    return any("controlnet" in name and list(_walk(x, ())) for name, x in arguments[1].items())
+
+
 def flattened(arguments: tuple[Any, ...]) -> list[Any]:
     """The leaves of a call's arguments in order, with the keys or the length of every container."""
     found: list[Any] = []

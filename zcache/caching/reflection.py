@@ -20,7 +20,7 @@ from ..method.relaxation import share
 from ..method.schedule import Kind, Pass
 from ..method.weights import AUTOMATIC, Fitted, WeightFunction, weight_at
 from . import affine, guidance, intercept, nonlinear, scheduler
-from .arguments import copied, put
+from .arguments import copied, is_controlled, put
 from .features import leaves, version
 from .guidance import Combination
 from .state import Branch, Guidance, RunState, Visit
@@ -127,6 +127,10 @@ def check_window(run: RunState, visits: Sequence[Visit]) -> None:
                 raise CannotReflectError("a denoiser call was computed in full inside it")
             if not branch.denoiser.binding.ignores_arguments and not run.places.get(branch.key):
                 raise CannotReflectError("the latent was not found in the denoiser's arguments")
+            if branch.denoiser.binding.walks_blocks and is_controlled(branch.arguments):
+                raise CannotReflectError(
+                    "what a control net made of the latent would have to be made anew"
+                )
         written = (visit.model_output, *(leaf for b in visit.branches for leaf in b.leaves))
         if visit.versions != tuple(version(tensor) for tensor in written):
             raise CannotReflectError("the pipeline writes into the denoiser's output")
