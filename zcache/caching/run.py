@@ -70,9 +70,11 @@ class Run(RunState):
         else:
             arguments = (copied(args), copied(kwargs))
         memo: Memo = {}
+        given_first = iter([(args, kwargs)])  # a model may take things out of a list it is given
 
         def run_original() -> Any:
-            return original(*args, **kwargs)
+            first, named = next(given_first, None) or copied(arguments)
+            return original(*first, **named)
 
         with self.log.stopwatch.measure((Kind.FORECAST if cached else Kind.FULL).word, device):
             if cached:
