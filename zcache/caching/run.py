@@ -26,7 +26,7 @@ from .features import leaves, version
 from .scheduler import noise_levels, position, previous_sample, snapshot
 from .stand_ins import Memo
 from .state import Branch, Form, Key, Original, RunState, Visit
-from .times import flow_times
+from .times import flow_times, steps_of
 
 MOST_CALLS = 16  # of the denoiser in one step
 
@@ -278,7 +278,7 @@ class Run(RunState):
     def _make_plan(self, timestep: Any) -> None:
         """After one step the scheduler knows where it began: image-to-image in the middle."""
         begin = position(self.scheduler, timestep)
-        num_steps = len(self.scheduler.timesteps) - begin
+        num_steps = steps_of(self.scheduler) - begin
         self.plan = self._fit(num_steps)
         self.log.num_steps = num_steps
         levels = (flow_times if self.config.relax == "time" else noise_levels)(self.scheduler)

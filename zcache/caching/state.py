@@ -25,7 +25,7 @@ from .report import Log
 from .scheduler import State as SchedulerState
 from .stand_ins import Memo
 from .tape import Tape
-from .times import FLOW, flow_of, flow_times, prediction
+from .times import FLOW, flow_of, flow_times, prediction, steps_of
 
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
@@ -113,7 +113,7 @@ class RunState:
         )
         self.weight = self.config.weight_function
         # A full step that does not fit is refused here, before the denoiser is called.
-        self._fit(len(self.scheduler.timesteps))
+        self._fit(steps_of(self.scheduler))
 
     def forecast_by(self, base: str) -> None:
         """Change the base strategy from here on."""
@@ -164,7 +164,7 @@ class RunState:
         """Whether any step of the run may be cached."""
         full_steps = self.config.full_steps
         if full_steps is not None:
-            return len(full_steps) < len(self.scheduler.timesteps)
+            return len(full_steps) < steps_of(self.scheduler)
         return self.config.interval > 1
 
     @property
@@ -178,7 +178,7 @@ class RunState:
         if self.plan is not None:
             return self.plan.num_steps
         begin = getattr(self.scheduler, "begin_index", None) or 0
-        return len(self.scheduler.timesteps) - begin
+        return steps_of(self.scheduler) - begin
 
     def cannot_go_back(self, reason: str) -> None:
         """From now on no window is reflected."""
