@@ -84,6 +84,7 @@ IMAGE: dict[str, Adapter] = {
         ),
         head="all_final_layer.*",
         joined=True,
+        kept=("siglip_refiner",),
         per_step=("t_embedder", "cap_embedder"),
         guidance="classifier-free, normalised and cut off along the run if asked for",
     ),
@@ -160,7 +161,11 @@ IMAGE: dict[str, Adapter] = {
         guidance="a guider's: adaptive projected guidance, which is not linear",
     ),
     "HunyuanDiT2DModel": Adapter(
-        (Blocks("blocks", ("attn1", "attn2", "ff")),),
+        (
+            Blocks(
+                "blocks", ("attn1", "attn2", "ff"), returns=("hidden_states",), walked=True
+            ),  # takes the control net's list apart as it goes
+        ),
         per_step=("time_extra_emb", "text_embedder"),
         guidance="classifier-free, rescaled if asked for",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from . import cosmos, diffusion, image, joint, recent, video, world
+from . import cosmos, diffusion, edits, image, joint, recent, variants, video, world
 from .family import Family
 
 FAMILIES: tuple[Family, ...] = (
@@ -16,6 +16,8 @@ FAMILIES: tuple[Family, ...] = (
     *cosmos.FAMILIES,
     *world.FAMILIES,
     *recent.FAMILIES,
+    *edits.FAMILIES,
+    *variants.FAMILIES,
 )
 BY_NAME = {family.name: family for family in FAMILIES}
 
