@@ -70,7 +70,8 @@ def test_rescaled_guidance_is_recognised_from_two_steps_and_run_again(batch: int
     ]
     form = nonlinear.rescaled(sums, outputs[:2], made[:2])
     if batch == 1:
-        assert form is not None and (form.scale, form.phi) == pytest.approx((4.0, 0.7), rel=1e-4)
+        assert form is not None
+        assert (*form.weights, form.amount) == pytest.approx((4.0, -3.0, 0.7), rel=1e-4)
         found = form.apply(made[0], outputs[0], outputs[2], (made[0], made[2]))
         torch.testing.assert_close(found, made[2], rtol=0, atol=1e-4)
         linear = sums[0].apply(made[0], outputs[0], outputs[2], (made[0], made[2]))
@@ -79,12 +80,41 @@ def test_rescaled_guidance_is_recognised_from_two_steps_and_run_again(batch: int
         assert form is None and sums[0].misfit > rounding(torch.float32)
 
 
+def perturbed(c: Tensor, u: Tensor, p: Tensor) -> Tensor:
+    """Perturbed attention guidance, rescaled."""
+    v = u + 4.0 * (c - u) + 2.0 * (c - p)
+    deviations = [x.std(dim=(1, 2), keepdim=True) for x in (c, v)]
+    return v * (0.7 * deviations[0] / deviations[1] + 0.3)
+
+
+def limited(c: Tensor, u: Tensor, p: Tensor) -> Tensor:
+    """Z-Image's, as it hands it on."""
+    v = plain(c, u)
+    return -v * min(1.0, float(0.8 * c.norm() / v.norm()))
+
+
+@pytest.mark.parametrize("make", [perturbed, limited])
+def test_a_sum_that_is_scaled_by_what_it_adds_up_is_recognised_and_run_again(
+    make: Callable[..., Tensor],
+) -> None:
+    steps = [(*predictions(seed), predictions(seed + 9)[0]) for seed in (1, 2, 3)]
+    outputs = [[[x] for x in (step if make is perturbed else step[:2])] for step in steps]
+    made = [make(*step) for step in steps]
+    sums = [guidance.solve(o, m, ELSE) for o, m in zip(outputs[:2], made[:2], strict=True)]
+    assert nonlinear.is_unsteady(sums, torch.float32)
+    form = nonlinear.rescaled(sums, outputs[:2], made[:2])
+    assert form is not None
+    found = form.apply(made[0], outputs[0], outputs[2], (made[0], made[2]))
+    torch.testing.assert_close(found, made[2], rtol=0, atol=1e-4)
+
+
 def test_plain_guidance_is_taken_for_neither() -> None:
     steps = [predictions(seed) for seed in (1, 2)]
     outputs, made = [[[c], [u]] for c, u in steps], [plain(c, u) for c, u in steps]
     sums = [guidance.solve(o, m, ELSE.expand_as(m)) for o, m in zip(outputs, made, strict=True)]
     assert all(s.factors == pytest.approx((4.0, -3.0), abs=1e-5) for s in sums)
     assert nonlinear.rescaled(sums, outputs, made) is None
+    assert not nonlinear.is_unsteady(sums, torch.float32)
     assert nonlinear.normalised(outputs[0], made[0]) is None
 
 

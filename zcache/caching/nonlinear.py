@@ -2,19 +2,22 @@
 runs it again, exactly.
 
 `Normalised`: each token of u + s (c - u) gets the length that c has there (Qwen-Image, Lumina 2,
-JoyImage).
-`Rescaled`: the standard deviation of u + s (c - u) is drawn to that of c by a share phi (Lin et al. 2024,
-"Common Diffusion Noise Schedules and Sample Steps are Flawed", Section 3.4). Both are recognised by what
-they did, from observed steps; c and u are two of the terms."""
+JoyImage). `Rescaled`: the standard deviation of a sum is drawn to that of c by a share phi (Lin et al.
+2024, "Common Diffusion Noise Schedules and Sample Steps are Flawed", Section 3.4). `Limited`: a sum
+is no longer than some multiple of c (Z-Image). All are recognised by what they did, from observed steps; c
+and u are among the terms."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from . import guidance
 from .guidance import Combination, rounding
 from .terms import Outputs, terms
 
@@ -25,6 +28,8 @@ class Form:
     """What every form does with its own `combine`."""
 
     is_linear = True
+    misfit = 0.0
+    count = 2  # of terms
 
     def apply(
         self, model_output: Tensor, old: Outputs, new: Outputs, latents: tuple[Tensor, Tensor]
@@ -40,7 +45,14 @@ class Form:
     ) -> Tensor:
         """As `Combination.distances`."""
         steps = zip(outputs, model_outputs, strict=True)
-        return torch.stack([_distance(self.combine, old, v) for old, v in steps])
+        return torch.stack([self._distance(old, v) for old, v in steps])
+
+    def _distance(self, outputs: Outputs, model_output: Tensor) -> Tensor:
+        found = _whole(outputs, model_output)
+        if len(found) != self.count:
+            return model_output.new_tensor(float("inf"), dtype=torch.float32)
+        target = model_output.float()
+        return (self.combine(found) - target).norm() / target.norm().clamp_min(1e-30)
 
     def combine(self, found: Sequence[Tensor]) -> Tensor:
         """The model_output of the terms."""
@@ -68,19 +80,54 @@ class Normalised(Form):
 
 
 @dataclass(frozen=True)
-class Rescaled(Form):
-    """The guided prediction, its deviation drawn to that of the conditional one by a share `phi`."""
+class Sum(Form):
+    """A form of a sum of the terms; `sign` is -1 where the pipeline hands on its negative."""
 
     conditional: int
-    other: int
-    scale: float
-    phi: float
+    weights: tuple[float, ...]
+    amount: float
+    sign: float = 1.0
     misfit: float = 0.0
+    most: ClassVar[float] = math.inf  # that the amount can be
+
+    @property
+    def count(self) -> int:  # type: ignore[override]
+        return len(self.weights)
 
     def combine(self, found: Sequence[Tensor]) -> Tensor:
-        c, u = found[self.conditional].float(), found[self.other].float()
-        v = u + self.scale * (c - u)
-        return v * (1 + self.phi * (_deviation(c) / _deviation(v) - 1))
+        v = _sum(found, self.weights)
+        return self.sign * v * self.factor(found[self.conditional].float(), v)
+
+    def factor(self, c: Tensor, v: Tensor) -> Tensor:
+        """What the sum is multiplied by."""
+        raise NotImplementedError
+
+
+class Rescaled(Sum):
+    """The guided prediction, its deviation drawn to that of the conditional one by a share `amount`."""
+
+    most = 1 + AGREE
+
+    def factor(self, c: Tensor, v: Tensor) -> Tensor:
+        return 1 + self.amount * (_deviation(c) / _deviation(v) - 1)
+
+    @staticmethod
+    def amounts(c: Tensor, v: Tensor, k: float) -> float:
+        """The share at a step where the sum was multiplied by k."""
+        ratio = float((_deviation(c) / _deviation(v)).mean())
+        return (k - 1) / (ratio - 1) if ratio != 1 else 0.0
+
+
+class Limited(Sum):
+    """The guided prediction, cut to at most `amount` times the length of the conditional one."""
+
+    def factor(self, c: Tensor, v: Tensor) -> Tensor:
+        return (self.amount * _length(c) / _length(v)).clamp(max=1.0)
+
+    @staticmethod
+    def amounts(c: Tensor, v: Tensor, k: float) -> float:
+        """The multiple at a step where the sum was multiplied by k."""
+        return float((k * _length(v) / _length(c)).mean())
 
 
 def normalised(outputs: Outputs, model_output: Tensor) -> Normalised | None:
@@ -116,31 +163,63 @@ def _normalised(outputs: Outputs, model_output: Tensor, dim: int) -> Normalised 
 
 def rescaled(
     linear: Sequence[Combination], outputs: Sequence[Outputs], model_outputs: Sequence[Tensor]
-) -> Rescaled | None:
+) -> Sum | None:
     """The form that explains all these steps, each of which a sum explains too; or None.
 
-    Of one step, rescaling is the sum k s c + k (1 - s) u with k = 1 + phi (std c / std v - 1): so s and
-    phi follow from its two factors, and must be the same at every step."""
-    for conditional, other in ((0, 1), (1, 0)):
-        numbers = []
-        for combination, old, model_output in zip(linear, outputs, model_outputs, strict=True):
-            found = _whole(old, model_output)
-            if len(found) != 2 or len(combination.factors) != 2:
-                return None
-            k = sum(combination.factors)
-            if abs(k) < AGREE or abs(k - 1) < AGREE:
-                return None
-            scale = combination.factors[conditional] / k
-            c, u = found[conditional].float(), found[other].float()
-            ratio = float((_deviation(c) / _deviation(u + scale * (c - u))).mean())
-            numbers.append((scale, (k - 1) / (ratio - 1) if ratio != 1 else 0.0))
-        scales, shares = zip(*numbers, strict=True)
-        if _alike(scales) and _alike(shares) and 0 < shares[-1] <= 1 + AGREE:
-            form = Rescaled(conditional, other, scales[-1], shares[-1])
+    Of one step, it is the sum k w_1 c_1 + k w_2 c_2 + ..., the w adding up to 1: so k and w follow from its
+    factors. The w must be the same at every step, and so must what k says of the form."""
+    totals = [sum(combination.factors) for combination in linear]
+    found = [_whole(o, v) for o, v in zip(outputs, model_outputs, strict=True)]
+    sizes = {len(terms) for terms in found} | {len(each.factors) for each in linear}
+    if len(sizes) > 1 or any(abs(k) < AGREE for k in totals):
+        return None
+    weights = tuple(f / totals[-1] for f in linear[-1].factors)
+    same = [_alike(column) for column in zip(*(_weights(each) for each in linear), strict=True)]
+    moved = [index for index, k in enumerate(totals) if abs(abs(k) - 1) > AGREE]
+    if not all(same) or not moved:
+        return None
+    sign = 1.0 if totals[-1] > 0 else -1.0
+    for conditional in range(len(weights)):
+        for kind in (Rescaled, Limited):
+            amounts = [
+                kind.amounts(found[i][conditional].float(), _sum(found[i], weights), abs(totals[i]))
+                for i in moved
+            ]
+            if not _alike(amounts) or not 0 < amounts[-1] <= kind.most:
+                continue
+            form = kind(conditional, weights, amounts[-1], sign)
             misfits = form.distances(outputs, model_outputs).tolist()
             if max(misfits) <= rounding(model_outputs[0].dtype):
                 return replace(form, misfit=max(misfits))
     return None
+
+
+def is_unsteady(linear: Sequence[Combination], dtype: torch.dtype) -> bool:
+    """Whether the factors of these steps' sums depend on what is added up, as far as can be seen: they do
+    not add up to the same number."""
+    totals = [sum(x.factors) for x in linear if x.leaf is None and not x.takes_latent]
+    spread = max(totals, default=0.0) - min(totals, default=0.0)
+    return spread > max(AGREE, rounding(dtype))
+
+
+def solve(
+    outputs: Outputs, model_output: Tensor, latent: Tensor
+) -> Combination | Normalised | None:
+    """`guidance.solve`; and where no sum explains the step, a form that does."""
+    found = guidance.solve(outputs, model_output, latent)
+    if found is None or found.misfit <= rounding(model_output.dtype):
+        return found
+    return normalised(outputs, model_output) or found
+
+
+def _weights(combination: Combination) -> list[float]:
+    total = sum(combination.factors)
+    return [factor / total for factor in combination.factors]
+
+
+def _sum(found: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    terms = [weight * x.float() for weight, x in zip(weights, found, strict=True)]
+    return torch.stack(terms).sum(dim=0)
 
 
 def _whole(outputs: Outputs, model_output: Tensor) -> list[Tensor]:
@@ -155,15 +234,11 @@ def _deviation(x: Tensor) -> Tensor:
     return x.std(dim=list(range(1, x.ndim)), keepdim=True)
 
 
+def _length(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=list(range(1, x.ndim)), keepdim=True)
+
+
 def _moved(combine: object, model_output: Tensor, old: Outputs, new: Outputs) -> Tensor:
     """model_output and what the form makes of the change."""
     before, after = (combine(_whole(o, model_output)) for o in (old, new))  # type: ignore[operator]
     return (model_output.float() + (after - before)).to(model_output.dtype)
-
-
-def _distance(combine: object, outputs: Outputs, model_output: Tensor) -> Tensor:
-    found = _whole(outputs, model_output)
-    if len(found) != 2:
-        return model_output.new_tensor(float("inf"), dtype=torch.float32)
-    target = model_output.float()
-    return (combine(found) - target).norm() / target.norm().clamp_min(1e-30)  # type: ignore[operator]

@@ -194,14 +194,14 @@ def combine(run: RunState, visits: Sequence[Visit]) -> list[Guidance]:
     outputs = [[branch.leaves for branch in visit.branches] for visit in visits]
     keys = [tuple(branch.key for branch in visit.branches) for visit in visits]
     for visit, old, key in zip(visits, outputs, keys, strict=True):
-        if key not in run.combinations and (first := _solve(old, visit)) is not None:
+        if key not in run.combinations and (first := _solved(old, visit)) is not None:
             run.combinations[key] = first
     known = [run.combinations.get(key) for key in keys]
     model_outputs, latents = zip(*((v.model_output, v.sample) for v in visits), strict=True)
     fits = guidance.explain(known, outputs, model_outputs, latents)
     found: list[Guidance] = []
     for visit, old, fit, before in zip(visits, outputs, fits, known, strict=True):
-        combination = before if fit else _solve(old, visit)
+        combination = before if fit else _solved(old, visit)
         if combination is None:
             raise CannotReflectError("the denoiser's outputs do not have the scheduler's shape")
         found.append(combination)
@@ -209,6 +209,8 @@ def combine(run: RunState, visits: Sequence[Visit]) -> list[Guidance]:
     if len(sums) == len(found) > 1:
         form = nonlinear.rescaled(sums, outputs, model_outputs)
         found = [form] * len(found) if form is not None else found
+        if form is None and nonlinear.is_unsteady(sums, model_outputs[0].dtype):
+            run.log.fall_back("guidance's factors depend on its outputs: reflected to first order")
     for visit, key, combination in zip(visits, keys, found, strict=True):
         run.combinations[key] = combination
         _say_misfit(run, visit, combination)
@@ -218,16 +220,13 @@ def combine(run: RunState, visits: Sequence[Visit]) -> list[Guidance]:
 def first_scale(run: RunState, visit: Visit) -> float | None:
     """The scale of guidance, as a first step shows it; None where it does not. Waits for the device where
     outputs were added up."""
-    found = _solve([branch.leaves for branch in visit.branches], visit)
+    found = _solved([branch.leaves for branch in visit.branches], visit)
     scale = guidance.known_scale(found)
     return None if scale is None else max(scale, run.embedded_scale)
 
 
-def _solve(old: guidance.Outputs, visit: Visit) -> Guidance | None:
-    found = guidance.solve(old, visit.model_output, visit.sample)
-    if found is None or found.misfit <= guidance.rounding(visit.model_output.dtype):
-        return found
-    return nonlinear.normalised(old, visit.model_output) or found
+def _solved(old: guidance.Outputs, visit: Visit) -> Guidance | None:
+    return nonlinear.solve(old, visit.model_output, visit.sample)
 
 
 def _say_misfit(run: RunState, visit: Visit, combination: Guidance) -> None:

@@ -20,7 +20,7 @@ from .cached_pass import CachedPass
 from .features import tensors
 from .guidance import Combination
 from .noise import States
-from .nonlinear import Normalised, Rescaled
+from .nonlinear import Form as Nonlinear
 from .report import Log
 from .scheduler import State as SchedulerState
 from .stand_ins import Memo
@@ -29,7 +29,7 @@ from .times import FLOW, flow_of, flow_times, prediction, steps_of
 
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
-Guidance = Combination | Normalised | Rescaled
+Guidance = Combination | Nonlinear
 Form = tuple[Any, ...]
 
 

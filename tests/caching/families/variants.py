@@ -208,6 +208,12 @@ FAMILIES = (
         lambda: qwen_arguments(control_image=PICTURE),
         partly=True,
     ),
+    Family(
+        "z-image-normalised",
+        z_image,
+        lambda: z_image_arguments(cfg_normalization=1.0),
+        partly=True,
+    ),
     Family("z-image-omni", z_image_omni, z_image_omni_arguments, partly=True),
     Family(
         "z-image-controlnet",
@@ -228,6 +234,11 @@ FAMILIES = (
         partly=True,
     ),
     Family("hunyuan-dit-pag", lambda: hunyuan_dit(d.HunyuanDiTPAGPipeline), hunyuan_dit_arguments),
+    Family(
+        "hunyuan-dit-pag-rescaled",
+        lambda: hunyuan_dit(d.HunyuanDiTPAGPipeline),
+        lambda: hunyuan_dit_arguments(guidance_rescale=0.7),
+    ),
     Family("sana-sprint", sana_sprint, sana_sprint_arguments, partly=True),
     Family("pixart-sigma-pag", lambda: pixart(d.PixArtSigmaPAGPipeline), pixart_arguments),
 )
