@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import ClassVar
 
 import torch
@@ -22,6 +23,7 @@ from .guidance import Combination, rounding
 from .terms import Outputs, terms
 
 AGREE = 1e-3  # how far two steps may find different numbers for one form
+MOST_TERMS = 4  # two calls, the conditioning joined before the sample or behind it
 
 
 class Form:
@@ -69,6 +71,7 @@ class Normalised(Form):
     scale: float
     sign: float = 1.0
     dim: int = -1
+    count: int = 2
     misfit: float = 0.0
 
     def combine(self, found: Sequence[Tensor]) -> Tensor:
@@ -143,18 +146,18 @@ def _normalised(outputs: Outputs, model_output: Tensor, dim: int) -> Normalised 
     """The scale is a least squares: model_output is parallel to u + s (c - u) at every token."""
     found = _whole(outputs, model_output)
     unit = model_output.double() / model_output.double().norm(dim=dim, keepdim=True)
-    if len(found) != 2 or not bool(torch.isfinite(unit).all()):
+    if not 2 <= len(found) <= MOST_TERMS or not bool(torch.isfinite(unit).all()):
         return None
 
     def across(x: Tensor) -> Tensor:
         return x - (x * unit).sum(dim=dim, keepdim=True) * unit
 
-    for conditional, other in ((0, 1), (1, 0)):
+    for conditional, other in permutations(range(len(found)), 2):
         c, u = found[conditional].double(), found[other].double()
         direction = across(c - u)
         scale = float(-(across(u) * direction).sum() / direction.square().sum().clamp_min(1e-30))
         for sign in (1.0, -1.0):
-            form = Normalised(conditional, other, scale, sign, dim)
+            form = Normalised(conditional, other, scale, sign, dim, len(found))
             misfit = float(form.distances([outputs], [model_output]))
             if misfit <= rounding(model_output.dtype):
                 return replace(form, misfit=misfit)

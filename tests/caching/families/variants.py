@@ -203,6 +203,11 @@ FAMILIES = (
         qwen_layered_arguments,
     ),
     Family(
+        "qwen-image-layered-normalised",
+        qwen_layered,
+        lambda: {**qwen_layered_arguments(), "cfg_normalize": True},
+    ),
+    Family(
         "qwen-image-controlnet",
         qwen_controlled,
         lambda: qwen_arguments(control_image=PICTURE),
