@@ -108,6 +108,28 @@ def test_a_sum_that_is_scaled_by_what_it_adds_up_is_recognised_and_run_again(
     torch.testing.assert_close(found, made[2], rtol=0, atol=1e-4)
 
 
+def test_guidance_of_some_channels_alone_is_recognised_and_run_again() -> None:
+    def made(c: Tensor, u: Tensor) -> Tensor:
+        return -torch.cat([plain(c, u)[:, :3], c[:, 3:]], dim=1)
+
+    (c, u), (c2, u2) = predictions(1, (2, 4, 5, 5)), predictions(2, (2, 4, 5, 5))
+    form = nonlinear.solve([[c], [u]], made(c, u), torch.zeros_like(c))
+    assert isinstance(form, nonlinear.Channelwise)
+    found = form.apply(made(c, u), [[c], [u]], [[c2], [u2]], (c, c2))
+    torch.testing.assert_close(found, made(c2, u2), rtol=0, atol=1e-4)
+    assert nonlinear.channelwise([[c], [u]], normalise(c, u, 2)) is None
+
+
+def test_factors_of_a_channel_that_depend_on_what_they_add_up_are_noticed() -> None:
+    def made(c: Tensor, u: Tensor) -> Tensor:
+        v = plain(c, u)
+        return v / torch.linalg.vector_norm(v, dim=(0, 2, 3), keepdim=True)
+
+    steps = [predictions(seed, (2, 4, 5, 5)) for seed in (1, 2)]
+    forms = [nonlinear.channelwise([[c], [u]], made(c, u)) for c, u in steps]
+    assert nonlinear.is_unsteady([form for form in forms if form is not None], torch.float32)
+
+
 def test_plain_guidance_is_taken_for_neither() -> None:
     steps = [predictions(seed) for seed in (1, 2)]
     outputs, made = [[[c], [u]] for c, u in steps], [plain(c, u) for c, u in steps]

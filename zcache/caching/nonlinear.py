@@ -4,8 +4,8 @@ runs it again, exactly.
 `Normalised`: each token of u + s (c - u) gets the length that c has there (Qwen-Image, Lumina 2,
 JoyImage). `Rescaled`: the standard deviation of a sum is drawn to that of c by a share phi (Lin et al.
 2024, "Common Diffusion Noise Schedules and Sample Steps are Flawed", Section 3.4). `Limited`: a sum
-is no longer than some multiple of c (Z-Image). All are recognised by what they did, from observed steps; c
-and u are among the terms."""
+is no longer than some multiple of c (Z-Image). `Channelwise`: not all channels are guided (Lumina). All are
+recognised by what they did, from observed steps; c and u are among the terms."""
 
 from __future__ import annotations
 
@@ -133,6 +133,25 @@ class Limited(Sum):
         return float((k * _length(v) / _length(c)).mean())
 
 
+@dataclass(frozen=True)
+class Channelwise(Form):
+    """A sum of the terms with factors of its own for every channel; `factors`: channels, terms."""
+
+    factors: Tensor
+    misfit: float = 0.0
+
+    @property
+    def count(self) -> int:  # type: ignore[override]
+        return self.factors.shape[1]
+
+    def combine(self, found: Sequence[Tensor]) -> Tensor:
+        scaled = (
+            x.float() * factor.view(-1, *[1] * (x.ndim - 2))
+            for x, factor in zip(found, self.factors.T, strict=True)
+        )
+        return torch.stack(list(scaled)).sum(dim=0)
+
+
 def normalised(outputs: Outputs, model_output: Tensor) -> Normalised | None:
     """The form that explains this step, or None. The channels of a token stand last, or first or second
     behind the batch."""
@@ -162,6 +181,24 @@ def _normalised(outputs: Outputs, model_output: Tensor, dim: int) -> Normalised 
             if misfit <= rounding(model_output.dtype):
                 return replace(form, misfit=misfit)
     return None
+
+
+def channelwise(outputs: Outputs, model_output: Tensor) -> Channelwise | None:
+    """The form that explains this step, or None; channels stand first behind the batch."""
+    found = _whole(outputs, model_output)
+    if not found or model_output.ndim < 4 or model_output[:, 0].numel() < 4 * len(found):
+        return None
+
+    def by_channel(x: Tensor) -> Tensor:
+        return x.transpose(0, 1).flatten(1).double()
+
+    matrix = torch.stack([by_channel(x) for x in found], dim=-1)
+    if not bool(torch.isfinite(matrix).all()):
+        return None
+    factors = torch.linalg.pinv(matrix, rtol=1e-6) @ by_channel(model_output)[..., None]
+    form = Channelwise(factors[..., 0].float())
+    misfit = float(form.distances([outputs], [model_output]))
+    return replace(form, misfit=misfit) if misfit <= rounding(model_output.dtype) else None
 
 
 def rescaled(
@@ -197,22 +234,26 @@ def rescaled(
     return None
 
 
-def is_unsteady(linear: Sequence[Combination], dtype: torch.dtype) -> bool:
+def is_unsteady(found: Sequence[Combination | Form], dtype: torch.dtype) -> bool:
     """Whether the factors of these steps' sums depend on what is added up, as far as can be seen: they do
     not add up to the same number."""
-    totals = [sum(x.factors) for x in linear if x.leaf is None and not x.takes_latent]
-    spread = max(totals, default=0.0) - min(totals, default=0.0)
-    return spread > max(AGREE, rounding(dtype))
+    sums = [
+        x for x in found if isinstance(x, Combination) and x.leaf is None and not x.takes_latent
+    ]
+    kinds = (
+        [torch.tensor([sum(each.factors)]) for each in sums],
+        [each.factors.sum(dim=1) for each in found if isinstance(each, Channelwise)],
+    )
+    spreads = (torch.stack(kind).aminmax(dim=0) for kind in kinds if kind)
+    return any(float((high - low).max()) > max(AGREE, rounding(dtype)) for low, high in spreads)
 
 
-def solve(
-    outputs: Outputs, model_output: Tensor, latent: Tensor
-) -> Combination | Normalised | None:
+def solve(outputs: Outputs, model_output: Tensor, latent: Tensor) -> Combination | Form | None:
     """`guidance.solve`; and where no sum explains the step, a form that does."""
     found = guidance.solve(outputs, model_output, latent)
     if found is None or found.misfit <= rounding(model_output.dtype):
         return found
-    return normalised(outputs, model_output) or found
+    return normalised(outputs, model_output) or channelwise(outputs, model_output) or found
 
 
 def _weights(combination: Combination) -> list[float]:

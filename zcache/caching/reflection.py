@@ -209,8 +209,8 @@ def combine(run: RunState, visits: Sequence[Visit]) -> list[Guidance]:
     if len(sums) == len(found) > 1:
         form = nonlinear.rescaled(sums, outputs, model_outputs)
         found = [form] * len(found) if form is not None else found
-        if form is None and nonlinear.is_unsteady(sums, model_outputs[0].dtype):
-            run.log.fall_back("guidance's factors depend on its outputs: reflected to first order")
+    if nonlinear.is_unsteady(found, model_outputs[0].dtype):
+        run.log.fall_back("guidance's factors depend on its outputs: reflected to first order")
     for visit, key, combination in zip(visits, keys, found, strict=True):
         run.combinations[key] = combination
         _say_misfit(run, visit, combination)

@@ -211,7 +211,7 @@ FAMILIES = (
     Family("glm-image", glm, glm_arguments),
     Family("ernie-image", ernie, ernie_arguments),
     Family("ideogram-4", ideogram4, ideogram4_arguments),
-    Family("lumina-next", lumina, lumina_arguments, partly=True),
+    Family("lumina-next", lumina, lumina_arguments),
     Family("fibo-2", fibo2, fibo2_arguments),
     Family("nucleus-image", nucleus, nucleus_arguments),
 )
