@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zcache.caching import guidance, nonlinear
+from zcache.caching import forms, guidance, nonlinear
 from zcache.caching.guidance import LIMIT, Combination, rounding
 from zcache.caching.terms import terms
 
@@ -114,7 +114,7 @@ def test_guidance_of_some_channels_alone_is_recognised_and_run_again() -> None:
 
     (c, u), (c2, u2) = predictions(1, (2, 4, 5, 5)), predictions(2, (2, 4, 5, 5))
     form = nonlinear.solve([[c], [u]], made(c, u), torch.zeros_like(c))
-    assert isinstance(form, nonlinear.Channelwise)
+    assert isinstance(form, forms.Channelwise)
     found = form.apply(made(c, u), [[c], [u]], [[c2], [u2]], (c, c2))
     torch.testing.assert_close(found, made(c2, u2), rtol=0, atol=1e-4)
     assert nonlinear.channelwise([[c], [u]], normalise(c, u, 2)) is None

@@ -1,155 +1,23 @@
-"""Guidance that is not linear in the denoiser's outputs, where its form is known: then a reflected step
-runs it again, exactly.
+"""Recognises guidance that is not linear in the denoiser's outputs by what it did, from observed steps.
 
-`Normalised`: each token of u + s (c - u) gets the length that c has there (Qwen-Image, Lumina 2,
-JoyImage). `Rescaled`: the standard deviation of a sum is drawn to that of c by a share phi (Lin et al.
-2024, "Common Diffusion Noise Schedules and Sample Steps are Flawed", Section 3.4). `Limited`: a sum
-is no longer than some multiple of c (Z-Image). `Channelwise`: not all channels are guided (Lumina). All are
-recognised by what they did, from observed steps; c and u are among the terms."""
+c, the conditional output, and u, another one, are among the terms."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import permutations
-from typing import ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import guidance
+from .forms import AGREE, Channelwise, Form, Limited, Normalised, Rescaled, Sum, added, whole
 from .guidance import Combination, rounding
-from .terms import Outputs, terms
+from .terms import Outputs
 
-AGREE = 1e-3  # how far two steps may find different numbers for one form
 MOST_TERMS = 4  # two calls, the conditioning joined before the sample or behind it
-
-
-class Form:
-    """What every form does with its own `combine`."""
-
-    is_linear = True
-    misfit = 0.0
-    count = 2  # of terms
-
-    def apply(
-        self, model_output: Tensor, old: Outputs, new: Outputs, latents: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        """As `Combination.apply`, exactly."""
-        return _moved(self.combine, model_output, old, new)
-
-    def distances(
-        self,
-        outputs: Sequence[Outputs],
-        model_outputs: Sequence[Tensor],
-        latents: Sequence[Tensor] = (),
-    ) -> Tensor:
-        """As `Combination.distances`."""
-        steps = zip(outputs, model_outputs, strict=True)
-        return torch.stack([self._distance(old, v) for old, v in steps])
-
-    def _distance(self, outputs: Outputs, model_output: Tensor) -> Tensor:
-        found = _whole(outputs, model_output)
-        if len(found) != self.count:
-            return model_output.new_tensor(float("inf"), dtype=torch.float32)
-        target = model_output.float()
-        return (self.combine(found) - target).norm() / target.norm().clamp_min(1e-30)
-
-    def combine(self, found: Sequence[Tensor]) -> Tensor:
-        """The model_output of the terms."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Normalised(Form):
-    """The guided prediction, at the length of the conditional one along the dimension `dim`; `sign` is -1
-    where the pipeline hands on its negative."""
-
-    conditional: int
-    other: int
-    scale: float
-    sign: float = 1.0
-    dim: int = -1
-    count: int = 2
-    misfit: float = 0.0
-
-    def combine(self, found: Sequence[Tensor]) -> Tensor:
-        c, u = found[self.conditional].float(), found[self.other].float()
-        v = u + self.scale * (c - u)
-        return v * (
-            self.sign * c.norm(dim=self.dim, keepdim=True) / v.norm(dim=self.dim, keepdim=True)
-        )
-
-
-@dataclass(frozen=True)
-class Sum(Form):
-    """A form of a sum of the terms; `sign` is -1 where the pipeline hands on its negative."""
-
-    conditional: int
-    weights: tuple[float, ...]
-    amount: float
-    sign: float = 1.0
-    misfit: float = 0.0
-    most: ClassVar[float] = math.inf  # that the amount can be
-
-    @property
-    def count(self) -> int:  # type: ignore[override]
-        return len(self.weights)
-
-    def combine(self, found: Sequence[Tensor]) -> Tensor:
-        v = _sum(found, self.weights)
-        return self.sign * v * self.factor(found[self.conditional].float(), v)
-
-    def factor(self, c: Tensor, v: Tensor) -> Tensor:
-        """What the sum is multiplied by."""
-        raise NotImplementedError
-
-
-class Rescaled(Sum):
-    """The guided prediction, its deviation drawn to that of the conditional one by a share `amount`."""
-
-    most = 1 + AGREE
-
-    def factor(self, c: Tensor, v: Tensor) -> Tensor:
-        return 1 + self.amount * (_deviation(c) / _deviation(v) - 1)
-
-    @staticmethod
-    def amounts(c: Tensor, v: Tensor, k: float) -> float:
-        """The share at a step where the sum was multiplied by k."""
-        ratio = float((_deviation(c) / _deviation(v)).mean())
-        return (k - 1) / (ratio - 1) if ratio != 1 else 0.0
-
-
-class Limited(Sum):
-    """The guided prediction, cut to at most `amount` times the length of the conditional one."""
-
-    def factor(self, c: Tensor, v: Tensor) -> Tensor:
-        return (self.amount * _length(c) / _length(v)).clamp(max=1.0)
-
-    @staticmethod
-    def amounts(c: Tensor, v: Tensor, k: float) -> float:
-        """The multiple at a step where the sum was multiplied by k."""
-        return float((k * _length(v) / _length(c)).mean())
-
-
-@dataclass(frozen=True)
-class Channelwise(Form):
-    """A sum of the terms with factors of its own for every channel; `factors`: channels, terms."""
-
-    factors: Tensor
-    misfit: float = 0.0
-
-    @property
-    def count(self) -> int:  # type: ignore[override]
-        return self.factors.shape[1]
-
-    def combine(self, found: Sequence[Tensor]) -> Tensor:
-        scaled = (
-            x.float() * factor.view(-1, *[1] * (x.ndim - 2))
-            for x, factor in zip(found, self.factors.T, strict=True)
-        )
-        return torch.stack(list(scaled)).sum(dim=0)
 
 
 def normalised(outputs: Outputs, model_output: Tensor) -> Normalised | None:
@@ -163,7 +31,7 @@ def normalised(outputs: Outputs, model_output: Tensor) -> Normalised | None:
 
 def _normalised(outputs: Outputs, model_output: Tensor, dim: int) -> Normalised | None:
     """The scale is a least squares: model_output is parallel to u + s (c - u) at every token."""
-    found = _whole(outputs, model_output)
+    found = whole(outputs, model_output)
     unit = model_output.double() / model_output.double().norm(dim=dim, keepdim=True)
     if not 2 <= len(found) <= MOST_TERMS or not bool(torch.isfinite(unit).all()):
         return None
@@ -185,7 +53,7 @@ def _normalised(outputs: Outputs, model_output: Tensor, dim: int) -> Normalised 
 
 def channelwise(outputs: Outputs, model_output: Tensor) -> Channelwise | None:
     """The form that explains this step, or None; channels stand first behind the batch."""
-    found = _whole(outputs, model_output)
+    found = whole(outputs, model_output)
     if not found or model_output.ndim < 4 or model_output[:, 0].numel() < 4 * len(found):
         return None
 
@@ -209,7 +77,7 @@ def rescaled(
     Of one step, it is the sum k w_1 c_1 + k w_2 c_2 + ..., the w adding up to 1: so k and w follow from its
     factors. The w must be the same at every step, and so must what k says of the form."""
     totals = [sum(combination.factors) for combination in linear]
-    found = [_whole(o, v) for o, v in zip(outputs, model_outputs, strict=True)]
+    found = [whole(o, v) for o, v in zip(outputs, model_outputs, strict=True)]
     sizes = {len(terms) for terms in found} | {len(each.factors) for each in linear}
     if len(sizes) > 1 or any(abs(k) < AGREE for k in totals):
         return None
@@ -222,7 +90,9 @@ def rescaled(
     for conditional in range(len(weights)):
         for kind in (Rescaled, Limited):
             amounts = [
-                kind.amounts(found[i][conditional].float(), _sum(found[i], weights), abs(totals[i]))
+                kind.amounts(
+                    found[i][conditional].float(), added(found[i], weights), abs(totals[i])
+                )
                 for i in moved
             ]
             if not _alike(amounts) or not 0 < amounts[-1] <= kind.most:
@@ -235,17 +105,29 @@ def rescaled(
 
 
 def is_unsteady(found: Sequence[Combination | Form], dtype: torch.dtype) -> bool:
-    """Whether the factors of these steps' sums depend on what is added up, as far as can be seen: they do
-    not add up to the same number."""
-    sums = [
-        x for x in found if isinstance(x, Combination) and x.leaf is None and not x.takes_latent
-    ]
-    kinds = (
-        [torch.tensor([sum(each.factors)]) for each in sums],
-        [each.factors.sum(dim=1) for each in found if isinstance(each, Channelwise)],
-    )
-    spreads = (torch.stack(kind).aminmax(dim=0) for kind in kinds if kind)
-    return any(float((high - low).max()) > max(AGREE, rounding(dtype)) for low, high in spreads)
+    """Whether these steps' sums look as if multiplied by something that they depend on: by another number
+    at every step, and else the same. A schedule would change one factor against another."""
+    limit = max(AGREE, rounding(dtype))
+    together: dict[Any, list[Tensor]] = {}  # factors (channels or 1, terms) by shape
+    for each in found:
+        if isinstance(each, Channelwise):
+            factors = each.factors
+        elif isinstance(each, Combination) and each.leaf is None and not each.takes_latent:
+            factors = torch.tensor([each.factors])
+        else:
+            continue
+        together.setdefault(factors.shape, []).append(factors)
+    for alike in map(torch.stack, together.values()):
+        totals = alike.sum(dim=-1, keepdim=True)
+        if _spread(totals) > limit >= _spread(alike / totals):
+            return True
+    return False
+
+
+def _spread(steps: Tensor) -> float:
+    """How far apart the numbers of several steps are, relative to what is above 1."""
+    low, high = steps.aminmax(dim=0)
+    return float(((high - low) / high.abs().clamp_min(1.0)).max())
 
 
 def solve(outputs: Outputs, model_output: Tensor, latent: Tensor) -> Combination | Form | None:
@@ -261,28 +143,5 @@ def _weights(combination: Combination) -> list[float]:
     return [factor / total for factor in combination.factors]
 
 
-def _sum(found: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    terms = [weight * x.float() for weight, x in zip(weights, found, strict=True)]
-    return torch.stack(terms).sum(dim=0)
-
-
-def _whole(outputs: Outputs, model_output: Tensor) -> list[Tensor]:
-    return list(terms(outputs, model_output, halves=False))
-
-
 def _alike(numbers: Sequence[float]) -> bool:
     return max(numbers) - min(numbers) <= AGREE * max(1.0, abs(max(numbers)))
-
-
-def _deviation(x: Tensor) -> Tensor:
-    return x.std(dim=list(range(1, x.ndim)), keepdim=True)
-
-
-def _length(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x, dim=list(range(1, x.ndim)), keepdim=True)
-
-
-def _moved(combine: object, model_output: Tensor, old: Outputs, new: Outputs) -> Tensor:
-    """model_output and what the form makes of the change."""
-    before, after = (combine(_whole(o, model_output)) for o in (old, new))  # type: ignore[operator]
-    return (model_output.float() + (after - before)).to(model_output.dtype)

@@ -210,7 +210,7 @@ def combine(run: RunState, visits: Sequence[Visit]) -> list[Guidance]:
         form = nonlinear.rescaled(sums, outputs, model_outputs)
         found = [form] * len(found) if form is not None else found
     if nonlinear.is_unsteady(found, model_outputs[0].dtype):
-        run.log.fall_back("guidance's factors depend on its outputs: reflected to first order")
+        run.log.fall_back("guidance is scaled anew at every step: reflected to first order")
     for visit, key, combination in zip(visits, keys, found, strict=True):
         run.combinations[key] = combination
         _say_misfit(run, visit, combination)

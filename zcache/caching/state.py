@@ -18,9 +18,9 @@ from .anchors import Anchors
 from .bindings import Denoiser
 from .cached_pass import CachedPass
 from .features import tensors
+from .forms import Form as Nonlinear
 from .guidance import Combination
 from .noise import States
-from .nonlinear import Form as Nonlinear
 from .report import Log
 from .scheduler import State as SchedulerState
 from .stand_ins import Memo
