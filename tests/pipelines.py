@@ -144,8 +144,9 @@ def picture() -> torch.Tensor:
 
 
 def mask() -> torch.Tensor:
+    """A half whose edge runs through tokens of 2 x 2."""
     half = torch.zeros(1, 1, 16, 16)
-    half[..., 8:] = 1.0
+    half[..., 7:] = 1.0
     return half
 
 

@@ -33,7 +33,9 @@ class Loop:
         generator = torch.Generator().manual_seed(1)
         self.latent = torch.randn(seen["hidden_states"].shape, generator=generator)
 
-    def predict(self, step: int, x: Tensor, t: Tensor, batch: int = 1, model: Any = None) -> Tensor:
+    def predict(
+        self, step: int, x: Tensor, t: Tensor, batch: int = 1, model: Any = None, **more: Any
+    ) -> Tensor:
         given = {
             name: value.repeat(batch, *[1] * (value.ndim - 1))
             if name in ("encoder_hidden_states", "pooled_projections", "guidance")
@@ -41,6 +43,7 @@ class Loop:
             for name, value in self.arguments.items()
         }
         given |= {"hidden_states": torch.cat([x] * batch), "timestep": t.expand(batch) / 1000}
+        given |= more
         return (model or self.pipe.transformer)(**given)[0]
 
     @torch.no_grad()

@@ -11,6 +11,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 
 import zcache
 from zcache import ZCacheConfig
+from zcache.caching.reflection import carry_edit
+from zcache.caching.state import Visit
 
 from ..pipelines import STEPS, flux, flux_arguments
 from .loops import FLUX, Loop, every_granularity
@@ -44,6 +46,25 @@ def test_an_edit_in_place_is_carried_like_a_new_latent(granularity: str, inferen
     for name in ("usual", "w0", "off"):
         torch.testing.assert_close(found["in_place", name], found["anew", name], **close)
     torch.testing.assert_close(found["in_place", "w0"], found["in_place", "off"], **close)
+
+
+def visited(sample: torch.Tensor, returned: torch.Tensor) -> Visit:
+    return Visit(0, sample, 0, sample, (), {}, [], returned)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_the_pipeline_put_back_is_put_back_again_and_what_it_added_added(
+    dtype: torch.dtype,
+) -> None:
+    """Inpainting replaces what lies outside its mask; added noise goes on top of whatever is there."""
+    torch.manual_seed(0)
+    first, after, again, kept = (torch.randn(4, 6, dtype=dtype) for _ in range(4))
+    painted = torch.arange(6) > 2
+    visit = visited(first, after)
+    inpainted = visited(torch.where(painted, after, kept), first)
+    assert torch.equal(carry_edit(again, visit, inpainted), torch.where(painted, again, kept))
+    noisy = visited(after + 2.0, first)
+    torch.testing.assert_close(carry_edit(again, visit, noisy), again + (noisy.sample - after))
 
 
 class Widening(FlowMatchEulerDiscreteScheduler):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zcache.caching import guidance, nonlinear
+from zcache.caching import forms, guidance, nonlinear
 from zcache.caching.guidance import LIMIT, Combination, rounding
 from zcache.caching.terms import terms
 
@@ -28,9 +28,9 @@ def plain(c: Tensor, u: Tensor) -> Tensor:
     return u + 4.0 * (c - u)
 
 
-def normalise(c: Tensor, u: Tensor) -> Tensor:
+def normalise(c: Tensor, u: Tensor, dim: int = -1) -> Tensor:
     v = plain(c, u)
-    return v * (torch.norm(c, dim=-1, keepdim=True) / torch.norm(v, dim=-1, keepdim=True))
+    return v * (torch.norm(c, dim=dim, keepdim=True) / torch.norm(v, dim=dim, keepdim=True))
 
 
 def rescale(c: Tensor, u: Tensor, phi: float = 0.7) -> Tensor:
@@ -50,6 +50,15 @@ def test_normalised_guidance_is_recognised_and_run_again(swapped: bool, sign: fl
     torch.testing.assert_close(found, sign * normalise(c2, u2), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_a_token_is_normalised_along_whatever_dimension_its_channels_stand(dim: int) -> None:
+    (c, u), (c2, u2) = predictions(1, (2, 6, 5, 4)), predictions(2, (2, 6, 5, 4))
+    form = nonlinear.normalised([[c], [u]], normalise(c, u, dim))
+    assert form is not None
+    found = form.apply(normalise(c, u, dim), [[c], [u]], [[c2], [u2]], (c, c2))
+    torch.testing.assert_close(found, normalise(c2, u2, dim), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_rescaled_guidance_is_recognised_from_two_steps_and_run_again(batch: int) -> None:
     shape = (batch, 6, 5)
@@ -61,7 +70,8 @@ def test_rescaled_guidance_is_recognised_from_two_steps_and_run_again(batch: int
     ]
     form = nonlinear.rescaled(sums, outputs[:2], made[:2])
     if batch == 1:
-        assert form is not None and (form.scale, form.phi) == pytest.approx((4.0, 0.7), rel=1e-4)
+        assert form is not None
+        assert (*form.weights, form.amount) == pytest.approx((4.0, -3.0, 0.7), rel=1e-4)
         found = form.apply(made[0], outputs[0], outputs[2], (made[0], made[2]))
         torch.testing.assert_close(found, made[2], rtol=0, atol=1e-4)
         linear = sums[0].apply(made[0], outputs[0], outputs[2], (made[0], made[2]))
@@ -70,12 +80,63 @@ def test_rescaled_guidance_is_recognised_from_two_steps_and_run_again(batch: int
         assert form is None and sums[0].misfit > rounding(torch.float32)
 
 
+def perturbed(c: Tensor, u: Tensor, p: Tensor) -> Tensor:
+    """Perturbed attention guidance, rescaled."""
+    v = u + 4.0 * (c - u) + 2.0 * (c - p)
+    deviations = [x.std(dim=(1, 2), keepdim=True) for x in (c, v)]
+    return v * (0.7 * deviations[0] / deviations[1] + 0.3)
+
+
+def limited(c: Tensor, u: Tensor, p: Tensor) -> Tensor:
+    """Z-Image's, as it hands it on."""
+    v = plain(c, u)
+    return -v * min(1.0, float(0.8 * c.norm() / v.norm()))
+
+
+@pytest.mark.parametrize("make", [perturbed, limited])
+def test_a_sum_that_is_scaled_by_what_it_adds_up_is_recognised_and_run_again(
+    make: Callable[..., Tensor],
+) -> None:
+    steps = [(*predictions(seed), predictions(seed + 9)[0]) for seed in (1, 2, 3)]
+    outputs = [[[x] for x in (step if make is perturbed else step[:2])] for step in steps]
+    made = [make(*step) for step in steps]
+    sums = [guidance.solve(o, m, ELSE) for o, m in zip(outputs[:2], made[:2], strict=True)]
+    assert nonlinear.is_unsteady(sums, torch.float32)
+    form = nonlinear.rescaled(sums, outputs[:2], made[:2])
+    assert form is not None
+    found = form.apply(made[0], outputs[0], outputs[2], (made[0], made[2]))
+    torch.testing.assert_close(found, made[2], rtol=0, atol=1e-4)
+
+
+def test_guidance_of_some_channels_alone_is_recognised_and_run_again() -> None:
+    def made(c: Tensor, u: Tensor) -> Tensor:
+        return -torch.cat([plain(c, u)[:, :3], c[:, 3:]], dim=1)
+
+    (c, u), (c2, u2) = predictions(1, (2, 4, 5, 5)), predictions(2, (2, 4, 5, 5))
+    form = nonlinear.solve([[c], [u]], made(c, u), torch.zeros_like(c))
+    assert isinstance(form, forms.Channelwise)
+    found = form.apply(made(c, u), [[c], [u]], [[c2], [u2]], (c, c2))
+    torch.testing.assert_close(found, made(c2, u2), rtol=0, atol=1e-4)
+    assert nonlinear.channelwise([[c], [u]], normalise(c, u, 2)) is None
+
+
+def test_factors_of_a_channel_that_depend_on_what_they_add_up_are_noticed() -> None:
+    def made(c: Tensor, u: Tensor) -> Tensor:
+        v = plain(c, u)
+        return v / torch.linalg.vector_norm(v, dim=(0, 2, 3), keepdim=True)
+
+    steps = [predictions(seed, (2, 4, 5, 5)) for seed in (1, 2)]
+    forms = [nonlinear.channelwise([[c], [u]], made(c, u)) for c, u in steps]
+    assert nonlinear.is_unsteady([form for form in forms if form is not None], torch.float32)
+
+
 def test_plain_guidance_is_taken_for_neither() -> None:
     steps = [predictions(seed) for seed in (1, 2)]
     outputs, made = [[[c], [u]] for c, u in steps], [plain(c, u) for c, u in steps]
     sums = [guidance.solve(o, m, ELSE.expand_as(m)) for o, m in zip(outputs, made, strict=True)]
     assert all(s.factors == pytest.approx((4.0, -3.0), abs=1e-5) for s in sums)
     assert nonlinear.rescaled(sums, outputs, made) is None
+    assert not nonlinear.is_unsteady(sums, torch.float32)
     assert nonlinear.normalised(outputs[0], made[0]) is None
 
 

@@ -43,6 +43,20 @@ def test_a_batch_that_changes_makes_an_anchor_there(
 
 
 @every_granularity
+def test_a_call_in_another_mode_makes_an_anchor_there(loop: Loop, granularity: str) -> None:
+    """Qwen-Image 2.1 fills a cache of keys at its first step and reads other tokens from then on."""
+
+    def velocity(index: int, x: Tensor, t: Tensor) -> Tensor:
+        return loop.predict(index, x, t, controlnet_blocks_repeat=index > 5)
+
+    config = ZCacheConfig(interval=4, granularity=granularity)
+    x, report = loop.cached(config, velocity=velocity)
+    assert torch.isfinite(x).all() and 6 in report.full_steps
+    assert report.full_passes <= len(config.plan(STEPS).full_steps) + 1
+    assert any("step 6 was computed in full" in reason for reason in report.fallbacks)
+
+
+@every_granularity
 def test_another_transformer_from_some_step_on_makes_an_anchor_there(granularity: str) -> None:
     """Wan 2.2: the second transformer takes over below a noise level."""
     loop = Loop()

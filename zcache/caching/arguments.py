@@ -93,6 +93,11 @@ def at(arguments: Any, path: Path) -> Any:
     return arguments
 
 
+def is_controlled(arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
+    """Whether a call is given what a control net made of the latent, to add between the blocks."""
+    return any("controlnet" in name and list(_walk(x, ())) for name, x in arguments[1].items())
+
+
 def flattened(arguments: tuple[Any, ...]) -> list[Any]:
     """The leaves of a call's arguments in order, with the keys or the length of every container."""
     found: list[Any] = []
@@ -100,9 +105,11 @@ def flattened(arguments: tuple[Any, ...]) -> list[Any]:
     return found
 
 
-def shapes(flat: list[Any]) -> tuple[Any, ...]:
-    """The shapes of all tensors among the leaves of a call's arguments."""
-    return tuple(leaf.shape for leaf in flat if isinstance(leaf, Tensor))
+def form(flat: list[Any]) -> tuple[Any, ...]:
+    """What a call must share with its anchors, of the leaves of its arguments: the shapes of tensors, and words
+    and switches (a mode that fills a cache of keys reads other tokens than one that uses it)."""
+    kept = (leaf for leaf in flat if isinstance(leaf, Tensor | str | bool))
+    return tuple(leaf.shape if isinstance(leaf, Tensor) else leaf for leaf in kept)
 
 
 def _flatten(container: Any, found: list[Any]) -> None:

@@ -30,10 +30,11 @@ Call = Callable[[], Any]  # runs the denoiser with the arguments of one call
 class Binding(Protocol):
     """One granularity on one denoiser.
 
-    `ignores_arguments`: a cached pass does not call it. `skipped()`: the modules that no cached pass may
-    run."""
+    `ignores_arguments`: a cached pass does not call it. `walks_blocks`: it goes from block to block, where
+    a control net adds to it. `skipped()`: the modules that no cached pass may run."""
 
     ignores_arguments: bool
+    walks_blocks: bool
 
     def skipped(self) -> list[nn.Module]: ...
 
@@ -81,6 +82,7 @@ class Output:
     """The tensors the denoiser returned; copies, since a pipeline may write into what it is given."""
 
     ignores_arguments = True
+    walks_blocks = False
 
     def skipped(self) -> list[nn.Module]:
         return []

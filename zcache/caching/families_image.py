@@ -8,6 +8,12 @@ from __future__ import annotations
 from .description import CROSS, DOUBLE, EMBEDDED, SINGLE, Adapter, Blocks
 from .signals import Embedding, first_norm, first_norm_dit, hidream_variant
 
+_JOY_IMAGE = Adapter(
+    (Blocks("double_blocks", ("attn", "img_mlp", "txt_mlp")),),
+    per_step=("condition_embedder",),
+    guidance="classifier-free, rescaled to the conditional's norm",
+)
+
 IMAGE: dict[str, Adapter] = {
     "FluxTransformer2DModel": Adapter(
         (DOUBLE, SINGLE),
@@ -78,6 +84,7 @@ IMAGE: dict[str, Adapter] = {
         ),
         head="all_final_layer.*",
         joined=True,
+        kept=("siglip_refiner",),
         per_step=("t_embedder", "cap_embedder"),
         guidance="classifier-free, normalised and cut off along the run if asked for",
     ),
@@ -154,8 +161,71 @@ IMAGE: dict[str, Adapter] = {
         guidance="a guider's: adaptive projected guidance, which is not linear",
     ),
     "HunyuanDiT2DModel": Adapter(
-        (Blocks("blocks", ("attn1", "attn2", "ff")),),
+        (
+            Blocks(
+                "blocks", ("attn1", "attn2", "ff"), returns=("hidden_states",), walked=True
+            ),  # takes the control net's list apart as it goes
+        ),
         per_step=("time_extra_emb", "text_embedder"),
         guidance="classifier-free, rescaled if asked for",
     ),
+    "QwenImage21Transformer2DModel": Adapter(
+        (Blocks("transformer_blocks", ("attn", "img_mlp")),),
+        conditioning=("pos_embed",),
+        per_step=("time_text_embed", "modulation", "txt_in"),
+    ),
+    # The prior's embedding is written into, so only its projection is remembered.
+    "GlmImageTransformer2DModel": Adapter(
+        (Blocks("transformer_blocks", ("attn1", "ff")),),
+        conditioning=("rope", "glyph_projector"),
+        per_step=("prior_projector", "time_condition_embed"),
+    ),
+    "ErnieImageTransformer2DModel": Adapter(
+        (Blocks("layers", ("self_attention", "mlp")),),
+        head="final_norm",
+        conditioning=("pos_embed",),
+        per_step=("text_proj", "time_embedding", "adaLN_modulation"),
+    ),
+    "Ideogram4Transformer2DModel": Adapter(
+        (Blocks("layers", ("attention", "feed_forward")),),
+        head="final_layer",
+        per_step=(
+            "t_embedding",
+            "adaln_proj",
+            "llm_cond_norm",
+            "llm_cond_proj",
+            "embed_image_indicator",
+            "rotary_emb",
+        ),
+        guidance="classifier-free by a second transformer, its scale as scheduled",
+    ),
+    "LuminaNextDiT2DModel": Adapter(
+        (Blocks("layers", ("attn1", "attn2", "feed_forward")),),
+        per_step=("time_caption_embed",),
+        guidance="classifier-free on three of the channels",
+    ),
+    "OmniGenTransformer2DModel": Adapter(
+        (Blocks("layers", ("self_attn", "mlp")),),
+        head="norm",
+        conditioning=("rope",),
+        per_step=("time_token", "t_embedder"),
+        guidance="classifier-free, by text and by pictures",
+    ),
+    "BriaFibo2Transformer2DModel": Adapter(
+        (
+            Blocks("noise_refiner", ("attention", "feed_forward")),
+            Blocks("layers", ("attention", "cross_attention", "feed_forward")),
+        ),
+        head="final_layer",
+        joined=True,
+        per_step=("t_embedder", "perceiver"),
+    ),
+    "NucleusMoEImageTransformer2DModel": Adapter(
+        (Blocks("transformer_blocks", ("attn", "img_mlp"), bypass=("encoder_proj",)),),
+        conditioning=("pos_embed", "txt_norm"),
+        per_step=("time_text_embed",),
+        guidance="classifier-free, rescaled to the conditional's norm",
+    ),
+    "JoyImageEditTransformer3DModel": _JOY_IMAGE,
+    "JoyImageEditPlusTransformer3DModel": _JOY_IMAGE,
 }

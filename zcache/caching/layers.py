@@ -21,6 +21,7 @@ class Module:
     outputs of its calls."""
 
     ignores_arguments = False
+    walks_blocks = True
 
     def __init__(self, transformer: nn.Module, adapter: Adapter) -> None:
         self._sites: list[tuple[nn.Module, str]] = []

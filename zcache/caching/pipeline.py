@@ -10,7 +10,7 @@ from ..errors import AlreadyEnabledError, UnsupportedPipelineError
 from . import intercept
 from .bindings import inner
 
-DENOISERS = ("transformer", "transformer_2")
+DENOISERS = ("transformer", "transformer_2", "unconditional_transformer")
 
 
 def find_denoisers(pipe: Any) -> list[nn.Module]:

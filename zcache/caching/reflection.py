@@ -20,7 +20,7 @@ from ..method.relaxation import share
 from ..method.schedule import Kind, Pass
 from ..method.weights import AUTOMATIC, Fitted, WeightFunction, weight_at
 from . import affine, guidance, intercept, nonlinear, scheduler
-from .arguments import copied, put
+from .arguments import copied, is_controlled, put
 from .features import leaves, version
 from .guidance import Combination
 from .state import Branch, Guidance, RunState, Visit
@@ -127,6 +127,10 @@ def check_window(run: RunState, visits: Sequence[Visit]) -> None:
                 raise CannotReflectError("a denoiser call was computed in full inside it")
             if not branch.denoiser.binding.ignores_arguments and not run.places.get(branch.key):
                 raise CannotReflectError("the latent was not found in the denoiser's arguments")
+            if branch.denoiser.binding.walks_blocks and is_controlled(branch.arguments):
+                raise CannotReflectError(
+                    "what a control net made of the latent would have to be made anew"
+                )
         written = (visit.model_output, *(leaf for b in visit.branches for leaf in b.leaves))
         if visit.versions != tuple(version(tensor) for tensor in written):
             raise CannotReflectError("the pipeline writes into the denoiser's output")
@@ -190,14 +194,14 @@ def combine(run: RunState, visits: Sequence[Visit]) -> list[Guidance]:
     outputs = [[branch.leaves for branch in visit.branches] for visit in visits]
     keys = [tuple(branch.key for branch in visit.branches) for visit in visits]
     for visit, old, key in zip(visits, outputs, keys, strict=True):
-        if key not in run.combinations and (first := _solve(old, visit)) is not None:
+        if key not in run.combinations and (first := _solved(old, visit)) is not None:
             run.combinations[key] = first
     known = [run.combinations.get(key) for key in keys]
     model_outputs, latents = zip(*((v.model_output, v.sample) for v in visits), strict=True)
     fits = guidance.explain(known, outputs, model_outputs, latents)
     found: list[Guidance] = []
     for visit, old, fit, before in zip(visits, outputs, fits, known, strict=True):
-        combination = before if fit else _solve(old, visit)
+        combination = before if fit else _solved(old, visit)
         if combination is None:
             raise CannotReflectError("the denoiser's outputs do not have the scheduler's shape")
         found.append(combination)
@@ -205,6 +209,8 @@ def combine(run: RunState, visits: Sequence[Visit]) -> list[Guidance]:
     if len(sums) == len(found) > 1:
         form = nonlinear.rescaled(sums, outputs, model_outputs)
         found = [form] * len(found) if form is not None else found
+    if nonlinear.is_unsteady(found, model_outputs[0].dtype):
+        run.log.fall_back("guidance is scaled anew at every step: reflected to first order")
     for visit, key, combination in zip(visits, keys, found, strict=True):
         run.combinations[key] = combination
         _say_misfit(run, visit, combination)
@@ -214,16 +220,13 @@ def combine(run: RunState, visits: Sequence[Visit]) -> list[Guidance]:
 def first_scale(run: RunState, visit: Visit) -> float | None:
     """The scale of guidance, as a first step shows it; None where it does not. Waits for the device where
     outputs were added up."""
-    found = _solve([branch.leaves for branch in visit.branches], visit)
+    found = _solved([branch.leaves for branch in visit.branches], visit)
     scale = guidance.known_scale(found)
     return None if scale is None else max(scale, run.embedded_scale)
 
 
-def _solve(old: guidance.Outputs, visit: Visit) -> Guidance | None:
-    found = guidance.solve(old, visit.model_output, visit.sample)
-    if found is None or found.misfit <= guidance.rounding(visit.model_output.dtype):
-        return found
-    return nonlinear.normalised(old, visit.model_output) or found
+def _solved(old: guidance.Outputs, visit: Visit) -> Guidance | None:
+    return nonlinear.solve(old, visit.model_output, visit.sample)
 
 
 def _say_misfit(run: RunState, visit: Visit, combination: Guidance) -> None:
@@ -264,10 +267,15 @@ def _again(run: RunState, visit: Visit, branch: Branch, sample: Tensor, weight: 
 
 
 def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
-    """Add what the pipeline or a callback did to the latent between two steps."""
+    """Repeat what the pipeline or a callback did to the latent between two steps. Where that left some values
+    as they were, the others were replaced, whatever stood there (inpainting keeps the picture outside its
+    mask); where it left none, it is taken for an addition."""
     if following.sample is visit.returned:
         return sample
-    return (sample + (following.sample - visit.after())).to(following.sample.dtype)
+    dtype = following.sample.dtype
+    edit = following.sample - visit.after().to(dtype)
+    changed = edit != 0
+    return torch.where(changed & ~changed.all(), following.sample, sample.to(dtype) + edit)
 
 
 def relaxed(

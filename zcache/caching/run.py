@@ -19,15 +19,15 @@ from ..method.teacache import IDENTITY, Accumulator
 from ..method.weights import weight_at
 from . import affine, guidance, noise, reflection, self_check, settling
 from .anchors import Anchors
-from .arguments import copied, factors, flattened, locate, put, shapes
+from .arguments import copied, factors, flattened, form, locate, put
 from .bindings import Denoiser, Signal
 from .cached_pass import CachedPass
 from .edits import MIXED
 from .features import leaves, version
 from .scheduler import noise_levels, position, previous_sample, snapshot
 from .stand_ins import Memo
-from .state import Branch, Key, Original, RunState, Shapes, Visit
-from .times import flow_times
+from .state import Branch, Form, Key, Original, RunState, Visit
+from .times import flow_times, steps_of
 
 MOST_CALLS = 16  # of the denoiser in one step
 
@@ -48,9 +48,9 @@ class Run(RunState):
             return original(*args, **kwargs)
         denoiser = self.outputs.get(id(denoiser.module), denoiser)
         flat = flattened((args, kwargs))
-        given = shapes(flat)
+        given = form(flat)
         key = (id(denoiser.module), len(self.branches))
-        fits = key in self.anchors and self.shapes[key] == given
+        fits = key in self.anchors and self.forms[key] == given
         if not self.branches:
             if self.step == 0 and (self.config.reflect or self.config.granularity == AUTOMATIC):
                 self.embedded_scale = guidance.told(kwargs)
@@ -63,9 +63,11 @@ class Run(RunState):
         if not denoiser.binding.ignores_arguments:
             arguments, kept = (copied(args), copied(kwargs)), flat
         memo: Memo = {}
+        given_first = iter([(args, kwargs)])  # a model may take things out of a list it is given
 
         def run_original() -> Any:
-            return original(*args, **kwargs)
+            first, named = next(given_first, None) or copied(arguments)
+            return original(*first, **named)
 
         with self.log.stopwatch.measure((Kind.FORECAST if cached else Kind.FULL).word, device):
             if cached:
@@ -89,7 +91,7 @@ class Run(RunState):
         run_original: Callable[[], Any],
         memo: Memo,
         flat: list[Any],
-        given: Shapes,
+        given: Form,
     ) -> Any:
         if self.kind is Kind.FULL and key in self.anchors:
             self.anchors[key].make_room(self._looks_back())
@@ -102,15 +104,14 @@ class Run(RunState):
         if feature is None:
             self._give_up("a full step gave no feature to cache (its blocks were skipped)")
             return output
-        if key not in self.shapes:
+        if self.forms.get(key) != given:
+            self.anchors.pop(key, None)
+            self.places.pop(key, None)
+            self.forms[key] = given
             fault = self_check.fault(denoiser, run_original, flat, feature, output, memo)
             if fault:
                 self._give_up(fault)
                 return output
-        if self.shapes.get(key) != given:
-            self.anchors.pop(key, None)
-            self.places.pop(key, None)
-            self.shapes[key] = given
         if key not in self.anchors:
             self.anchors[key] = Anchors(self.base, self.config.order)
             self.passes[key] = CachedPass(denoiser)
@@ -142,7 +143,7 @@ class Run(RunState):
             if self.accumulator is not None:
                 self.accumulator.restart()
             self.log.fall_back(
-                f"step {self.step} was computed in full: the batch, the shape or the transformer changed there"
+                f"step {self.step} was computed in full: batch, shape, mode or transformer changed there"
             )
         self.announce(Pass(self.step, self.kind), self.num_steps)
 
@@ -278,7 +279,7 @@ class Run(RunState):
     def _make_plan(self, timestep: Any) -> None:
         """After one step the scheduler knows where it began: image-to-image in the middle."""
         begin = position(self.scheduler, timestep)
-        num_steps = len(self.scheduler.timesteps) - begin
+        num_steps = steps_of(self.scheduler) - begin
         self.plan = self._fit(num_steps)
         self.log.num_steps = num_steps
         levels = (flow_times if self.config.relax == "time" else noise_levels)(self.scheduler)

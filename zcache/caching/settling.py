@@ -17,7 +17,7 @@ from .cached_pass import CachedPass
 from .reflection import first_scale
 from .scheduler import remembers_outputs
 from .state import Branch, RunState, Visit
-from .times import NOISE, flow_times, prediction
+from .times import NOISE, flow_times, prediction, steps_of
 
 
 def settle(run: RunState, visit: Visit) -> None:
@@ -26,7 +26,7 @@ def settle(run: RunState, visit: Visit) -> None:
         return
     tells_noise = prediction(run.scheduler) == NOISE and not run.in_full
     scale = first_scale(run, visit) if tells_noise else None
-    num_steps = len(run.scheduler.timesteps)
+    num_steps = steps_of(run.scheduler)
     run.config = settled(run.fitting(num_steps), num_steps, tells_noise, scale)
     run.weight = run.config.weight_function
     run.log.granularity = run.config.granularity

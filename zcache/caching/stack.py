@@ -19,6 +19,7 @@ class Stack:
     """The residual of the whole block stack, one tensor (batch, image tokens, channels) a stream."""
 
     ignores_arguments = False
+    walks_blocks = False
 
     def __init__(self, transformer: nn.Module, adapter: Adapter) -> None:
         self._transformer, self._adapter = transformer, adapter

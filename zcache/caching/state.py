@@ -19,19 +19,19 @@ from .bindings import Denoiser
 from .cached_pass import CachedPass
 from .edits import Edits
 from .features import tensors
+from .forms import Form as Nonlinear
 from .guidance import Combination
 from .noise import States
-from .nonlinear import Normalised, Rescaled
 from .report import Log
 from .scheduler import State as SchedulerState
 from .stand_ins import Memo
 from .tape import Tape
-from .times import FLOW, flow_of, flow_times, prediction
+from .times import FLOW, flow_of, flow_times, prediction, steps_of
 
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
-Guidance = Combination | Normalised | Rescaled
-Shapes = tuple[Any, ...]
+Guidance = Combination | Nonlinear
+Form = tuple[Any, ...]
 
 
 @dataclass
@@ -84,7 +84,7 @@ class RunState:
     kind: Kind | None = None
     anchors: dict[Key, Anchors] = field(default_factory=dict)
     passes: dict[Key, CachedPass] = field(default_factory=dict)
-    shapes: dict[Key, Shapes] = field(default_factory=dict)  # of the arguments at the newest anchor
+    forms: dict[Key, Form] = field(default_factory=dict)  # of the calls at the newest anchor
     branches: list[Branch] = field(default_factory=list)
     window: list[Visit] = field(default_factory=list)
     scheduler_state: SchedulerState = field(default_factory=dict)
@@ -115,7 +115,7 @@ class RunState:
         )
         self.weight = self.config.weight_function
         # A full step that does not fit is refused here, before the denoiser is called.
-        self._fit(len(self.scheduler.timesteps))
+        self._fit(steps_of(self.scheduler))
 
     def forecast_by(self, base: str) -> None:
         """Change the base strategy from here on."""
@@ -166,7 +166,7 @@ class RunState:
         """Whether any step of the run may be cached."""
         full_steps = self.config.full_steps
         if full_steps is not None:
-            return len(full_steps) < len(self.scheduler.timesteps)
+            return len(full_steps) < steps_of(self.scheduler)
         return self.config.interval > 1
 
     @property
@@ -180,7 +180,7 @@ class RunState:
         if self.plan is not None:
             return self.plan.num_steps
         begin = getattr(self.scheduler, "begin_index", None) or 0
-        return len(self.scheduler.timesteps) - begin
+        return steps_of(self.scheduler) - begin
 
     def cannot_go_back(self, reason: str) -> None:
         """From now on no window is reflected."""
@@ -208,7 +208,7 @@ class RunState:
     def close(self) -> None:
         """Let go of every tensor; the log stays."""
         self.done = True
-        self.anchors, self.shapes, self.window, self.branches = {}, {}, [], []
+        self.anchors, self.forms, self.window, self.branches = {}, {}, [], []
         self.scheduler_state, self.places, self.combinations, self.passes = {}, {}, {}, {}
         self.last_signal = self.last_latent = None
         self.outputs, self.edits = {}, Edits()

@@ -6,12 +6,17 @@ from typing import Any
 
 from .scheduler import noise_levels
 
-FLOW, NOISE = "flow_prediction", "epsilon"
+FLOW, NOISE, TRIGFLOW = "flow_prediction", "epsilon", "trigflow"
 
 
 def prediction(scheduler: Any) -> str:
     """What the scheduler's model predicts; flow schedulers without a name for it predict the flow."""
     return str(getattr(getattr(scheduler, "config", None), "prediction_type", FLOW))
+
+
+def steps_of(scheduler: Any) -> int:
+    """How many steps the timesteps stand for; a trigflow's last one is where it ends (SANA-Sprint)."""
+    return len(scheduler.timesteps) - (prediction(scheduler) == TRIGFLOW)
 
 
 def flow_times(scheduler: Any) -> list[float] | None:

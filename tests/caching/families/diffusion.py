@@ -63,7 +63,7 @@ def sana_arguments() -> dict[str, Any]:
     )
 
 
-def hunyuan_dit() -> Any:
+def hunyuan_dit(pipeline: type = d.HunyuanDiTPipeline) -> Any:
     transformer = made(
         d.HunyuanDiT2DModel,
         sample_size=4,
@@ -82,7 +82,7 @@ def hunyuan_dit() -> Any:
         activation_fn="gelu-approximate",
     )
     return assembled(
-        d.HunyuanDiTPipeline,
+        pipeline,
         transformer,
         d.DDIMScheduler(clip_sample=False),
         vae=tiny_vae(4),

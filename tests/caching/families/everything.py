@@ -5,7 +5,20 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from . import audio, conditioned, cosmos, diffusion, image, joint, segments, video, world
+from . import (
+    audio,
+    conditioned,
+    cosmos,
+    diffusion,
+    edits,
+    image,
+    joint,
+    recent,
+    segments,
+    variants,
+    video,
+    world,
+)
 from .family import Family
 
 FAMILIES: tuple[Family, ...] = (
@@ -18,6 +31,9 @@ FAMILIES: tuple[Family, ...] = (
     *segments.FAMILIES,
     *conditioned.FAMILIES,
     *audio.FAMILIES,
+    *recent.FAMILIES,
+    *edits.FAMILIES,
+    *variants.FAMILIES,
 )
 BY_NAME = {family.name: family for family in FAMILIES}
 

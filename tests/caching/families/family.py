@@ -59,7 +59,8 @@ def as_tensors(output: Any) -> Any:
 
 
 def denoisers(pipe: Any) -> list[torch.nn.Module]:
-    found = (getattr(pipe, name, None) for name in ("transformer", "transformer_2"))
+    names = ("transformer", "transformer_2", "unconditional_transformer")
+    found = (getattr(pipe, name, None) for name in names)
     return [module for module in found if module is not None]
 
 

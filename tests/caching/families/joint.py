@@ -14,7 +14,7 @@ ROPE = {"attention_head_dim": 16, "num_attention_heads": 2}
 SIZE = {"height": 32, "width": 32}
 
 
-def z_image() -> Any:
+def z_image(**config: Any) -> Any:
     transformer = made(
         d.ZImageTransformer2DModel,
         in_channels=16,
@@ -26,6 +26,7 @@ def z_image() -> Any:
         cap_feat_dim=16,
         axes_dims=[8, 4, 4],
         axes_lens=[256, 32, 32],
+        **config,
     )
     with torch.no_grad():
         transformer.x_pad_token.fill_(1)

@@ -81,6 +81,11 @@ def cloned(tree: Any) -> Any:
     return type(tree)(cloned(v) for v in tree) if type(tree) in (tuple, list) else tree
 
 
+def uncontrolled(kwargs: dict) -> dict:
+    """Without what a control net adds between the blocks: the stack's residual holds it."""
+    return {name: value for name, value in kwargs.items() if "controlnet" not in name}
+
+
 def head_inputs(parts: Parts, call: Callable[[], Any]) -> list[Tensor]:
     """What the heads are given when no block changes anything."""
     seen: list[Tensor] = []
@@ -153,7 +158,8 @@ class Recorder:
 
         def later() -> None:
             call = type(parts.transformer).forward
-            before = head_inputs(parts, lambda: call(parts.transformer, *args, **kwargs))
+            plain = uncontrolled(kwargs)
+            before = head_inputs(parts, lambda: call(parts.transformer, *args, **plain))
             self.values[place] = tuple(a - b for a, b in zip(after, before, strict=True))
 
         self._later.append(later)
@@ -202,14 +208,15 @@ class Player:
     def _answering(self, parts: Parts) -> Iterator[None]:
         now: list[Any] = []
 
-        def begin(module: nn.Module, args: tuple) -> None:
+        def begin(module: nn.Module, args: tuple, kwargs: dict) -> Any:
             now[:] = list(self._next())
+            return (args, uncontrolled(kwargs)) if self.granularity == "stack" else None
 
         def end(module: nn.Module, args: tuple, output: Any) -> Any:
             return rebuild(output, tuple(now)) if self.granularity == "output" else None
 
         handles = [
-            parts.transformer.register_forward_pre_hook(begin),
+            parts.transformer.register_forward_pre_hook(begin, with_kwargs=True),
             parts.transformer.register_forward_hook(end),
         ]
         if self.granularity == "module":

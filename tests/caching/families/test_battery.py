@@ -43,6 +43,11 @@ def test_full_computations_are_those_reported(name: str, granularity: str) -> No
 
 
 @every
+def test_the_run_is_followed_to_its_last_step(name: str, granularity: str) -> None:
+    assert judged(name, granularity).report.finished
+
+
+@every
 def test_something_is_cached(name: str, granularity: str) -> None:
     found = judged(name, granularity)
     assert found.report.forecast_passes > 0 and found.moved > 1e-6

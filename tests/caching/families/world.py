@@ -236,6 +236,11 @@ FAMILIES = (
         lambda: qwen_arguments(image=Image.new("RGB", (32, 32), (90, 30, 200)), true_cfg_scale=1.0),
     ),
     Family(
+        "qwen-image-edit-true-cfg",
+        lambda: qwen(SmallEdit),
+        lambda: qwen_arguments(image=Image.new("RGB", (32, 32), (90, 30, 200))),
+    ),
+    Family(
         "chrono-edit",
         chrono_edit,
         lambda: prompts(16, height=32, width=32, num_frames=5, image=still()),
