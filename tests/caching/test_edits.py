@@ -11,8 +11,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 
 import zcache
 from zcache import ZCacheConfig
-from zcache.caching.reflection import carry_edit
-from zcache.caching.state import Visit
+from zcache.caching.edits import repeated
 
 from ..pipelines import STEPS, flux, flux_arguments
 from .loops import FLUX, Loop, every_granularity
@@ -48,23 +47,27 @@ def test_an_edit_in_place_is_carried_like_a_new_latent(granularity: str, inferen
     torch.testing.assert_close(found["in_place", "w0"], found["in_place", "off"], **close)
 
 
-def visited(sample: torch.Tensor, returned: torch.Tensor) -> Visit:
-    return Visit(0, sample, 0, sample, (), {}, [], returned)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_the_pipeline_put_back_is_put_back_again_and_what_it_added_added(
     dtype: torch.dtype,
 ) -> None:
     """Inpainting replaces what lies outside its mask; added noise goes on top of whatever is there."""
     torch.manual_seed(0)
-    first, after, again, kept = (torch.randn(4, 6, dtype=dtype) for _ in range(4))
+    before, again, kept = (torch.randn(4, 6, dtype=dtype) for _ in range(3))
     painted = torch.arange(6) > 2
-    visit = visited(first, after)
-    inpainted = visited(torch.where(painted, after, kept), first)
-    assert torch.equal(carry_edit(again, visit, inpainted), torch.where(painted, again, kept))
-    noisy = visited(after + 2.0, first)
-    torch.testing.assert_close(carry_edit(again, visit, noisy), again + (noisy.sample - after))
+    inpainted = torch.where(painted, before, kept)
+    assert torch.equal(repeated(again, before, inpainted), torch.where(painted, again, kept))
+    noisy = before + 2.0
+    torch.testing.assert_close(repeated(again, before, noisy), again + (noisy - before))
+
+
+def test_a_latent_that_went_through_a_coarser_dtype_is_not_taken_for_replaced() -> None:
+    torch.manual_seed(0)
+    before, again = torch.randn(2, 64, 16)
+    before[:8] = 1.0
+    cast = before.bfloat16().float()
+    assert torch.equal(cast[:8], before[:8]) and not torch.equal(cast, before)
+    torch.testing.assert_close(repeated(again, before, cast), again, rtol=0, atol=0.02)
 
 
 class Widening(FlowMatchEulerDiscreteScheduler):

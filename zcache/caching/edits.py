@@ -1,7 +1,7 @@
 """What a pipeline or a callback does to the latent between two steps.
 
-Going back carries it along as an addition. That is right of an addition, and of a part that is written over. A
-latent that is mixed with another one (a mask between 0 and 1) is changed by a part of what it was: of a flow, that
+Going back repeats it: what was written over is written again, what was added is added. A latent that is mixed with
+another one (a mask between 0 and 1) is changed by a part of what it was, so neither is right: of a flow, that
 shows in how the latent's path bends. What is written over it, be it noise added to a picture, goes straight."""
 
 from __future__ import annotations
@@ -19,8 +19,19 @@ COUNT = 4  # edits that are looked at
 LEAST = 0.02  # share of the latent's elements, below which none is called mixed
 BENT = 1e-3  # relative to the path's speed: less bend than that tells nothing
 NEAR = 0.02
+CAST = 2**-7  # relative change that a pass through a coarser dtype explains
 
 Edit = tuple[float, Tensor, Tensor]  # noise level, latent before and after
+
+
+def repeated(latent: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """What was done to the latent `before`, done to another one. Where it left some values as they were, the
+    others were replaced, whatever stood there (inpainting keeps the picture outside its mask); where it left
+    none, it is taken for an addition."""
+    before = before.to(after.dtype)
+    edit = after - before
+    changed = edit.abs() > CAST * before.abs()
+    return torch.where(changed & ~changed.all(), after, latent.to(after.dtype) + edit)
 
 
 class Edits:

@@ -61,9 +61,11 @@ def channelwise(outputs: Outputs, model_output: Tensor) -> Channelwise | None:
         return x.transpose(0, 1).flatten(1).double()
 
     matrix = torch.stack([by_channel(x) for x in found], dim=-1)
-    if not bool(torch.isfinite(matrix).all()):
+    gram = matrix.mT @ matrix
+    if not bool(torch.isfinite(gram).all()):
         return None
-    factors = torch.linalg.pinv(matrix, rtol=1e-6) @ by_channel(model_output)[..., None]
+    inverse = torch.linalg.pinv(gram, rtol=1e-12, hermitian=True)
+    factors = inverse @ (matrix.mT @ by_channel(model_output)[..., None])
     form = Channelwise(factors[..., 0].float())
     misfit = float(form.distances([outputs], [model_output]))
     return replace(form, misfit=misfit) if misfit <= rounding(model_output.dtype) else None

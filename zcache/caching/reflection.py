@@ -19,7 +19,7 @@ from ..method.granularity import is_mild
 from ..method.relaxation import share
 from ..method.schedule import Kind, Pass
 from ..method.weights import AUTOMATIC, Fitted, WeightFunction, weight_at
-from . import affine, guidance, intercept, nonlinear, scheduler
+from . import affine, edits, guidance, intercept, nonlinear, scheduler
 from .arguments import copied, is_controlled, put
 from .features import leaves, version
 from .guidance import Combination
@@ -67,7 +67,9 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
         w = weight_at(weight, visit.step, run.start, stop.step)
         run.announce(Pass(visit.step, Kind.REFLECT, w), run.num_steps)
         model_output = evaluate(run, visit, sample, w, combination)
-        sample = carry_edit(advanced(run, step, visit, model_output, sample), visit, following)
+        sample = advanced(run, step, visit, model_output, sample)
+        if following.sample is not visit.returned:
+            sample = edits.repeated(sample, visit.after(), following.sample)
     sample = relaxed(run, sample, stop, combinations, remembered)
     run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.num_steps)
     return step(stop, evaluate(run, stop, sample, 1.0, combinations[-1]), sample)
@@ -264,18 +266,6 @@ def _again(run: RunState, visit: Visit, branch: Branch, sample: Tensor, weight: 
         return run.passes[branch.key].again(
             call, branch.flat, sample, feature, anchors.output, branch.memo
         )
-
-
-def carry_edit(sample: Tensor, visit: Visit, following: Visit) -> Tensor:
-    """Repeat what the pipeline or a callback did to the latent between two steps. Where that left some values
-    as they were, the others were replaced, whatever stood there (inpainting keeps the picture outside its
-    mask); where it left none, it is taken for an addition."""
-    if following.sample is visit.returned:
-        return sample
-    dtype = following.sample.dtype
-    edit = following.sample - visit.after().to(dtype)
-    changed = edit != 0
-    return torch.where(changed & ~changed.all(), following.sample, sample.to(dtype) + edit)
 
 
 def relaxed(
