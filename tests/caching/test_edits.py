@@ -53,11 +53,15 @@ def test_what_the_pipeline_put_back_is_put_back_again_and_what_it_added_added(
 ) -> None:
     """Inpainting replaces what lies outside its mask; added noise goes on top of whatever is there."""
     torch.manual_seed(0)
-    before, again, kept = (torch.randn(4, 6, dtype=dtype) for _ in range(3))
-    painted = torch.arange(6) > 2
+    before, again, kept, noise = (torch.randn(64, 64, dtype=dtype) for _ in range(4))
+    painted = torch.arange(64) > 58
     inpainted = torch.where(painted, before, kept)
-    assert torch.equal(repeated(again, before, inpainted), torch.where(painted, again, kept))
-    noisy = before + 2.0
+    right = repeated(again, before, inpainted) == torch.where(painted, again, kept)
+    assert (
+        right.float().mean() > 0.99
+    )  # in bfloat16 one value in some hundreds is put back by chance
+    assert dtype == torch.bfloat16 or right.all()
+    noisy = before + 0.1 * noise  # in bfloat16 some values stay as they were
     torch.testing.assert_close(repeated(again, before, noisy), again + (noisy - before))
 
 
@@ -112,9 +116,7 @@ def masked(loop: Loop, mask: torch.Tensor, fresh: bool) -> Callable[..., torch.T
     [(0.5, False, True), (0.0, False, False), (0.0, True, False), (1.0, False, False)],
     ids=["mixed", "written-over", "written-over-anew", "left"],
 )
-def test_a_latent_that_is_mixed_with_another_is_not_gone_back_over(
-    share: float, fresh: bool, said: bool
-) -> None:
+def test_that_a_latent_is_mixed_with_another_is_said(share: float, fresh: bool, said: bool) -> None:
     loop = Loop()
     mask = torch.ones_like(loop.latent)
     mask[:, :16] = share

@@ -11,27 +11,28 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-MIXED = (
-    "the pipeline mixes the latent with another one between two steps; windows before that was seen were "
-    "reflected to first order"
-)
+MIXED = "the pipeline mixes the latent with another one between two steps: reflected to first order"
 COUNT = 4  # edits that are looked at
 LEAST = 0.02  # share of the latent's elements, below which none is called mixed
 BENT = 1e-3  # relative to the path's speed: less bend than that tells nothing
 NEAR = 0.02
-CAST = 2**-7  # relative change that a pass through a coarser dtype explains
+KEPT = 0.05  # share of the elements that inpainting leaves; of a sum, rounding leaves fewer
+COARSER = (torch.bfloat16, torch.float16)  # a latent may go through these between two steps
 
 Edit = tuple[float, Tensor, Tensor]  # noise level, latent before and after
 
 
 def repeated(latent: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """What was done to the latent `before`, done to another one. Where it left some values as they were, the
-    others were replaced, whatever stood there (inpainting keeps the picture outside its mask); where it left
-    none, it is taken for an addition."""
+    """What was done to the latent `before`, done to another one. Where it left a part of the values as they
+    were, the others were replaced, whatever stood there (inpainting keeps the picture outside its mask); where
+    it left none, it is taken for an addition."""
     before = before.to(after.dtype)
-    edit = after - before
-    changed = edit.abs() > CAST * before.abs()
-    return torch.where(changed & ~changed.all(), after, latent.to(after.dtype) + edit)
+    changed = after != before
+    for coarser in COARSER:
+        changed &= after != before.to(coarser).to(after.dtype)
+    added = latent.to(after.dtype) + (after - before)
+    is_in_part = (~changed).float().mean() > KEPT
+    return torch.where(changed & is_in_part, after, added)
 
 
 class Edits:

@@ -220,7 +220,7 @@ class Run(RunState):
         copy = latent.clone()
         levels = self.levels if self.is_flow else None
         if levels and self.edits.see(levels[self.step], before, copy):
-            self.cannot_go_back(MIXED)
+            self.log.fall_back(MIXED)
         return copy
 
     def _step(self, step: Original, visit: Visit) -> Any:

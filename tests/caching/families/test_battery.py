@@ -44,7 +44,9 @@ def test_full_computations_are_those_reported(name: str, granularity: str) -> No
 
 @every
 def test_the_run_is_followed_to_its_last_step(name: str, granularity: str) -> None:
-    assert judged(name, granularity).report.finished
+    report = judged(name, granularity).report
+    ended = any("the run ended after" in reason for reason in report.fallbacks)
+    assert report.finished or (BY_NAME[name].partly and ended)
 
 
 @every
