@@ -58,8 +58,9 @@ TONES = {
 }
 
 STRAY = 14  # of 255 that a colour may stand off its tone's
-CONTRAST = (24, 44)  # of 255 between a stripe or a dot and its ground
-DRIFT = 4  # pixels that an emoji may stand off its place, along each side
+CONTRAST = (50, 100)  # of 255 between a stripe or a dot and its ground
+DRIFT = 7  # pixels that an emoji may stand off its place, along each side
+STRETCH = (-14, 2)  # pixels that its longer side may differ from its usual one
 
 
 def renderings(emoji: list[Emoji]) -> dict[str, list[Image.Image]]:
@@ -75,7 +76,7 @@ def draw(scene: Scene, pictures: dict[str, list[Image.Image]], rng: random.Rando
         rendering = rng.choice(pictures[noun])
         if rng.random() < 0.5:
             rendering = ImageOps.mirror(rendering)
-        scale = (scene.side + rng.uniform(-4, 2)) / max(rendering.size)
+        scale = (scene.side + rng.uniform(*STRETCH)) / max(rendering.size)
         size = [round(length * scale) for length in rendering.size]
         rendering = rendering.resize(size, Image.Resampling.LANCZOS)
         corner = [
