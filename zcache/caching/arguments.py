@@ -105,7 +105,7 @@ def flattened(arguments: tuple[Any, ...]) -> list[Any]:
     return found
 
 
-def form(flat: list[Any]) -> tuple[Any, ...]:
+def signature(flat: list[Any]) -> tuple[Any, ...]:
     """What a call must share with its anchors, of the leaves of its arguments: the shapes of tensors, and words
     and switches (a mode that fills a cache of keys reads other tokens than one that uses it)."""
     kept = (leaf for leaf in flat if isinstance(leaf, Tensor | str | bool))

@@ -19,14 +19,14 @@ from ..method.teacache import IDENTITY, Accumulator
 from ..method.weights import weight_at
 from . import affine, guidance, noise, reflection, self_check, settling
 from .anchors import Anchors
-from .arguments import copied, factors, flattened, form, locate, put
+from .arguments import copied, factors, flattened, locate, put, signature
 from .bindings import Denoiser, Signal
 from .cached_pass import CachedPass
 from .edits import MIXED
 from .features import leaves, version
 from .scheduler import noise_levels, position, previous_sample, snapshot
 from .stand_ins import Memo
-from .state import Branch, Form, Key, Original, RunState, Visit
+from .state import Branch, Key, Original, RunState, Signature, Visit
 from .times import flow_times, steps_of
 
 MOST_CALLS = 16  # of the denoiser in one step
@@ -48,9 +48,9 @@ class Run(RunState):
             return original(*args, **kwargs)
         denoiser = self.outputs.get(id(denoiser.module), denoiser)
         flat = flattened((args, kwargs))
-        given = form(flat)
+        given = signature(flat)
         key = (id(denoiser.module), len(self.branches))
-        fits = key in self.anchors and self.forms[key] == given
+        fits = key in self.anchors and self.signatures[key] == given
         if not self.branches:
             if self.step == 0 and (self.config.reflect or self.config.granularity == AUTOMATIC):
                 self.embedded_scale = guidance.told(kwargs)
@@ -91,7 +91,7 @@ class Run(RunState):
         run_original: Callable[[], Any],
         memo: Memo,
         flat: list[Any],
-        given: Form,
+        given: Signature,
     ) -> Any:
         if self.kind is Kind.FULL and key in self.anchors:
             self.anchors[key].make_room(self._looks_back())
@@ -104,10 +104,10 @@ class Run(RunState):
         if feature is None:
             self._give_up("a full step gave no feature to cache (its blocks were skipped)")
             return output
-        if self.forms.get(key) != given:
+        if self.signatures.get(key) != given:
             self.anchors.pop(key, None)
             self.places.pop(key, None)
-            self.forms[key] = given
+            self.signatures[key] = given
             fault = self_check.fault(denoiser, run_original, flat, feature, output, memo)
             if fault:
                 self._give_up(fault)

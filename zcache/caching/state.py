@@ -19,7 +19,7 @@ from .bindings import Denoiser
 from .cached_pass import CachedPass
 from .edits import Edits
 from .features import tensors
-from .forms import Form as Nonlinear
+from .forms import Form
 from .guidance import Combination
 from .noise import States
 from .report import Log
@@ -30,8 +30,8 @@ from .times import FLOW, flow_of, flow_times, prediction, steps_of
 
 Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
-Guidance = Combination | Nonlinear
-Form = tuple[Any, ...]
+Guidance = Combination | Form
+Signature = tuple[Any, ...]
 
 
 @dataclass
@@ -84,7 +84,9 @@ class RunState:
     kind: Kind | None = None
     anchors: dict[Key, Anchors] = field(default_factory=dict)
     passes: dict[Key, CachedPass] = field(default_factory=dict)
-    forms: dict[Key, Form] = field(default_factory=dict)  # of the calls at the newest anchor
+    signatures: dict[Key, Signature] = field(
+        default_factory=dict
+    )  # of the calls at the newest anchor
     branches: list[Branch] = field(default_factory=list)
     window: list[Visit] = field(default_factory=list)
     scheduler_state: SchedulerState = field(default_factory=dict)
@@ -208,7 +210,7 @@ class RunState:
     def close(self) -> None:
         """Let go of every tensor; the log stays."""
         self.done = True
-        self.anchors, self.forms, self.window, self.branches = {}, {}, [], []
+        self.anchors, self.signatures, self.window, self.branches = {}, {}, [], []
         self.scheduler_state, self.places, self.combinations, self.passes = {}, {}, {}, {}
         self.last_signal = self.last_latent = None
         self.outputs, self.edits = {}, Edits()

@@ -40,7 +40,7 @@ def pixart_arguments() -> dict[str, Any]:
     return prompts(32, "prompt_attention_mask", negative_prompt=None, height=8, width=8, **UNBINNED)
 
 
-def sana() -> Any:
+def sana(pipeline: type = d.SanaPipeline, scheduler: Any = None, **config: Any) -> Any:
     transformer = made(
         d.SanaTransformer2DModel,
         in_channels=4,
@@ -53,8 +53,9 @@ def sana() -> Any:
         cross_attention_dim=8,
         caption_channels=8,
         sample_size=8,
+        **config,
     )
-    return assembled(d.SanaPipeline, transformer)
+    return assembled(pipeline, transformer, scheduler)
 
 
 def sana_arguments() -> dict[str, Any]:

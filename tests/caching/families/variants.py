@@ -12,7 +12,14 @@ import torch
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_layered
 
 from ...pipelines import flow_scheduler, flux_arguments, flux_transformer, mask, picture, tiny_vae
-from .diffusion import hunyuan_dit, hunyuan_dit_arguments, pixart, pixart_arguments, sana_arguments
+from .diffusion import (
+    hunyuan_dit,
+    hunyuan_dit_arguments,
+    pixart,
+    pixart_arguments,
+    sana,
+    sana_arguments,
+)
 from .family import Family, assembled, made, noise
 from .image import qwen, qwen_arguments, sd3, sd3_arguments
 from .joint import z_image, z_image_arguments
@@ -161,23 +168,8 @@ def z_image_omni_arguments() -> dict[str, Any]:
 
 
 def sana_sprint() -> Any:
-    transformer = made(
-        d.SanaTransformer2DModel,
-        in_channels=4,
-        out_channels=4,
-        num_layers=2,
-        num_attention_heads=2,
-        attention_head_dim=4,
-        num_cross_attention_heads=2,
-        cross_attention_head_dim=4,
-        cross_attention_dim=8,
-        caption_channels=8,
-        sample_size=8,
-        guidance_embeds=True,
-        guidance_embeds_scale=0.1,
-        qk_norm="rms_norm_across_heads",
-    )
-    return assembled(d.SanaSprintPipeline, transformer, d.SCMScheduler())
+    guided = {"guidance_embeds": True, "guidance_embeds_scale": 0.1}
+    return sana(d.SanaSprintPipeline, d.SCMScheduler(), qk_norm="rms_norm_across_heads", **guided)
 
 
 def sana_sprint_arguments() -> dict[str, Any]:
