@@ -211,7 +211,7 @@ FAMILIES = (
         lambda: z_image_arguments(cfg_normalization=1.0),
         partly=True,
     ),
-    Family("z-image-omni", z_image_omni, z_image_omni_arguments, partly=True),
+    Family("z-image-omni", z_image_omni, z_image_omni_arguments),
     Family(
         "z-image-controlnet",
         z_image_controlled,
@@ -236,6 +236,6 @@ FAMILIES = (
         lambda: hunyuan_dit(d.HunyuanDiTPAGPipeline),
         lambda: hunyuan_dit_arguments(guidance_rescale=0.7),
     ),
-    Family("sana-sprint", sana_sprint, sana_sprint_arguments, partly=True),
+    Family("sana-sprint", sana_sprint, sana_sprint_arguments),
     Family("pixart-sigma-pag", lambda: pixart(d.PixArtSigmaPAGPipeline), pixart_arguments),
 )
