@@ -95,6 +95,19 @@ def test_a_second_call_that_begins_in_mid_run_is_said(loop: Loop, granularity: s
     assert any("began inside a window" in reason for reason in report.fallbacks)
 
 
+def test_guidance_that_depends_on_what_it_adds_up_is_said(loop: Loop) -> None:
+    """Scaled by nothing that is known of: the factors of another step are then not those of this one."""
+
+    def velocity(index: int, x: Tensor, t: Tensor) -> Tensor:
+        c, u = loop.predict(index, x, t), loop.predict(index, x * 0.9, t)
+        v = u + 3.0 * (c - u)
+        return v / (1 + v.abs().mean())
+
+    _, report = loop.cached(ZCacheConfig(interval=4, granularity="output"), velocity=velocity)
+    assert report.reflect_passes > 0
+    assert any("to first order" in reason for reason in report.fallbacks)
+
+
 def test_guidance_that_changes_from_step_to_step_is_found_anew(loop: Loop) -> None:
     """The w0 law cannot see it, a replay with other features can: by hand, with each step's scale."""
     scales = [1.0 + index for index in range(STEPS)]
