@@ -94,12 +94,18 @@ def compared(results: dict[str, Any]) -> str:
 
 
 def overfitted(results: dict[str, Any]) -> str:
-    """Markdown: dB on subjects that no tuning has seen, by the number of prompts tuned on."""
+    """Markdown: dB on subjects that no tuning has seen, by the number of prompts tuned on, and what that gains over
+    the untuned settings, with its interval over the subjects."""
     lines = ["| prompts | " + " | ".join(f"{c} full steps" for c in COUNTS) + " |"]
     lines.append("|---|" + "---|" * len(COUNTS))
     rows = sorted({int(name.partition(": ")[2]) for name in results})
     for prompts in rows:
-        cells = (f"{results[f'{count}: {prompts}']['psnr_mean']:.1f}" for count in COUNTS)
+        cells = []
+        for count in COUNTS:
+            row, untuned_row = results[f"{count}: {prompts}"], results[f"{count}: 0"]
+            gains = np.subtract(row["psnr"], untuned_row["psnr"])
+            gain = f" ({gains.mean():+.1f} ± {interval95(gains) or 0:.1f})" if gains.any() else ""
+            cells.append(f"{row['psnr_mean']:.1f}{gain}")
         lines.append(f"| {prompts or 'untuned'} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 

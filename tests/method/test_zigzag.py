@@ -23,6 +23,7 @@ SETTINGS = {
     "sigma": {"relax": "sigma"},
     "time": {},
     "long windows": {"full_steps": [0, 1, 4, 11]},
+    "short windows": {"full_steps": [0, 1, 2, 3, 4, 6, 8, 10, 11]},
     "order 2": {"relax": None, "order": 2},
     "fora": {"base": "fora", "weight": "linear", "relax": None},
     "teacache": {"base": "teacache", "relax": 0.8, "full_steps": [0, 4, 9, 11]},
@@ -84,20 +85,28 @@ def test_it_equals_the_product_on_flux(granularity: str, settings: dict[str, Any
         return x + (sigmas[step + 1] - sigmas[step]) * velocity
 
     torch.testing.assert_close(
-        zigzag(denoise, euler, latent, STEPS, config, sigmas, sigmas[:-1], guided=True),
+        zigzag(
+            denoise, euler, latent, STEPS, config, sigmas, sigmas[:-1], guided=True, told=True
+        ),
         actual,
         **CLOSE,
     )
 
 
-@pytest.mark.parametrize(("fall", "reused"), [(1, True), (4, False)])
-def test_a_guided_flow_is_reused_by_its_time(fall: int, reused: bool) -> None:
-    """Two windows of one step early: 0.083 of the time where it falls evenly, 0.0004 where it falls late."""
-    times = [1 - (step / 12) ** fall for step in range(12)]
+@pytest.mark.parametrize(
+    ("window", "told", "reused"),
+    [(1, False, False), (2, False, True), (2, True, False), (3, True, True)],
+)
+def test_a_guided_flow_is_reused_by_its_time(window: int, told: bool, reused: bool) -> None:
+    """Windows of 0.045, 0.091 and 0.136 of the time early, then one of twice as long."""
+    full = [*range(0, 5 * window, window), 6 * window]
+    times = [1 - step / 22 for step in range(22)]
 
     def drawn(base: str) -> float:
-        config = ZCacheConfig(full_steps=[0, 1, 2, 11], base=base)
-        return zigzag(denoise, lambda k, v, x: x - v / 12, 1.0, 12, config, (), times, guided=True)
+        config = ZCacheConfig(full_steps=full, base=base)
+        return zigzag(
+            denoise, lambda k, v, x: x - v / 22, 1.0, 22, config, (), times, guided=True, told=told
+        )
 
     def denoise(step: int, x: float, feature: float | None) -> tuple[float, float]:
         feature = math.sin(step) if feature is None else feature

@@ -50,7 +50,7 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
                 "guidance grew after the first step, by which the output is cached"
             )
         check_steps_repeat(run, step)
-        if reuses_guided(run) and is_guided_flow(run, combinations):
+        if is_guided_flow(run, combinations) and reuses_guided(run, is_told(combinations)):
             run.forecast_by(bases.FORA)
         weight = weight_of(run, combinations)
         if weight != run.weight and not all(a.holds_past for a in run.anchors.values()):
@@ -83,12 +83,18 @@ def weight_of(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction
     return run.config.weight_in(True) if is_led_astray(run, combinations) else run.weight
 
 
-def reuses_guided(run: RunState) -> bool:
-    """Whether the run takes another base where it is found to be guided."""
+def reuses_guided(run: RunState, told: bool) -> bool:
+    """Whether the run takes another base where it is found to be guided; `told`: by nothing but what its denoiser
+    is told."""
     plan = run.plan
     if plan is None:
         return False
-    return run.config.reuses_guided(plan.full_steps, plan.num_steps, run.levels or ())
+    return run.config.reuses_guided(plan.full_steps, plan.num_steps, run.levels or (), told)
+
+
+def is_told(combinations: Sequence[Guidance]) -> bool:
+    """Whether no outputs are added up with a scale above `GUIDED`."""
+    return guidance.scale(combinations[-1]) <= GUIDED
 
 
 def is_guided_flow(run: RunState, combinations: Sequence[Guidance]) -> bool:
@@ -110,7 +116,7 @@ def may_be_linear(run: RunState) -> bool:
         for visit in run.window
     )
     guided = run.embedded_scale > GUIDED or not handed_on
-    automatic = run.config.weight == AUTOMATIC and not reuses_guided(run)
+    automatic = run.config.weight == AUTOMATIC and not reuses_guided(run, told=True)
     return run.is_flow and automatic and guided
 
 
@@ -279,8 +285,7 @@ def relaxed(
     remembers likewise."""
     levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
     reused = is_guided_flow(run, combinations) and bases.reuses(run.base, run.config.order)
-    guided, first = is_led_astray(run, combinations), run.windows_closed == 1
-    gamma = share(run.config.relax, *levels, guided, first, reused)
+    gamma = share(run.config.relax, *levels, is_led_astray(run, combinations), reused)
     run.log.relaxation[stop.step] = gamma
     if gamma == 1.0:
         return sample

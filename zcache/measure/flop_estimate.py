@@ -156,7 +156,7 @@ def price(
     guided: bool = False,
 ) -> Estimate:
     """Return the cost of a run whose passes cost `cost`; `flow`: of a model that predicts a flow, whose
-    windows may differ; `guided`: with guidance, for which an automatic weight looks back.
+    windows may differ; `guided`: told a guidance, for which an automatic weight looks back.
 
     Raises:
         ConfigError: a config that does not fit the steps.
@@ -167,7 +167,7 @@ def price(
     plain = num_steps * cost.full
     used = bases.reach(bases.resolve(config.base), config.order)
     looks_back = any(p.weight not in (None, 1.0) for p in plan.walk)
-    if flow and guided and config.reuses_guided(plan.full_steps, num_steps):
+    if flow and guided and config.reuses_guided(plan.full_steps, num_steps, told=True):
         # Of reuse two; more before the first reflection, where there are.
         used, looks_back = max(used, 2), looks_back and plan.full_steps[1:2] == (1,)
     elif flow and guided and config.reflect:

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from . import bases, checks, relaxation, schedule, weights
+from . import bases, checks, guided, relaxation, schedule, weights
 from .schedule import Plan
 
 AUTOMATIC = weights.AUTOMATIC
 GRANULARITIES = ("stack", "module", "output")
 GRANULARITY_CHOICES = (AUTOMATIC, *GRANULARITIES)
 MAX_ORDER = 6
-# Of a flow's time: mean length of the early windows from which on a guided flow is reflected on reuse.
-REUSED = 0.045
 FITTED = "fitted"
 
 
@@ -32,8 +30,8 @@ class ZCacheConfig:
         base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
             `hicache`, `foca`, `spectrum`, or one you registered in `zcache.bases`. `automatic` is `taylorseer`;
             of a diffusion sampler, at order 1, along the angle of picture and noise (see abscissa.py); in a
-            reflected flow with guidance `fora` from the first reflection on, where windows have more than 3
-            steps, the early ones 0.045 of the flow's time, and no weight is fitted (examples/study).
+            reflected flow with guidance `fora` from the first reflection on, where windows are long (see
+            guided.py) and no weight is fitted.
         weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
             `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
             or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps. `automatic`
@@ -59,8 +57,8 @@ class ZCacheConfig:
             tells a diffusion sampler the noise, with a guidance of at most 1.6, it is `output`, blended with the
             logarithmic weight and a shorter correction, if base, order, weight and relax are the defaults.
         relax: how far reflection may move the latent at the newer anchor: `time`
-            (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance 0.6 at most,
-            less of long early windows), `sigma` (with the noise levels of the scheduler), a factor in
+            (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance 0.7 of what is
+            extrapolated, less of long windows that reuse), `sigma` (with the noise levels of the scheduler), a factor in
             [0, 1], or None (the paper: all the way).
         factors: the weight of every step, for `weight="fitted"` with explicit full steps; found by
             `zcache.tune`.
@@ -130,19 +128,23 @@ class ZCacheConfig:
         return cls(interval=interval, **{**own, **changes})
 
     def reuses_guided(
-        self, full_steps: Sequence[int], num_steps: int, flow_times: Sequence[float] = ()
+        self,
+        full_steps: Sequence[int],
+        num_steps: int,
+        flow_times: Sequence[float] = (),
+        told: bool = False,
     ) -> bool:
         """Whether a flow with guidance is reflected with `fora`: the base is automatic, and these full steps of
-        `num_steps` leave windows so long that a slope leads astray (examples/study).
+        `num_steps` leave windows so long that a slope leads astray (guided.py).
 
         Args:
             flow_times: at every step; without them they are taken to fall evenly.
+            told: whether the denoiser is told its guidance, and nothing is added up.
         """
         if self.base != bases.AUTOMATIC or not self.reflect or self.weight == FITTED:
             return False
         times = flow_times or [1 - step / num_steps for step in range(num_steps)]
-        short = 3 * (len(full_steps) - 1) >= num_steps - 1
-        return not short and schedule.early_window(full_steps, times) >= REUSED
+        return guided.leads_astray(full_steps, times, told)
 
     @property
     def adaptive(self) -> bool:

@@ -31,6 +31,7 @@ def zigzag(
     flow_times: Sequence[float] = (),
     diffusion: bool = False,
     guided: bool = False,
+    told: bool = False,
     positions: Sequence[float] = (),
 ) -> Any:
     """The latent after `num_steps` steps, most of them not computed in full.
@@ -47,6 +48,7 @@ def zigzag(
         diffusion: whether `advance` is a diffusion sampler's, for the same placement.
         guided: whether it is a flow with guidance, for `base="automatic"`, `weight="automatic"` and
             `relax="time"`.
+        told: whether the denoiser is told that guidance, and `denoise` adds nothing up.
         positions: where the steps stand (abscissa.py), for `base="automatic"`; without them, at their numbers.
 
     Raises:
@@ -55,7 +57,7 @@ def zigzag(
     base, order = bases.resolve(config.base), config.order
     base = along(positions) if positions and config.base == bases.AUTOMATIC else base
     planned = config.plan(num_steps, flow_times, diffusion).full_steps
-    if chosen := guided and config.reuses_guided(planned, num_steps, flow_times):
+    if chosen := guided and config.reuses_guided(planned, num_steps, flow_times, told):
         config = config.replace(base=bases.FORA)
     reused = guided and bases.reuses(bases.resolve(config.base), order)
     guided = guided and bases.interpolates(bases.resolve(config.base), order)
@@ -76,8 +78,7 @@ def zigzag(
             output, _ = denoise(k, latents[k], _sum(features, factors))
         else:  # k = t_1: the features found there, on the corrected latent
             levels = (sigmas[anchors[-2]], sigmas[k]) if sigmas else (1.0, 1.0)
-            first = anchors[-2] == len(anchors) - 2  # none but neighbours before
-            kept = share(config.relax, *levels, guided, first, reused)
+            kept = share(config.relax, *levels, guided, reused)
             latents[k] = tentative + kept * (latents[k] - tentative)
             output, _ = denoise(k, latents[k], features[k])
         latents[k + 1] = advance(k, output, latents[k])
