@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,9 @@ def times(shift: float = 1.0, steps: int = 50) -> list[float]:
 
 
 @given(FULL_STEPS, SHIFTS)
-def test_where_a_told_guidance_leads_astray_an_added_one_does(full: list[int], shift: float) -> None:
+def test_where_a_told_guidance_leads_astray_an_added_one_does(
+    full: list[int], shift: float
+) -> None:
     assert leads_astray(full, times(shift)) or not leads_astray(full, times(shift), told=True)
 
 
@@ -22,8 +26,8 @@ def test_more_full_steps_behind_the_same_ones_lead_less_astray(
     full: list[int], shift: float, told: bool
 ) -> None:
     """Every window halved is shorter early and late."""
-    halved = sorted({*full, *((a + b) // 2 for a, b in zip(full, full[1:], strict=False))})
-    whole = all((b - a) % 2 == 0 for a, b in zip(full, full[1:], strict=False))
+    halved = sorted({*full, *((a + b) // 2 for a, b in itertools.pairwise(full))})
+    whole = all((b - a) % 2 == 0 for a, b in itertools.pairwise(full))
     if whole and len(full) > 1 and leads_astray(halved, times(shift), told):
         assert leads_astray(full, times(shift), told)
 

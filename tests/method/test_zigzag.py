@@ -85,9 +85,7 @@ def test_it_equals_the_product_on_flux(granularity: str, settings: dict[str, Any
         return x + (sigmas[step + 1] - sigmas[step]) * velocity
 
     torch.testing.assert_close(
-        zigzag(
-            denoise, euler, latent, STEPS, config, sigmas, sigmas[:-1], guided=True, told=True
-        ),
+        zigzag(denoise, euler, latent, STEPS, config, sigmas, sigmas[:-1], guided=True, told=True),
         actual,
         **CLOSE,
     )

@@ -58,8 +58,8 @@ class ZCacheConfig:
             logarithmic weight and a shorter correction, if base, order, weight and relax are the defaults.
         relax: how far reflection may move the latent at the newer anchor: `time`
             (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance 0.7 of what is
-            extrapolated, less of long windows that reuse), `sigma` (with the noise levels of the scheduler), a factor in
-            [0, 1], or None (the paper: all the way).
+            extrapolated, less of long windows that reuse), `sigma` (with the scheduler's noise levels), a factor
+            in [0, 1], or None (the paper: all the way).
         factors: the weight of every step, for `weight="fitted"` with explicit full steps; found by
             `zcache.tune`.
         times: noise levels, as times of the flow from 1 to 0, of the steps that full_steps and
