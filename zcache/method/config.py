@@ -25,13 +25,12 @@ class ZCacheConfig:
 
     Args:
         interval: N, the distance between neighbouring full steps: N - 1 cached steps between two
-            full ones. 1 computes everything and is bit-identical to no cache. Larger is faster and
-            less exact.
+            full ones. 1 computes everything and is bit-identical to no cache. Larger is faster, and less exact.
         base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
             `hicache`, `foca`, `spectrum`, or one you registered in `zcache.bases`. `automatic` is `taylorseer`;
             of a diffusion sampler, at order 1, along the angle of picture and noise (see abscissa.py); in a
-            reflected flow with guidance `fora` from the first reflection on, where windows are long (see
-            guided.py) and no weight is fitted.
+            reflected flow with guidance `fora` from the first reflection on, where windows are long
+            (guided.py) and no weight is fitted.
         weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
             `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
             or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps. `automatic`
@@ -134,8 +133,7 @@ class ZCacheConfig:
         flow_times: Sequence[float] = (),
         told: bool = False,
     ) -> bool:
-        """Whether a flow with guidance is reflected with `fora`: the base is automatic, and these full steps of
-        `num_steps` leave windows so long that a slope leads astray (guided.py).
+        """Whether a flow with guidance is reflected with `fora`: these full steps leave windows too long (guided.py).
 
         Args:
             flow_times: at every step; without them they are taken to fall evenly.
