@@ -55,6 +55,23 @@ def test_order_two_is_the_published_formula_not_a_polynomial_through_the_data() 
     assert forecast("taylorseer", {2: 4.0, 3: 9.0, 4: 16.0}, 5, 2) == pytest.approx(24.0)
 
 
+@pytest.mark.parametrize("order", range(4))
+@pytest.mark.parametrize("anchors", [(0,), (0, 4), (0, 1, 2, 8)])
+def test_damped_is_three_quarters_of_the_way_from_reuse_to_taylorseer(
+    anchors: tuple[int, ...], order: int
+) -> None:
+    values = {step: float((step * 37 + 11) % 17) for step in anchors}
+    for step in (anchors[-1] - 1, anchors[-1], anchors[-1] + 3):
+        reuse, whole = (forecast(base, values, step, order) for base in ("fora", "taylorseer"))
+        assert forecast("damped", values, step, order) == pytest.approx(0.25 * reuse + 0.75 * whole)
+
+
+def test_damped_golden_numbers() -> None:
+    """A line of slope 1/4 a step from 4 on: at 6 it stands at 1.5, three quarters of its way at 1.375."""
+    assert bases.damped((0, 4), 6, 1) == pytest.approx((-0.375, 1.375))
+    assert bases.damped((4,), 6, 1) == (1.0,)
+
+
 def test_order_zero_fora_and_teacache_reuse_the_newest_feature() -> None:
     values = {0: 2.0, 4: 5.0}
     assert forecast("taylorseer", values, 7, 0) == 5.0

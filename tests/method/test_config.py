@@ -45,7 +45,7 @@ def test_a_limit_itself_is_allowed(settings: dict) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="taylorseer, fora, teacache"):
+    with pytest.raises(ConfigError, match="taylorseer, fora, damped, teacache"):
         ZCacheConfig(base="taylor")
 
 

@@ -92,25 +92,27 @@ def test_it_equals_the_product_on_flux(granularity: str, settings: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("window", "told", "reused"),
-    [(1, False, False), (2, False, True), (2, True, False), (3, True, True)],
+    ("window", "told", "base"),
+    [(2, False, "damped"), (4, False, "fora"), (4, True, "damped")],
 )
-def test_a_guided_flow_is_reused_by_its_time(window: int, told: bool, reused: bool) -> None:
-    """Windows of 0.045, 0.091 and 0.136 of the time early, then one of twice as long."""
+def test_the_base_of_a_guided_flow_is_by_its_time(window: int, told: bool, base: str) -> None:
+    """Windows of 0.048 and 0.095 of the time early, then one of twice as long."""
     full = [*range(0, 5 * window, window), 6 * window]
-    times = [1 - step / 22 for step in range(22)]
+    times = [1 - step / 42 for step in range(42)]
 
-    def drawn(base: str) -> float:
-        config = ZCacheConfig(full_steps=full, base=base)
+    def drawn(base: str, weight: str = "automatic") -> float:
+        config = ZCacheConfig(full_steps=full, base=base, weight=weight)
         return zigzag(
-            denoise, lambda k, v, x: x - v / 22, 1.0, 22, config, (), times, guided=True, told=told
+            denoise, lambda k, v, x: x - v / 42, 1.0, 42, config, (), times, guided=True, told=told
         )
 
     def denoise(step: int, x: float, feature: float | None) -> tuple[float, float]:
         feature = math.sin(step) if feature is None else feature
         return x * feature, feature
 
-    assert (drawn("automatic") != drawn("taylorseer")) == reused
+    others = {"taylorseer", "damped", "fora"} - {base}
+    assert drawn("automatic") == drawn(base)
+    assert all(drawn("automatic") != drawn(other) for other in others)
 
 
 @every_setting

@@ -50,14 +50,12 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
                 "guidance grew after the first step, by which the output is cached"
             )
         check_steps_repeat(run, step)
-        if is_guided_flow(run, combinations) and reuses_guided(run, is_told(combinations)):
-            run.forecast_by(bases.FORA)
-        weight = weight_of(run, combinations)
-        if weight != run.weight and not all(a.holds_past for a in run.anchors.values()):
-            raise CannotReflectError("guidance set in at its newer anchor")
+        if is_guided_flow(run, combinations):
+            forecast_guided(run, is_told(combinations))
     except CannotReflectError as reason:
         run.log.fall_back(f"a window was not reflected: {reason}")
         return None
+    weight = weight_of(run, combinations)
     remembered = None  # by the scheduler, as the window was forecast
     if not run.steps_are_closed:
         remembered = scheduler.snapshot(run.scheduler)
@@ -76,20 +74,26 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
 
 
 def weight_of(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction | Fitted:
-    """The weight of a window: the run's; of a guided flow, where `automatic`, the linear one.
-
-    There the newer anchor was computed by guidance, which enlarges the error of its latent, and trusting it
-    all along the window has lost up to 20 dB (examples/study)."""
+    """The weight of a window: the run's; of a guided flow, where `automatic`, the linear one, since trusting its
+    newer anchor all along the window has lost up to 20 dB (examples/study)."""
     return run.config.weight_in(True) if is_led_astray(run, combinations) else run.weight
 
 
-def reuses_guided(run: RunState, told: bool) -> bool:
-    """Whether the run takes another base where it is found to be guided; `told`: by nothing but what its denoiser
-    is told."""
+def forecast_guided(run: RunState, told: bool) -> None:
+    """Take the base of a flow with guidance; raise CannotReflectError where a blend could not look back."""
+    base, held = guided_base(run, told), all(a.holds_past for a in run.anchors.values())
+    if base != bases.FORA and run.config.weight_in(True) != run.weight and not held:
+        raise CannotReflectError("guidance set in at its newer anchor")
+    if base is not None:
+        run.forecast_by(base)
+
+
+def guided_base(run: RunState, told: bool) -> str | None:
+    """The base that the run takes where it is found to be guided, None for its own."""
     plan = run.plan
     if plan is None:
-        return False
-    return run.config.reuses_guided(plan.full_steps, plan.num_steps, run.levels or (), told)
+        return None
+    return run.config.guided_base(plan.full_steps, plan.num_steps, run.levels or (), told)
 
 
 def is_told(combinations: Sequence[Guidance]) -> bool:
@@ -103,9 +107,8 @@ def is_guided_flow(run: RunState, combinations: Sequence[Guidance]) -> bool:
 
 
 def is_led_astray(run: RunState, combinations: Sequence[Guidance]) -> bool:
-    """Whether it is one, of a base that extrapolates: guidance enlarges what its newer anchor is off. Reuse
-    leaves it nearer (examples/study)."""
-    return is_guided_flow(run, combinations) and bases.interpolates(run.base, run.config.order)
+    """Whether it is one, forecast along a line: guidance enlarges what its newer anchor is off (examples/study)."""
+    return is_guided_flow(run, combinations) and bases.is_line(run.base, run.config.order)
 
 
 def may_be_linear(run: RunState) -> bool:
@@ -116,7 +119,8 @@ def may_be_linear(run: RunState) -> bool:
         for visit in run.window
     )
     guided = run.embedded_scale > GUIDED or not handed_on
-    automatic = run.config.weight == AUTOMATIC and not reuses_guided(run, told=True)
+    told = run.embedded_scale > GUIDED
+    automatic = run.config.weight == AUTOMATIC and guided_base(run, told) != bases.FORA
     return run.is_flow and automatic and guided
 
 

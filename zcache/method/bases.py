@@ -16,8 +16,9 @@ from .registry import Registry
 
 Factors = tuple[float, ...]
 Base = Callable[[Sequence[int], int, int], Factors]
-AUTOMATIC = "automatic"  # `taylorseer`; `fora` where reflection finds a flow guided
-TAYLORSEER, FORA = "taylorseer", "fora"
+AUTOMATIC = "automatic"  # `taylorseer`; `damped` or `fora` where reflection finds a flow guided
+TAYLORSEER, FORA, DAMPED = "taylorseer", "fora", "damped"
+OF_SLOPE = 0.75  # that `damped` keeps
 LONGEST = 64  # anchors that are offered to a base to see how many it uses
 
 _bases: Registry[Base] = Registry("base")
@@ -50,6 +51,11 @@ def interpolates(base: Base, order: int) -> bool:
         for step in (older, newer)
         for anchor, factor in _by_anchor(base, (older, newer), step, order)
     )
+
+
+def is_line(base: Base, order: int) -> bool:
+    """Whether a base forecasts along the line through two anchors, or some of the way."""
+    return base is damped or interpolates(base, order)
 
 
 def _by_anchor(
@@ -110,6 +116,14 @@ def fora(anchors: Sequence[int], step: int, order: int) -> Factors:
     """FORA (arXiv:2407.01425): the newest anchor's feature is used again. The order plays no
     part."""
     return (1.0,)
+
+
+@register(DAMPED)
+def damped(anchors: Sequence[int], step: int, order: int) -> Factors:
+    """Three quarters of TaylorSeer's way from the newest anchor's feature (ours), for a flow with guidance: reuse
+    stays behind, and the whole slope leads astray (guided.py)."""
+    *older, newest = taylorseer(anchors, step, order)
+    return (*(OF_SLOPE * factor for factor in older), 1 - OF_SLOPE + OF_SLOPE * newest)
 
 
 @register("teacache")

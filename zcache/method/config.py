@@ -26,11 +26,10 @@ class ZCacheConfig:
     Args:
         interval: N, the distance between neighbouring full steps: N - 1 cached steps between two
             full ones. 1 computes everything and is bit-identical to no cache. Larger is faster, and less exact.
-        base: strategy that forecasts features from the anchors: `taylorseer`, `fora`, `teacache`,
+        base: strategy that forecasts features from the anchors: `taylorseer`, `damped`, `fora`, `teacache`,
             `hicache`, `foca`, `spectrum`, or one you registered in `zcache.bases`. `automatic` is `taylorseer`;
             of a diffusion sampler, at order 1, along the angle of picture and noise (see abscissa.py); in a
-            reflected flow with guidance `fora` from the first reflection on, where windows are long
-            (guided.py) and no weight is fitted.
+            flow with guidance `damped` from the first reflection on, or `fora` (guided.py).
         weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
             `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
             or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps. `automatic`
@@ -56,7 +55,7 @@ class ZCacheConfig:
             tells a diffusion sampler the noise, with a guidance of at most 1.6, it is `output`, blended with the
             logarithmic weight and a shorter correction, if base, order, weight and relax are the defaults.
         relax: how far reflection may move the latent at the newer anchor: `time`
-            (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance 0.7 of what is
+            (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance 0.65 of what is
             extrapolated, less of long windows that reuse), `sigma` (with the scheduler's noise levels), a factor
             in [0, 1], or None (the paper: all the way).
         factors: the weight of every step, for `weight="fitted"` with explicit full steps; found by
@@ -126,23 +125,23 @@ class ZCacheConfig:
         }
         return cls(interval=interval, **{**own, **changes})
 
-    def reuses_guided(
+    def guided_base(
         self,
         full_steps: Sequence[int],
         num_steps: int,
         flow_times: Sequence[float] = (),
         told: bool = False,
-    ) -> bool:
-        """Whether a flow with guidance is reflected with `fora`: these full steps leave windows too long (guided.py).
+    ) -> str | None:
+        """The base that a flow with guidance is reflected on, where that is for the run to choose; else None.
 
         Args:
             flow_times: at every step; without them they are taken to fall evenly.
             told: whether the denoiser is told its guidance, and nothing is added up.
         """
         if self.base != bases.AUTOMATIC or not self.reflect or self.weight == FITTED:
-            return False
+            return None
         times = flow_times or [1 - step / num_steps for step in range(num_steps)]
-        return guided.leads_astray(full_steps, times, told)
+        return bases.DAMPED if told or not guided.leads_astray(full_steps, times) else bases.FORA
 
     @property
     def adaptive(self) -> bool:

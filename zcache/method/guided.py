@@ -1,46 +1,32 @@
-"""A flow with guidance: where a slope leads its forecasts astray, so that it is reflected on reuse (ours).
+"""A flow with guidance: where even a damped slope leads its forecasts astray, so that reuse is better (ours).
 
-Guidance enlarges what a forecast is off, and early in a run it decides what the picture becomes. Windows that
-are short in the flow's time are extrapolated well all the same, and reflection gains most on a slope. In
-longer ones the newer anchor comes out on another picture; reuse leaves it near enough to go back from.
+Guidance enlarges what a forecast is off, and early in a run it decides what the picture becomes. Along the whole
+slope, and with the whole correction, the newer anchor comes out on another picture; so a guided flow is forecast
+along three quarters of it (`damped` in bases.py), and relaxation.py keeps less of the correction.
 
-A guidance that is added up from two outputs enlarges the error of each; one that the denoiser was told, as
-FLUX.1-dev is, is part of what it learnt, and is extrapolated over longer windows (examples/study)."""
+One that is added up from two outputs enlarges the error of each. There windows that take much of the flow's time
+are better forecast by reuse, which leaves the newer anchor near enough to go back from. A guidance that the
+denoiser is told, as FLUX.1-dev is, is part of what it learnt, and needs no bound (examples/study)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from .schedule import early_window
 
-
-@dataclass(frozen=True)
-class Bounds:
-    """Lengths in the flow's time up to which a guided flow is extrapolated.
-
-    Attributes:
-        early: of the windows in the first half of a run, in the mean.
-        longest: of any window.
-    """
-
-    early: float
-    longest: float
+# Of the flow's time: the mean of a run's early windows, and any window, that a slope is right for.
+EARLY, LONGEST = 0.07, 0.26
+SHORT = 3  # steps: early windows no longer than that may take more of it
 
 
-ADDED = Bounds(early=0.084, longest=0.26)  # guidance added up from outputs
-TOLD = Bounds(early=0.11, longest=0.34)  # guidance that the denoiser is told
-
-
-def leads_astray(full_steps: Sequence[int], times: Sequence[float], told: bool = False) -> bool:
-    """Whether some window between these full steps is too long for a slope.
+def leads_astray(full_steps: Sequence[int], times: Sequence[float]) -> bool:
+    """Whether some window between these full steps is too long for a slope, with guidance that is added up.
 
     Args:
         times: a flow's time at every step, from 1 down.
-        told: whether the denoiser is told its guidance, and nothing is added up.
     """
-    bounds = TOLD if told else ADDED
     lengths = [times[start] - times[stop] for start, stop in pairwise(full_steps)]
+    steps = max((stop - start for start, stop in pairwise(full_steps)), default=0)
     early = early_window(full_steps, times)
-    return early > bounds.early or max(lengths, default=0.0) > bounds.longest
+    return max(lengths, default=0.0) > LONGEST or (steps > SHORT and early > EARLY)

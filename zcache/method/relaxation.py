@@ -20,7 +20,7 @@ from __future__ import annotations
 NAMES = ("time", "sigma")
 LEAST = 0.4  # that `time` keeps
 LONG = 0.2  # of a guided flow's time: a window in which reuse leaves the newer anchor far off
-OF_GUIDED = 0.7  # that it keeps in a guided flow whose features are extrapolated
+OF_GUIDED = 0.65  # that it keeps in a guided flow whose features are extrapolated
 MOST_OF_OUTPUT = 0.7  # kept where a diffusion sampler's output is cached
 LONG_OF_OUTPUT = 0.12  # of the steps: a window from which on less is kept
 

@@ -57,10 +57,11 @@ def zigzag(
     base, order = bases.resolve(config.base), config.order
     base = along(positions) if positions and config.base == bases.AUTOMATIC else base
     planned = config.plan(num_steps, flow_times, diffusion).full_steps
-    if chosen := guided and config.reuses_guided(planned, num_steps, flow_times, told):
-        config = config.replace(base=bases.FORA)
+    chosen = config.guided_base(planned, num_steps, flow_times, told) if guided else None
+    if chosen is not None:
+        config = config.replace(base=chosen)
     reused = guided and bases.reuses(bases.resolve(config.base), order)
-    guided = guided and bases.interpolates(bases.resolve(config.base), order)
+    guided = guided and bases.is_line(bases.resolve(config.base), order)
     if guided and config.weight == AUTOMATIC:
         config = config.replace(weight="linear")
     latents = {0: latent}  # what enters each step; the newest visit counts
@@ -73,7 +74,7 @@ def zigzag(
         elif visit.kind is Kind.FORECAST:  # C(H_A, k)
             output, _ = denoise(k, latents[k], _sum(features, base(anchors, k, order)))
         elif k < anchors[-1]:  # (1 - w) C(H_A, k) + w C(H_{A + t_1}, k), w = W(k)
-            base = bases.resolve(bases.FORA) if chosen else base
+            base = bases.resolve(chosen) if chosen else base
             factors = bases.blend(base, anchors, k, order, visit.weight or 0.0)
             output, _ = denoise(k, latents[k], _sum(features, factors))
         else:  # k = t_1: the features found there, on the corrected latent
