@@ -83,10 +83,8 @@ def test_the_cache_stays_within_its_goal() -> None:
             2,
         ),  # a forecast's, and of the blend between the two newest no other
         ({"order": 1, "base": "taylorseer"}, 3),  # linear: the model is guided
-        ({"order": 1}, 2),  # then the base is reuse
-        ({"order": 1, "weight": "logarithmic"}, 2),
-        ({"order": 1, "weight": "logarithmic", "warmup": 2}, 3),  # not before the first reflection
-        ({"order": 1, "warmup": 2}, 2),
+        ({"order": 1}, 3),
+        ({"order": 1, "weight": "logarithmic"}, 3),
         (
             {"order": 1, "weight": "linear", "base": "taylorseer"},
             3,

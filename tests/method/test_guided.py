@@ -27,23 +27,15 @@ def test_steps_beside_each_other_lead_nowhere() -> None:
         assert not leads_astray(list(full), times())
 
 
-@pytest.mark.parametrize(
-    ("window", "steps", "astray"),
-    [
-        (3, 50, False),  # 0.06 of the time
-        (4, 50, True),  # 0.08
-        (3, 36, False),  # 0.083, of three steps
-        (4, 60, False),  # 0.067
-    ],
-)
-def test_windows_that_are_long_while_it_is_early(window: int, steps: int, astray: bool) -> None:
-    full = list(range(0, steps - window, window))
-    assert leads_astray(full, times(steps=steps)) == astray
+@pytest.mark.parametrize(("window", "astray"), [(4, False), (5, True)])
+def test_windows_that_are_long_while_it_is_early(window: int, astray: bool) -> None:
+    """0.08 and 0.10 of the time."""
+    assert leads_astray(list(range(0, 50 - window, window)), times()) == astray
 
 
-@pytest.mark.parametrize(("last", "astray"), [(12, False), (14, True)])
+@pytest.mark.parametrize(("last", "astray"), [(14, False), (15, True)])
 def test_one_long_window_is_enough(last: int, astray: bool) -> None:
-    """Behind short ones one of 0.24 or 0.28 of the time."""
+    """Behind short ones one of 0.28 or 0.30 of the time."""
     assert leads_astray([*range(0, 32, 2), 30 + last], times()) == astray
 
 

@@ -150,7 +150,7 @@ def test_a_diffusion_samplers_candidates_forecast_as_its_defaults_do() -> None:
     bases_of_flows = {
         candidates.config(GRAM, TIMES, (0, 3, 7), own).base for own in candidates.settings()
     }
-    assert bases_of_flows == {"taylorseer", "fora"}
+    assert bases_of_flows == {"taylorseer", "damped", "fora"}
 
 
 @pytest.mark.parametrize("flow", [True, False])

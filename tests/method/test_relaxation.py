@@ -29,17 +29,38 @@ def test_golden_numbers() -> None:
     assert share(None, 1.0, 0.0) == 1.0
 
 
-def test_a_guided_flow_that_is_extrapolated_keeps_the_same_of_every_window() -> None:
-    for start, stop in ((1.0, 0.97), (1.0, 0.5), (0.7, 0.5), (0.2, 0.0)):
-        assert share("time", start, stop, guided=True) == 0.65
+def test_a_guided_flow_keeps_more_of_short_and_of_late_windows() -> None:
+    """0.6 max(0.08 / h, (1 - t_start) / 0.6)^2, neither above 1; a quarter of that in a long first window."""
+    assert share("time", 1.0, 0.93, guided=True) == share("time", 0.4, 0.0, guided=True) == 0.6
+    assert share("time", 1.0, 0.84, guided=True) == pytest.approx(0.6 * 0.25)
+    assert share("time", 0.7, 0.5, guided=True) == pytest.approx(0.6 * 0.25)
+    assert share("time", 1.0, 0.0, guided=True) == pytest.approx(0.6 * 0.0064)
+    assert share("time", 1.0, 0.97, guided=True, first=True) == 0.6
+    assert share("time", 1.0, 0.84, guided=True, first=True) == pytest.approx(0.6 * 0.0625)
+    assert share("time", 1.0, 0.84, first=True) == share("time", 1.0, 0.84)
     for relax in ("sigma", 0.8, None):
         assert share(relax, 1.0, 0.5, guided=True) == share(relax, 1.0, 0.5)
 
 
-def test_a_guided_flow_that_reuses_keeps_less_of_windows_longer_than_a_fifth() -> None:
+@given(st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0.01, 1))
+def test_a_guided_flow_keeps_less_the_longer_and_the_earlier_a_window_is(
+    a: float, b: float, c: float
+) -> None:
+    late, middle, early = sorted((a, b, c))
+    kept = share("time", early, middle, guided=True)
+    assert 0 < kept <= 0.6
+    assert share("time", early, late, guided=True) <= kept
+    length = early - middle
+    assert (
+        share("time", max(early - 0.1, length), max(early - 0.1, length) - length, guided=True)
+        >= kept - 1e-9
+    )
+
+
+def test_a_careful_guided_flow_keeps_less_of_windows_longer_than_a_fifth() -> None:
     """Of 0.4 flow's time (0.2 / 0.4)^2 = a quarter of what others keep, never more than these."""
-    assert share("time", 0.9, 0.5, reused=True) == pytest.approx(share("time", 0.9, 0.5) / 4)
+    assert share("time", 0.9, 0.5, careful=True) == pytest.approx(share("time", 0.9, 0.5) / 4)
     for start, stop in ((1.0, 0.85), (0.5, 0.3), (0.2, 0.0)):
-        assert share("time", start, stop, reused=True) == pytest.approx(share("time", start, stop))
+        assert share("time", start, stop, careful=True) == pytest.approx(share("time", start, stop))
     for relax in (None, 0.7, "sigma"):
-        assert share(relax, 1.0, 0.5, reused=True) == share(relax, 1.0, 0.5)
+        assert share(relax, 1.0, 0.5, careful=True) == share(relax, 1.0, 0.5)

@@ -107,8 +107,8 @@ def is_guided_flow(run: RunState, combinations: Sequence[Guidance]) -> bool:
 
 
 def is_led_astray(run: RunState, combinations: Sequence[Guidance]) -> bool:
-    """Whether it is one, forecast along a line: guidance enlarges what its newer anchor is off (examples/study)."""
-    return is_guided_flow(run, combinations) and bases.is_line(run.base, run.config.order)
+    """Whether it is one, forecast along the whole slope: guidance enlarges what its newer anchor is off."""
+    return is_guided_flow(run, combinations) and bases.interpolates(run.base, run.config.order)
 
 
 def may_be_linear(run: RunState) -> bool:
@@ -288,8 +288,9 @@ def relaxed(
     """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`; what a multistep solver
     remembers likewise."""
     levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
-    reused = is_guided_flow(run, combinations) and bases.reuses(run.base, run.config.order)
-    gamma = share(run.config.relax, *levels, is_led_astray(run, combinations), reused)
+    careful = is_guided_flow(run, combinations) and bases.is_careful(run.base, run.config.order)
+    guided, first = is_led_astray(run, combinations), run.windows_closed == 1
+    gamma = share(run.config.relax, *levels, guided, first, careful)
     run.log.relaxation[stop.step] = gamma
     if gamma == 1.0:
         return sample

@@ -18,7 +18,7 @@ Factors = tuple[float, ...]
 Base = Callable[[Sequence[int], int, int], Factors]
 AUTOMATIC = "automatic"  # `taylorseer`; `damped` or `fora` where reflection finds a flow guided
 TAYLORSEER, FORA, DAMPED = "taylorseer", "fora", "damped"
-OF_SLOPE = 0.75  # that `damped` keeps
+OF_SLOPE = 0.5  # that `damped` keeps
 LONGEST = 64  # anchors that are offered to a base to see how many it uses
 
 _bases: Registry[Base] = Registry("base")
@@ -53,9 +53,9 @@ def interpolates(base: Base, order: int) -> bool:
     )
 
 
-def is_line(base: Base, order: int) -> bool:
-    """Whether a base forecasts along the line through two anchors, or some of the way."""
-    return base is damped or interpolates(base, order)
+def is_careful(base: Base, order: int) -> bool:
+    """Whether a base reuses the newest feature, or goes only some of the way from it."""
+    return base is damped or reuses(base, order)
 
 
 def _by_anchor(
@@ -120,8 +120,8 @@ def fora(anchors: Sequence[int], step: int, order: int) -> Factors:
 
 @register(DAMPED)
 def damped(anchors: Sequence[int], step: int, order: int) -> Factors:
-    """Three quarters of TaylorSeer's way from the newest anchor's feature (ours), for a flow with guidance: reuse
-    stays behind, and the whole slope leads astray (guided.py)."""
+    """Half of TaylorSeer's way from the newest anchor's feature (ours), for a flow with guidance: reuse stays
+    behind, and the whole slope leads astray (guided.py)."""
     *older, newest = taylorseer(anchors, step, order)
     return (*(OF_SLOPE * factor for factor in older), 1 - OF_SLOPE + OF_SLOPE * newest)
 

@@ -16,8 +16,8 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"weight": "future", "relax": "time"},
     {"weight": FITTED, "relax": "time"},
     {"weight": "future", "relax": "time", "order": 2},
-    {"weight": "linear", "relax": "time", "base": bases.FORA},  # a guided flow's own
-    {"weight": "linear", "relax": None, "base": bases.FORA},
+    {"weight": "linear", "relax": "time", "base": bases.DAMPED},  # a guided flow's own
+    {"weight": "linear", "relax": "time", "base": bases.FORA},
     {"weight": "linear", "relax": "time"},
     {"weight": "future", "relax": "sigma"},
     {"weight": "logarithmic", "relax": 0.8},

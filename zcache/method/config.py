@@ -55,9 +55,8 @@ class ZCacheConfig:
             tells a diffusion sampler the noise, with a guidance of at most 1.6, it is `output`, blended with the
             logarithmic weight and a shorter correction, if base, order, weight and relax are the defaults.
         relax: how far reflection may move the latent at the newer anchor: `time`
-            (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance 0.65 of what is
-            extrapolated, less of long windows that reuse), `sigma` (with the scheduler's noise levels), a factor
-            in [0, 1], or None (the paper: all the way).
+            (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance less of long
+            windows), `sigma` (with the scheduler's noise levels), a factor in [0, 1], or None (the paper: all).
         factors: the weight of every step, for `weight="fitted"` with explicit full steps; found by
             `zcache.tune`.
         times: noise levels, as times of the flow from 1 to 0, of the steps that full_steps and

@@ -11,16 +11,21 @@ half of a run. In the last window the rule would keep next to nothing, where unc
 to a half or more: `time` keeps at least `LEAST`.
 
 Guidance enlarges what the newer anchor is off, near the noise more than in the picture, and the more the
-longer the window is. So in a guided flow that is forecast by reuse `time` keeps less of windows longer than
-`LONG`, by the square of how much longer they are. Of one that is extrapolated it keeps `OF_GUIDED`, whatever the
-window: a smaller share of early or of long windows loses (examples/study)."""
+longer the window is. So in a guided flow that is forecast by reuse or along a damped slope `time` keeps less
+of windows longer than `LONG`, by the square of how much longer they are. Along the whole slope it goes astray
+sooner: `time` keeps `MOST_OF_GUIDED` of a window that begins below the time 1 - `SETTLED` or is shorter than
+`SHORT`, and less of others, by the square of how far they are from either; `FIRST_OF_GUIDED` of that in a first
+window of half that length or more, which is forecast without a slope (examples/study)."""
 
 from __future__ import annotations
 
 NAMES = ("time", "sigma")
 LEAST = 0.4  # that `time` keeps
-LONG = 0.2  # of a guided flow's time: a window in which reuse leaves the newer anchor far off
-OF_GUIDED = 0.65  # that it keeps in a guided flow whose features are extrapolated
+LONG = 0.2  # of a guided flow's time: a window whose newer anchor is far off
+MOST_OF_GUIDED = 0.6  # that it keeps in a guided flow
+SETTLED = 0.6  # of the flow's time has passed: what guidance chose is settled
+SHORT = 0.08  # of the flow's time: a window in which the latent moves little
+FIRST_OF_GUIDED = 0.25
 MOST_OF_OUTPUT = 0.7  # kept where a diffusion sampler's output is cached
 LONG_OF_OUTPUT = 0.12  # of the steps: a window from which on less is kept
 
@@ -39,7 +44,8 @@ def share(
     start: float,
     stop: float,
     guided: bool = False,
-    reused: bool = False,
+    first: bool = False,
+    careful: bool = False,
 ) -> float:
     """The share of the correction to keep, from 0 to 1.
 
@@ -48,8 +54,9 @@ def share(
         start: noise level at the older anchor: t for `time`; for `sigma` the scheduler's own, which is
             t of a flow and s of a diffusion schedule.
         stop: noise level at the newer anchor.
-        guided: whether it is a flow with guidance whose features are extrapolated.
-        reused: whether it is one whose features are reused.
+        guided: whether it is a flow with guidance whose features are extrapolated along the whole slope.
+        first: whether it is the first window of the run.
+        careful: whether it is one with features of reuse or a damped slope.
     """
     if relax is None:
         return 1.0
@@ -57,10 +64,12 @@ def share(
         return float(relax)
     if start + stop <= 0:
         return 1.0
-    if guided and relax == "time":
-        return OF_GUIDED
     kept = 2 * stop / (start + stop)
     if relax != "time":
         return kept
+    if guided:
+        length, settled = start - stop, min(1.0, (1 - start) / SETTLED)
+        kept = MOST_OF_GUIDED * max(SHORT / max(length, SHORT), settled) ** 2
+        return kept * FIRST_OF_GUIDED if first and length > SHORT / 2 else kept
     kept = max(kept, LEAST)
-    return kept * min(1.0, LONG / max(start - stop, LONG)) ** 2 if reused else kept
+    return kept * min(1.0, LONG / max(start - stop, LONG)) ** 2 if careful else kept

@@ -60,8 +60,8 @@ def zigzag(
     chosen = config.guided_base(planned, num_steps, flow_times, told) if guided else None
     if chosen is not None:
         config = config.replace(base=chosen)
-    reused = guided and bases.reuses(bases.resolve(config.base), order)
-    guided = guided and bases.is_line(bases.resolve(config.base), order)
+    careful = guided and bases.is_careful(bases.resolve(config.base), order)
+    guided = guided and bases.interpolates(bases.resolve(config.base), order)
     if guided and config.weight == AUTOMATIC:
         config = config.replace(weight="linear")
     latents = {0: latent}  # what enters each step; the newest visit counts
@@ -79,7 +79,8 @@ def zigzag(
             output, _ = denoise(k, latents[k], _sum(features, factors))
         else:  # k = t_1: the features found there, on the corrected latent
             levels = (sigmas[anchors[-2]], sigmas[k]) if sigmas else (1.0, 1.0)
-            kept = share(config.relax, *levels, guided, reused)
+            first = anchors[-2] == len(anchors) - 2  # none but neighbours before
+            kept = share(config.relax, *levels, guided, first, careful)
             latents[k] = tentative + kept * (latents[k] - tentative)
             output, _ = denoise(k, latents[k], features[k])
         latents[k + 1] = advance(k, output, latents[k])
