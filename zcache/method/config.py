@@ -140,7 +140,8 @@ class ZCacheConfig:
         if self.base != bases.AUTOMATIC or not self.reflect or self.weight == FITTED:
             return None
         times = flow_times or [1 - step / num_steps for step in range(num_steps)]
-        return bases.DAMPED if told or not guided.leads_astray(full_steps, times) else bases.FORA
+        astray = guided.leads_astray(full_steps, times, told)
+        return bases.FORA if astray else bases.DAMPED
 
     @property
     def adaptive(self) -> bool:

@@ -4,26 +4,44 @@ Guidance enlarges what a forecast is off, and early in a run it decides what the
 slope the newer anchor comes out on another picture; so a guided flow is forecast along half of it (`damped` in
 bases.py), which leaves the anchor near enough to go back from with nearly all of the correction.
 
-Guidance that is added up from two outputs enlarges the error of each. There windows that take much of the flow's
-time are better forecast by reuse. A guidance that the denoiser is told, as FLUX.1-dev is, is part of what it
-learnt, and needs no bound (examples/study)."""
+Where windows take much of the flow's time reuse is the better forecast; sooner so with guidance that is added up
+from two outputs, which enlarges the error of each. One that the denoiser is told, as FLUX.1-dev is, is part of
+what it learnt (examples/study)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from .schedule import early_window
 
-# Of the flow's time: the mean of a run's early windows, and any window, that a slope is right for.
-EARLY, LONGEST = 0.09, 0.29
+
+@dataclass(frozen=True)
+class Bounds:
+    """Of the flow's time, what a slope is right for.
+
+    Attributes:
+        early: mean of the windows in the first half of a run.
+        longest: of any window.
+    """
+
+    early: float
+    longest: float
 
 
-def leads_astray(full_steps: Sequence[int], times: Sequence[float]) -> bool:
-    """Whether windows between these full steps are too long for a slope, with guidance that is added up.
+ADDED = Bounds(early=0.09, longest=0.29)  # guidance added up from outputs
+TOLD = Bounds(early=math.inf, longest=0.36)  # guidance that the denoiser is told
+
+
+def leads_astray(full_steps: Sequence[int], times: Sequence[float], told: bool = False) -> bool:
+    """Whether windows between these full steps are too long for a slope.
 
     Args:
         times: a flow's time at every step, from 1 down.
+        told: whether the denoiser is told its guidance, and nothing is added up.
     """
+    bounds = TOLD if told else ADDED
     longest = max((times[start] - times[stop] for start, stop in pairwise(full_steps)), default=0.0)
-    return longest > LONGEST or early_window(full_steps, times) > EARLY
+    return longest > bounds.longest or early_window(full_steps, times) > bounds.early
