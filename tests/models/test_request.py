@@ -36,7 +36,7 @@ def test_a_prompt_is_stripped_and_whole_floats_count_as_whole():
         ({"seed": -1}, "seed is -1; .* 0 to 2147483647"),
         ({"seed": 2**31}, "seed is 2147483648"),
         ({"order": 7}, "order is 7"),
-        ({"base": "guess"}, "base is 'guess'; .* taylorseer, fora, teacache"),
+        ({"base": "guess"}, "base is 'guess'; .* taylorseer, fora, damped, teacache"),
         ({"base": ["fora"]}, "base is "),
         ({"weight": "heavy"}, "weight is 'heavy'; .* logarithmic"),
         ({"granularity": "atom"}, "granularity is 'atom'; .* stack"),
