@@ -127,9 +127,9 @@ def _advanced(kind: str, by_hand: bool) -> dict[str, Any]:
             visible=by_hand,
             label="Base strategy",
             info="How a skipped step is predicted: taylorseer continues the trend of the last full "
-            "steps, fora repeats the last one, teacache repeats it and computes anew when the input "
+            "steps, damped half of it, fora repeats the last one, teacache repeats it and computes anew when the input "
             "has changed enough; automatic is taylorseer (for classes along the angle of picture and noise), "
-            "and fora on a flow with guidance and few full steps.",
+            "and damped, or fora with few full steps, on a flow with guidance.",
         ),
         "weight": gr.Dropdown(
             list(weights.choices()),
