@@ -96,19 +96,18 @@ def test_the_base_that_is_chosen_is_of_the_guidance_of_a_flow_that_is_reflected(
 
 
 @pytest.mark.parametrize(
-    ("full", "window", "added"),
+    ("full", "window", "told", "added"),
     [
-        (12, 4, "damped"),  # four steps of 45: 0.089 of the time
-        (11, 4, "fora"),  # of 41: 0.098
-        (4, 4, "fora"),  # of 13: 0.308
+        (12, 4, "damped", "damped"),  # four steps of 45: 0.089 of the time
+        (11, 4, "damped", "fora"),  # of 41: 0.098
+        (4, 4, "damped", "fora"),  # of 13: 0.308
+        (3, 5, "fora", "fora"),  # five of 11: 0.455
     ],
 )
-def test_long_windows_of_a_flow_whose_guidance_is_added_up_reuse(
-    full: int, window: int, added: str
-) -> None:
-    """Told, as FLUX.1-dev is, it is forecast along a damped slope over any."""
+def test_long_windows_of_a_guided_flow_reuse(full: int, window: int, told: str, added: str) -> None:
+    """Told, as FLUX.1-dev is, longer ones are forecast along a damped slope than where outputs are added up."""
     last = window * (full - 1)
-    for name, base in (("flux", "damped"), ("flux-true-cfg", added)):
+    for name, base in (("flux", told), ("flux-true-cfg", added)):
         case = BY_NAME[name]
         pipe = case.build()
         pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)

@@ -100,8 +100,8 @@ def test_the_base_of_a_guided_flow_is_by_its_time(window: int, told: bool, base:
     full = [*range(0, 5 * window, window), 6 * window]
     times = [1 - step / 42 for step in range(42)]
 
-    def drawn(base: str, weight: str = "automatic") -> float:
-        config = ZCacheConfig(full_steps=full, base=base, weight=weight)
+    def drawn(base: str) -> float:
+        config = ZCacheConfig(full_steps=full, base=base)
         return zigzag(
             denoise, lambda k, v, x: x - v / 42, 1.0, 42, config, (), times, guided=True, told=told
         )

@@ -84,9 +84,7 @@ class RunState:
     kind: Kind | None = None
     anchors: dict[Key, Anchors] = field(default_factory=dict)
     passes: dict[Key, CachedPass] = field(default_factory=dict)
-    signatures: dict[Key, Signature] = field(
-        default_factory=dict
-    )  # of the calls at the newest anchor
+    signatures: dict[Key, Signature] = field(default_factory=dict)  # at the newest anchor
     branches: list[Branch] = field(default_factory=list)
     window: list[Visit] = field(default_factory=list)
     scheduler_state: SchedulerState = field(default_factory=dict)
