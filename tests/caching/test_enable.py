@@ -57,6 +57,35 @@ def test_another_librarys_cache_is_refused() -> None:
     assert_untouched(pipe)
 
 
+def test_another_librarys_cache_that_comes_later_is_refused_at_the_call() -> None:
+    pipe = flux()
+    plain = FLUX.run(pipe)
+    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+        cached = FLUX.run(pipe)
+        pipe.transformer.enable_cache(TaylorSeerCacheConfig())
+        with pytest.raises(AlreadyEnabledError, match="disable_cache"):
+            FLUX.run(pipe)
+        pipe.transformer.disable_cache()
+        assert torch.equal(FLUX.run(pipe), cached) and handle.report().fallbacks == ()
+    assert torch.equal(FLUX.run(pipe), plain)
+
+
+def test_settings_of_a_handle_cannot_be_half_changed() -> None:
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+        with pytest.raises(AttributeError):
+            handle.config = ZCacheConfig(interval=4, granularity="module")  # type: ignore[misc]
+        assert handle.config == ZCacheConfig(interval=4)
+
+
+@pytest.mark.parametrize("wrong", [{}, "fast", 5])
+def test_settings_of_another_kind_are_refused(wrong: Any) -> None:
+    pipe = flux()
+    with pytest.raises(zcache.ConfigError, match="give a ZCacheConfig or a Profile"):
+        zcache.enable(pipe, wrong)
+    assert_untouched(pipe)
+
+
 def test_cache_dit_is_refused() -> None:
     pipe = flux()
     pipe._is_cached = True

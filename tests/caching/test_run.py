@@ -126,3 +126,19 @@ def test_noise_levels_of_flow_matching_are_its_sigmas() -> None:
     scheduler = FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(sigmas=[1.0, 0.6, 0.2])
     assert noise_levels(scheduler) == pytest.approx([1.0, 0.6, 0.2])
+
+
+def test_teacache_begins_with_as_many_full_steps_as_are_asked_for() -> None:
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(base="teacache", threshold=1e9, warmup=5)) as handle:
+        FLUX.run(pipe)
+    assert handle.report().full_steps == (0, 1, 2, 3, 4, STEPS - 1)
+
+
+def test_teacache_at_interval_one_looks_at_no_signal_and_says_nothing() -> None:
+    pipe = flux()
+    plain = FLUX.run(pipe)
+    with zcache.enabled(pipe, ZCacheConfig(base="teacache", interval=1)) as handle:
+        assert torch.equal(FLUX.run(pipe), plain)
+    report = handle.report()
+    assert report.fallbacks == () and report.full_passes == STEPS

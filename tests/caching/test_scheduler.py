@@ -6,13 +6,15 @@ import math
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
 import zcache
 from zcache import ZCacheConfig
 from zcache.caching.run import Run
 from zcache.caching.scheduler import noise_levels
+from zcache.caching.times import flow_times
 
-from ..pipelines import CASES, STEPS, flow_scheduler
+from ..pipelines import CASES, STEPS, dit, dit_arguments, flow_scheduler
 
 IMG2IMG = next(case for case in CASES if case.name == "flux-img2img")
 
@@ -52,3 +54,24 @@ def test_image_to_image_takes_its_levels_from_where_it_begins() -> None:
         stop: 2 * sigmas[stop] / (sigmas[start] + sigmas[stop]) for start, stop in ((0, 4), (4, 8))
     }
     assert handle.report().relaxation == pytest.approx(wanted)
+
+
+def test_a_terminal_snr_of_zero_is_the_time_one_and_gives_finite_pictures() -> None:
+    """Rescaled betas leave no signal at the last training step: sigma / alpha is infinite there, and a share
+    of infinity is no number."""
+    pipe = dit()
+    pipe.scheduler = DDIMScheduler(
+        rescale_betas_zero_snr=True, timestep_spacing="trailing", prediction_type="v_prediction"
+    )
+    pipe.scheduler.set_timesteps(STEPS)
+    times = flow_times(pipe.scheduler)
+    assert noise_levels(pipe.scheduler)[0] == math.inf
+    assert times[0] == 1.0 and times == sorted(times, reverse=True)
+
+    for granularity in ("stack", "output"):
+        with zcache.enabled(pipe, ZCacheConfig(interval=4, granularity=granularity)) as handle:
+            image = pipe(**dit_arguments(STEPS), return_dict=False)[0]
+        report = handle.report()
+        assert torch.isfinite(torch.as_tensor(image)).all()
+        assert report.relaxation and all(0 < kept <= 1 for kept in report.relaxation.values())
+        assert report.fallbacks == ()

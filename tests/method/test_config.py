@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from zcache import ConfigError, Profile, ZCacheConfig
@@ -126,3 +127,15 @@ def test_explicit_full_steps_win() -> None:
     assert plan.full_steps == (0, 9)
     with pytest.raises(AttributeError):
         plan.full_steps = (0,)
+
+
+def test_numbers_of_numpy_become_plain_ones() -> None:
+    found = ZCacheConfig(
+        interval=np.int64(4), relax=np.float32(0.5), reflect=np.True_,
+        full_steps=np.linspace(0, 12, 4).astype(int), times=np.array([1.0, 0.5]),
+    )  # fmt: skip
+    wanted = ZCacheConfig(interval=4, relax=0.5, full_steps=(0, 4, 8, 12), times=(1.0, 0.5))
+    assert found == wanted and found.to_dict() == wanted.to_dict()
+    assert type(found.interval) is int and {type(step) for step in found.full_steps or ()} == {int}
+    with pytest.raises(ConfigError, match=r"interval is 2\.5"):
+        ZCacheConfig(interval=np.float64(2.5))

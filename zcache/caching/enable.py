@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import AlreadyEnabledError, NotEnabledError, UnsupportedPipelineError
+from ..errors import AlreadyEnabledError, ConfigError, NotEnabledError
 from ..method.config import ZCacheConfig
 from ..method.profile import Profile
 from ..method.recommended import recommended
@@ -35,18 +35,25 @@ def enable(pipe: Any, config: ZCacheConfig | Profile | None = None) -> ZCache:
     Raises:
         AlreadyEnabledError: the pipeline has a cache already. UnsupportedPipelineError: no denoiser
         that we know, or a scheduler that cannot be followed. ProfileError: the profile was found on
-        another kind of model.
+        another kind of model. ConfigError: `config` is neither settings nor a profile.
     """
     if config is not None and not isinstance(config, ZCacheConfig | Profile):
-        raise UnsupportedPipelineError(
-            f"config is {type(config).__name__}; give a ZCacheConfig or a Profile"
-        )
+        raise ConfigError(f"config is {config!r:.60}; give a ZCacheConfig or a Profile")
     found_with = config.scheduler if isinstance(config, Profile) else ""
     return put_on(pipe, lambda: ZCache(pipe, settings(pipe, config), found_with))
 
 
 def put_on(pipe: Any, build: Callable[[], ZCache]) -> ZCache:
     """Build a handle and put it on its pipeline; raises as `enable` does."""
+    check_ready(pipe)
+    handle = build()
+    handle.attach()
+    handles[pipe] = handle
+    return handle
+
+
+def check_ready(pipe: Any) -> None:
+    """Raise what `enable` raises, whatever the settings: the pipeline has a cache, or none can be put on it."""
     if pipe in handles:
         raise AlreadyEnabledError(
             f"{type(pipe).__name__} has zcache enabled already; call zcache.disable(pipe) first"
@@ -54,10 +61,6 @@ def put_on(pipe: Any, build: Callable[[], ZCache]) -> ZCache:
     denoisers = find_denoisers(pipe)
     check(getattr(pipe, "scheduler", None))
     refuse_other_caches(pipe, denoisers, sharing=True)
-    handle = build()
-    handle.attach()
-    handles[pipe] = handle
-    return handle
 
 
 def settings(pipe: Any, config: ZCacheConfig | Profile | None) -> ZCacheConfig:

@@ -30,14 +30,14 @@ class ZCache:
     """The cache on one pipeline, as `enable` returns it.
 
     Attributes:
-        config: its settings.
+        config: its settings; to change them, disable and enable again.
         on_pass: called as on_pass(step, kind, num_steps) when a pass begins, kind being `full`,
             `forecast` or `reflect`; for progress displays. An exception raised in it ends the run,
             and the next run is clean.
     """
 
     def __init__(self, pipe: Any, config: ZCacheConfig, found_with: str = "") -> None:
-        self.config = config
+        self._config = config
         self._found_with = found_with  # the scheduler's class of the profile
         self.on_pass: Callable[[int, str, int], None] | None = None
         self._pipe = weakref.ref(pipe)
@@ -49,6 +49,10 @@ class ZCache:
         self._entering = threading.Lock()
         self._run: Run | None = None
         self._log = Log()
+
+    @property
+    def config(self) -> ZCacheConfig:
+        return self._config
 
     def report(self) -> Report:
         """Return what the last run did, or the current one so far. Waits for the device."""
@@ -124,18 +128,22 @@ class ZCache:
         self._armed = []
 
     def _refit(self) -> None:
-        """Follow the pipeline where its scheduler or a transformer was replaced since `enable`."""
+        """Follow the pipeline where its scheduler or a transformer was replaced since `enable`.
+
+        Raises:
+            AlreadyEnabledError: another library's cache was enabled on a transformer since."""
         pipe = self._pipe()
         if pipe is None:
             return
         modules = [d.module for d in self._denoisers]
-        if pipe.scheduler is self._scheduler and _found(pipe) == modules:
+        found = _found(pipe)
+        refuse_other_caches(pipe, found, sharing=True)
+        if pipe.scheduler is self._scheduler and found == modules:
             return
         self._disarm_parts()
         self._scheduler, self._denoisers = pipe.scheduler, []
         try:
             check(pipe.scheduler)
-            refuse_other_caches(pipe, find_denoisers(pipe), sharing=True)
             self._denoisers = self._bound(pipe)
         except UnsupportedPipelineError as error:
             self._log.fall_back(

@@ -81,7 +81,7 @@ class Stopwatch:
         if device.type != "cuda":
             return time.perf_counter()
         event = torch.cuda.Event(enable_timing=True)
-        event.record()
+        event.record(torch.cuda.current_stream(device))
         return event
 
     def seconds(self) -> dict[str, float]:

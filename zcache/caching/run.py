@@ -48,8 +48,8 @@ class Run(RunState):
             return original(*args, **kwargs)
         denoiser = self.outputs.get(id(denoiser.module), denoiser)
         flat = flattened((args, kwargs))
-        given = signature(flat)
         key = (id(denoiser.module), len(self.branches))
+        given = (self.conditioning[key].see(flat), *signature(flat))
         fits = key in self.anchors and self.signatures[key] == given
         if not self.branches:
             if self.step == 0 and (self.config.reflect or self.config.granularity == AUTOMATIC):
@@ -143,18 +143,17 @@ class Run(RunState):
             if self.accumulator is not None:
                 self.accumulator.restart()
             self.log.fall_back(
-                f"step {self.step} was computed in full: batch, shape, mode or transformer changed there"
+                f"step {self.step} was computed in full: batch, shape, mode, conditioning or transformer changed there"
             )
         self.announce(Pass(self.step, self.kind), self.num_steps)
 
     def _decide(self, signal: Signal | None, original: Original, arguments: Any) -> Kind:
-        if self.in_full:
+        if self.in_full or not self.caches:
             return Kind.FULL
         if self.config.adaptive and signal is not None:
             return self._decide_adaptively(signal, original, arguments)
-        if self.plan is None or self.step in self.plan.full_steps:
-            return Kind.FULL
-        return Kind.FORECAST
+        full = self.plan is None or self.step in self.plan.full_steps
+        return Kind.FULL if full else Kind.FORECAST
 
     def _decide_adaptively(self, signal: Signal, original: Original, arguments: Any) -> Kind:
         """TeaCache: relative change of the signal from step to step, rescaled and added up."""
@@ -169,13 +168,13 @@ class Run(RunState):
             self.accumulator = Accumulator(
                 signal.coefficients or IDENTITY, self.config.threshold, self.config.interval
             )
-        if self.plan is None or before is None or before.shape != now.shape:
+        begins = self.step < (self.config.warmup or 1)
+        if self.plan is None or begins or before is None or before.shape != now.shape:
             self.accumulator.restart()
             return Kind.FULL
         full = self.accumulator.is_full(float((now - before).abs().mean() / before.abs().mean()))
-        if self.config.last_full is not False and self.step == self.plan.num_steps - 1:
-            return Kind.FULL
-        return Kind.FULL if full else Kind.FORECAST
+        ends = self.config.last_full is not False and self.step == self.plan.num_steps - 1
+        return Kind.FULL if full or ends else Kind.FORECAST
 
     def take_step(self, step: Original, visit_args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The scheduler's `step`, at the end of every step of the run."""

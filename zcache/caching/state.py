@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from .affine import Affine
 from .anchors import Anchors
 from .bindings import Denoiser
 from .cached_pass import CachedPass
+from .conditioning import Conditioning
 from .edits import Edits
 from .features import tensors
 from .forms import Form
@@ -85,6 +87,9 @@ class RunState:
     anchors: dict[Key, Anchors] = field(default_factory=dict)
     passes: dict[Key, CachedPass] = field(default_factory=dict)
     signatures: dict[Key, Signature] = field(default_factory=dict)  # at the newest anchor
+    conditioning: defaultdict[Key, Conditioning] = field(
+        default_factory=lambda: defaultdict(Conditioning)
+    )
     branches: list[Branch] = field(default_factory=list)
     window: list[Visit] = field(default_factory=list)
     scheduler_state: SchedulerState = field(default_factory=dict)
@@ -212,6 +217,7 @@ class RunState:
         self.scheduler_state, self.places, self.combinations, self.passes = {}, {}, {}, {}
         self.last_signal = self.last_latent = None
         self.outputs, self.edits = {}, Edits()
+        self.conditioning.clear()
 
     def held(self) -> list[Tensor]:
         """Every tensor that the run keeps at this moment."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .scheduler import noise_levels
@@ -20,11 +21,13 @@ def steps_of(scheduler: Any) -> int:
 
 
 def flow_times(scheduler: Any) -> list[float] | None:
-    """The time of every timestep: sigma of a flow, s / (1 + s) of s = sigma/alpha; None if unknown."""
+    """The time of every timestep: sigma of a flow, s / (1 + s) of s = sigma/alpha; None if unknown.
+
+    A schedule that is rescaled to a terminal SNR of zero begins where alpha is 0: at the time 1."""
     levels = noise_levels(scheduler)
     if levels is None or prediction(scheduler) == FLOW:
         return levels
-    return [s / (1 + s) for s in levels]
+    return [s / (1 + s) if math.isfinite(s) else 1.0 for s in levels]
 
 
 def flow_of(scheduler: Any) -> list[float]:

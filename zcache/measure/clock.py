@@ -128,7 +128,7 @@ class LoopClock:
         import torch
 
         event = torch.cuda.Event(enable_timing=True)
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         return event
 
     def now(self) -> float:

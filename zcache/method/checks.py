@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeGuard
 
 from ..errors import ConfigError
+
+
+def plain(value: Any) -> Any:
+    """A number of NumPy's or PyTorch's as one of Python's; anything else as it is."""
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
+def unbox(settings: object) -> None:
+    """Make plain numbers of all that are not, in the fields of a frozen dataclass."""
+    for name, value in vars(settings).items():
+        object.__setattr__(settings, name, plain(value))
 
 
 def whole(name: str, value: object, low: int, high: int | None = None) -> None:
@@ -27,7 +38,7 @@ def ascending(steps: object) -> tuple[int, ...]:
     """The steps of a list that begins with 0."""
     if not isinstance(steps, Iterable):
         raise ConfigError(f"full_steps is {steps!r}; give a list of steps such as [0, 5, 10]")
-    listed = tuple(steps)
+    listed = tuple(map(plain, steps))
     for step in listed:
         whole("a full step", step, 0)
     if not listed or listed[0] != 0 or list(listed) != sorted(set(listed)):
@@ -40,9 +51,30 @@ def ascending(steps: object) -> tuple[int, ...]:
 def numbers(name: str, values: object) -> tuple[float, ...]:
     """The numbers of a list, none of them infinite."""
     try:
-        listed: tuple[Any, ...] = tuple(values)  # type: ignore[arg-type]
+        listed: tuple[Any, ...] = tuple(map(plain, values))  # type: ignore[call-overload]
     except TypeError:
         listed = (None,)
     if not listed or not all(isinstance(x, int | float) and math.isfinite(x) for x in listed):
         raise ConfigError(f"{name} is {values!r:.60}; give a list of finite numbers, one per step")
     return tuple(float(x) for x in listed)
+
+
+def relax(value: object, names: Sequence[str]) -> None:
+    """Raise ConfigError unless it is one of the names, a number from 0 to 1, or None."""
+    if value is None or value in names:
+        return
+    if not is_number(value) or not 0 <= value <= 1:
+        known = ", ".join(map(repr, names))
+        raise ConfigError(f"relax is {value!r}; give {known}, a number from 0 to 1, or None")
+
+
+def threshold(value: object, base: str) -> None:
+    """Raise ConfigError unless it is None, or above 0 and TeaCache's."""
+    if value is None:
+        return
+    if base != "teacache":
+        raise ConfigError(
+            f"threshold is {value!r} but base is {base!r}; a threshold belongs to base 'teacache'"
+        )
+    if not is_number(value) or value <= 0:
+        raise ConfigError(f"threshold is {value!r}; give a number above 0, for example 0.3")

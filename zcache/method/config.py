@@ -42,7 +42,8 @@ class ZCacheConfig:
         placement: where full steps stand: `timed` (evenly; of a flow drawn to where its time falls
             fast, of a diffusion sampler with the last of them half a window before the end), `even`,
             `warmup` (the paper's and TaylorSeer's), or one you registered in `zcache.schedule`.
-        warmup: full steps at the beginning; None is 3 for `warmup` and else 1.
+        warmup: full steps at the beginning; None is 3 for `warmup` and else 1. `teacache`, which decides on
+            its full steps as it goes, knows no placement; it begins with as many as are asked for, or 1.
         last_full: whether the last step is always full; None leaves it to the placement: only `timed`
             on a diffusion sampler leaves it open.
         full_steps: explicit list of full steps; then interval, placement, warmup and last_full play
@@ -86,6 +87,7 @@ class ZCacheConfig:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
+        checks.unbox(self)
         checks.whole("interval", self.interval, 1)
         checks.whole("order", self.order, 0, MAX_ORDER)
         if self.warmup is not None:
@@ -109,8 +111,8 @@ class ZCacheConfig:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, checks.numbers(name, getattr(self, name)))
         _check_factors(self)
-        _check_relax(self.relax)
-        _check_threshold(self.threshold, self.base)
+        checks.relax(self.relax, relaxation.NAMES)
+        checks.threshold(self.threshold, self.base)
 
     @classmethod
     def paper(cls, interval: int, **changes: Any) -> ZCacheConfig:
@@ -278,22 +280,3 @@ def _check_factors(config: ZCacheConfig) -> None:
         raise ConfigError(
             f"{len(config.factors or ())} factors and {len(config.times)} times; give one each per step"
         )
-
-
-def _check_relax(relax: object) -> None:
-    if relax is None or relax in relaxation.NAMES:
-        return
-    if not checks.is_number(relax) or not 0 <= relax <= 1:
-        names = ", ".join(map(repr, relaxation.NAMES))
-        raise ConfigError(f"relax is {relax!r}; give {names}, a number from 0 to 1, or None")
-
-
-def _check_threshold(threshold: object, base: str) -> None:
-    if threshold is None:
-        return
-    if base != "teacache":
-        raise ConfigError(
-            f"threshold is {threshold!r} but base is {base!r}; a threshold belongs to base 'teacache'"
-        )
-    if not checks.is_number(threshold) or threshold <= 0:
-        raise ConfigError(f"threshold is {threshold!r}; give a number above 0, for example 0.3")

@@ -8,7 +8,7 @@ import diffusers as d
 import torch
 
 from ...pipelines import dit, dit_arguments, tiny_vae
-from .family import Family, assembled, made, noise, prompts
+from .family import Family, assembled, made, noise, prompts, zero_snr
 
 SMALL = {"height": 32, "width": 32}
 UNBINNED = {"use_resolution_binning": False}
@@ -114,9 +114,7 @@ def cogview3() -> Any:
         pos_embed_max_size=8,
         sample_size=8,
     )
-    return assembled(
-        d.CogView3PlusPipeline, transformer, d.CogVideoXDDIMScheduler(), vae=tiny_vae(4)
-    )
+    return assembled(d.CogView3PlusPipeline, transformer, zero_snr(4.0), vae=tiny_vae(4))
 
 
 def cogview4() -> Any:

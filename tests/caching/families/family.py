@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import CogVideoXDDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from zcache.caching import adapters
@@ -108,3 +108,17 @@ def prompts(
         if masks:
             arguments[f"{prefix}{masks}"] = torch.ones(1, tokens, dtype=dtype)
     return {**arguments, **more}
+
+
+def zero_snr(snr_shift_scale: float) -> CogVideoXDDIMScheduler:
+    """As CogVideoX and CogView3 ship it: rescaled to a terminal SNR of zero, where sigma / alpha is infinite."""
+    return CogVideoXDDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        snr_shift_scale=snr_shift_scale,
+        timestep_spacing="trailing",
+    )

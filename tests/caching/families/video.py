@@ -16,7 +16,7 @@ from ...pipelines import (
     picture,
     seeded,
 )
-from .family import Family, assembled, flow, made, noise, prompts
+from .family import Family, assembled, flow, made, noise, prompts, zero_snr
 
 CLIP = {"height": 16, "width": 16, "num_frames": 5}
 
@@ -113,7 +113,7 @@ def cogvideox(scheduler: Any = None) -> Any:
         sample_frames=9,
         max_text_seq_length=16,
     )
-    return assembled(d.CogVideoXPipeline, transformer, scheduler or d.CogVideoXDDIMScheduler())
+    return assembled(d.CogVideoXPipeline, transformer, scheduler or zero_snr(3.0))
 
 
 def cogvideox_arguments(**more: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit
 from PIL import Image
 
 from ...pipelines import hunyuan, hunyuan_arguments, picture, seeded
-from .family import TEXT, Family, assembled, flow, made, noise, prompts
+from .family import TEXT, Family, assembled, flow, made, noise, prompts, zero_snr
 from .image import qwen, qwen_arguments
 from .video import still, unipc, wan_transformer, wan_vae
 
@@ -165,7 +165,7 @@ def cogvideox_i2v() -> Any:
     return assembled(
         d.CogVideoXImageToVideoPipeline,
         transformer,
-        d.CogVideoXDDIMScheduler(),
+        zero_snr(1.0),
         vae=cogvideox_vae(),
     )
 

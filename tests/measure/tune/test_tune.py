@@ -8,6 +8,7 @@ import zcache
 from zcache import ConfigError, ProfileError, ZCacheConfig
 from zcache.caching import intercept
 from zcache.measure.tune import gram as gram_module
+from zcache.measure.tune.fingerprint import fingerprint
 from zcache.measure.tune.gram import recording
 
 from ... import pipelines
@@ -120,6 +121,38 @@ def test_a_stopped_tuning_goes_on_where_it_was(tmp_path):
         zcache.tune(pipe, prompts(), **{**asked, "seed": 5})
 
 
+def test_weights_of_another_model_are_not_taken_for_those_that_were_measured(tmp_path):
+    """Same class, same shapes: a finetune, or a LoRA that was fused."""
+    asked = {"full": 3, "effort": 9, "folder": tmp_path, "num_inference_steps": STEPS}
+    pipe = pipelines.flux()
+    zcache.tune(pipe, prompts(), **asked)
+    assert fingerprint(pipe) == fingerprint(pipelines.flux())
+    with torch.no_grad():
+        pipe.transformer.proj_out.weight.mul_(1.01)
+
+    with pytest.raises(ConfigError, match="other model or weights"):
+        zcache.tune(pipe, prompts(), **asked)
+    assert fingerprint(pipe.to(torch.bfloat16)) != fingerprint(pipelines.flux())
+
+
+def test_a_file_that_was_cut_is_named(tmp_path):
+    asked = {"full": 3, "effort": 9, "folder": tmp_path, "num_inference_steps": STEPS}
+    pipe = pipelines.flux()
+    zcache.tune(pipe, prompts(), **asked)
+    trials = tmp_path / "calibration" / "trials.json"
+    trials.write_text(trials.read_text()[:-20])
+
+    with pytest.raises(ConfigError, match=r"trials\.json is damaged .*remove it"):
+        zcache.tune(pipe, prompts(), **asked)
+
+
+def test_a_pipeline_with_a_cache_is_refused_before_anything_runs(tmp_path):
+    pipe = pipelines.flux()
+    with zcache.enabled(pipe), pytest.raises(zcache.AlreadyEnabledError, match="disable"):
+        zcache.tune(pipe, prompts(), folder=tmp_path, num_inference_steps=STEPS)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_at_other_steps_maps_the_profile_and_says_so():
     pipe = pipelines.flux()
     config = ZCacheConfig(
@@ -203,6 +236,24 @@ def test_a_speedup_or_a_quality_is_asked_for_in_place_of_a_number():
 def test_what_does_not_fit_is_refused(asked, message):
     with pytest.raises(ConfigError, match=message):
         zcache.tune(pipelines.flux(), prompts(), num_inference_steps=STEPS, **asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"batch": 0}, "batch is 0"),
+        ({"full": 2.5}, "full is 2.5; give a whole number"),
+        ({"full": STEPS + 1}, f"full is {STEPS + 1}; give a whole number from 2 to {STEPS}"),
+        ({"budgets": [3, 1]}, "a budget is 1"),
+        ({"effort": 0}, "effort is 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_a_run(asked, message):
+    pipe, passes = pipelines.flux(), []
+    pipe.transformer.register_forward_pre_hook(lambda *_: passes.append(1))
+    with pytest.raises(ConfigError, match=message):
+        zcache.tune(pipe, prompts(), num_inference_steps=STEPS, **asked)
+    assert passes == []
 
 
 @pytest.mark.parametrize("wrong", ["a star", [], ["one"], [None, 2.5]])

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from ...caching.bindings import inner
+from ...caching.enable import check_ready
 from ...caching.pipeline import find_denoisers
 from ...caching.times import FLOW, prediction
 from ...errors import ConfigError, UnsupportedPipelineError
+from ...method import checks
 from ...method.profile import Profile
 from ..metrics import interval95
 from .calls import calls
+from .fingerprint import fingerprint
 from .search import Search
 from .trial import Told, Trials
 
@@ -68,10 +71,12 @@ def tune(
 
     Raises:
         ConfigError: arguments that do not fit together, or a goal that cannot be reached.
-        UnsupportedPipelineError: a pipeline that cannot be cached.
+        UnsupportedPipelineError: a pipeline that cannot be cached. AlreadyEnabledError: it has a cache.
     """
     told = told or logger.info
+    check_ready(pipe)
     _check(full, speedup, psnr)
+    _check_counts(full, budgets, batch, effort, call.get("num_inference_steps"))
     prompts = list(prompts) if not isinstance(prompts, str) else prompts
     if held_out is None:
         if len(prompts) < 2 or isinstance(prompts, str):
@@ -81,7 +86,8 @@ def tune(
         share = max(1, len(prompts) // 3)
         prompts, held_out = prompts[:-share], prompts[-share:]
     sets = calls(pipe, prompts, call), calls(pipe, held_out, call)
-    effort = effort or max(LEAST_EFFORT, 2.0 * len(sets[0] + sets[1]))
+    if effort is None:
+        effort = max(LEAST_EFFORT, 2.0 * len(sets[0] + sets[1]))
     told(
         f"tuning takes up to {effort:g} uncached runs' time: {len(sets[0])} to calibrate by, {len(sets[1])} held "
         "out, and accelerated runs"
@@ -89,7 +95,7 @@ def tune(
     header = _header(pipe)
     where = None if folder is None else Path(folder)
     forms = FORMS if granularity is None else (granularity,)
-    about = {**header, "granularities": list(forms), "batch": batch, "metered": speedup is not None}
+    about = {**header, "weights": fingerprint(pipe), "granularities": list(forms), "batch": batch, "metered": speedup is not None}
     near = Trials(pipe, sets[0], "calibration", seed, about, where, told, batch, about["metered"])
     far = Trials(pipe, sets[1], "held-out", seed + 10_000, about, where, told, batch)
     grams = near.reference(forms)
@@ -126,6 +132,18 @@ def _check(full: int | None, speedup: float | None, psnr: float | None) -> None:
     for name, value, least in (("full", full, 2), ("speedup", speedup, 1), ("psnr", psnr, 0)):
         if value is not None and not value >= least:
             raise ConfigError(f"{name} is {value!r}; give a number from {least} up")
+
+
+def _check_counts(
+    full: int | None, budgets: Sequence[int], batch: int, effort: float | None, num_steps: Any
+) -> None:
+    """What can be refused before the first run, which may take minutes."""
+    checks.whole("batch", batch, 1)
+    most = num_steps if isinstance(num_steps, int) else None
+    for name, count in [("full", full)] * (full is not None) + [("a budget", n) for n in budgets]:
+        checks.whole(name, count, 2, most)
+    if effort is not None and not (checks.is_number(effort) and effort > 0):
+        raise ConfigError(f"effort is {effort!r}; give uncached runs' time, a number above 0")
 
 
 def _limit(effort: float, near: int, far: int, counts: Sequence[int], num_steps: int) -> int:

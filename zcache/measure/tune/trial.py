@@ -16,6 +16,7 @@ from ...errors import ConfigError
 from ...method.config import ZCacheConfig
 from .. import metrics
 from ..clock import LoopClock
+from ..files import write_whole
 from ..flop_meter import FlopMeter
 from .calls import batches, draw
 from .gram import recording
@@ -82,7 +83,7 @@ class Trials:
                     made = self._run(batch, config)
                     rows += map(_scored, self._plain[batch.start : batch.stop], made)
             if self._folder is not None:
-                (self._folder / "trials.json").write_text(json.dumps(self._done), "utf-8")
+                write_whole(self._folder / "trials.json", json.dumps(self._done).encode())
         return _summed(rows)
 
     @property
@@ -119,14 +120,13 @@ class Trials:
         self._folder.mkdir(parents=True, exist_ok=True)
         about = self._folder / "about.json"
         wanted = json.loads(json.dumps({**header, "seed": self.seed, "calls": _shown(self.calls)}))
-        if about.exists() and json.loads(about.read_text("utf-8")) != wanted:
+        if _read_json(about, wanted) != wanted:
             raise ConfigError(
-                f"{self._folder} holds another tuning (other model, steps, prompts or seed); give another "
-                "folder, or empty this one"
+                f"{self._folder} holds another tuning (other model or weights, steps, prompts or seed); give "
+                "another folder, or empty this one"
             )
-        about.write_text(json.dumps(wanted, indent=1), "utf-8")
-        trials = self._folder / "trials.json"
-        return json.loads(trials.read_text("utf-8")) if trials.exists() else {}
+        write_whole(about, json.dumps(wanted, indent=1).encode())
+        return dict(_read_json(self._folder / "trials.json", {}))
 
     def _read(self, index: int) -> dict[str, Any] | None:
         path = None if self._folder is None else self._folder / f"uncached-{index}.npz"
@@ -141,6 +141,16 @@ class Trials:
             partial = path.with_suffix(".part.npz")
             np.savez(partial, **row)
             partial.replace(path)
+
+
+def _read_json(path: Path, absent: dict[str, Any]) -> dict[str, Any]:
+    """What is written in a file; `absent` where there is none."""
+    if not path.exists():
+        return absent
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged ({error}); remove it, or its folder") from error
 
 
 def _scored(plain: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
