@@ -1,11 +1,14 @@
 """Which model a tab runs, and why."""
 
+import threading
+
 import gradio as gr
 import pytest
 import torch
 
 from zcache import CheckpointError
 from zcache.app import build_demo, engine, runs, views
+from zcache.app.errors import StoppedError
 from zcache.models import loading
 
 from ..folders import as_model
@@ -89,3 +92,59 @@ def test_an_absent_checkpoint_leaves_the_page_and_tells_its_callers(monkeypatch,
         runs.last("class", **asked("class"))
     assert runs.last("image", **asked()).done
     engine.use(before)
+
+
+def test_a_load_that_failed_is_tried_again_after_a_while(monkeypatch, tiny):
+    tries, load = [], loading.load
+
+    def once_unavailable(model):
+        tries.append(model)
+        if len(tries) == 1:
+            raise CheckpointError("the Hub answered HTTP 503: try again later")
+        return load(model)
+
+    monkeypatch.setattr(loading, "load", once_unavailable)
+    host = engine.Engine(tiny)
+    for _ in range(2):  # at once it is not tried again
+        with pytest.raises(CheckpointError, match="503"):
+            host.pipeline()
+    assert len(tries) == 1 and host.status()["state"] == "not loaded"
+
+    monkeypatch.setattr(engine, "RETRY_SECONDS", 0.0)
+    assert host.pipeline() is host.pipeline()
+    assert len(tries) == 2 and host.status()["state"] == "ready"
+
+
+def test_who_waits_for_a_model_can_be_stopped_and_the_model_loads_on(monkeypatch, tiny):
+    go_on, load = threading.Event(), loading.load
+
+    def slow(model):
+        go_on.wait()
+        return load(model)
+
+    monkeypatch.setattr(loading, "load", slow)
+    host, checks = engine.Engine(tiny), []
+
+    def stopped():
+        checks.append(1)
+        if len(checks) > 1:
+            raise StoppedError("stopped")
+
+    with pytest.raises(StoppedError):
+        host.pipeline(stopped)
+    assert host.loading
+    go_on.set()
+    assert host.pipeline() is not None
+
+
+def test_a_request_is_checked_against_the_model_that_is_loaded_in_the_end(
+    monkeypatch, flux_folder, engines
+):
+    """What another model may be asked, a number of its tuned full steps, is not what this one may be asked."""
+    monkeypatch.setattr(engine, "why_not_large", lambda: "")
+    monkeypatch.setattr("zcache.models.hub.check_access", lambda repo: None)
+    monkeypatch.setitem(loading.KNOWN, engine.LARGE, as_model(flux_folder, "FLUX"))
+    engine.use({**engines, "image": engine.Engine("auto")})
+
+    with pytest.raises(gr.Error, match="this model has no profile"):
+        runs.last("image", prompt="a cat on a blue background", steps=50, tuned=10)

@@ -104,3 +104,26 @@ def test_seconds_are_asked_for_within_limits_once_a_run(found):
     low, high = device.SECONDS_ASKED
     assert all(low <= seconds <= high for seconds in asked)
     assert {"/startup-report", "/allow", "/release"} >= {p for p, _ in REQUESTS} - {"/schedule"}
+
+
+def test_every_model_is_on_the_emulated_gpu_before_the_page_is_launched(tmp_path):
+    """What is there then is packed for the workers; a thread of its own is outside of the emulation."""
+    environment = {
+        **os.environ,
+        "SPACES_ZERO_GPU": "true",
+        "SPACES_ZERO_DEVICE_API_URL": "http://127.0.0.1:9",
+        "ZCACHE_STORE": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.app.emulated"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    there = json.loads(done.stdout.splitlines()[-1])
+
+    assert there["devices"] == ["cuda:0"] and there["packed"]
+    assert there["ready"] == {"image": True, "video": True, "class": True}
+    assert {status["state"] for status in there["status"].values()} == {"ready"}
+    assert all("NVIDIA" in status["device"] for status in there["status"].values())

@@ -16,7 +16,7 @@ from zcache.caching.conditioning import Conditioning
 from ..pipelines import BY_NAME, seeded
 
 FLUX, GUIDED = BY_NAME["flux"], BY_NAME["flux-true-cfg"]
-SAID = "conditioning"
+SAID = "prompt"
 
 
 def switch(at: int, name: str = "prompt_embeds", write: bool = False) -> dict[str, Any]:

@@ -98,3 +98,16 @@ def test_a_full_disk_is_said():
     error = hub.explained("owner/name", OSError(28, "No space left on device"))
 
     assert "disk is full" in str(error)
+
+
+@pytest.mark.parametrize("auth", [(503, {}), "ConnectError"])
+def test_a_copy_on_this_machine_is_taken_when_the_hub_does_not_answer(answer, tmp_path, auth):
+    answer(auth, auth)
+    asked = []
+
+    def download(repo, local_files_only, **arguments):
+        asked.append(local_files_only)
+        return str(tmp_path)
+
+    assert hub._fetched("owner/name", download, None) == str(tmp_path)
+    assert asked == [True]

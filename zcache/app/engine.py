@@ -1,6 +1,7 @@
 """The models behind the page: which one makes what, why, and whether it is ready.
 
-They load in threads, when they are first needed. One device serves them all, so loads and runs take
+They load in threads, when they are first needed; on ZeroGPU all of them in the main thread, before the page is
+served, since its emulation of CUDA is that thread's alone. One device serves them all, so loads and runs take
 turns: both hold `in_use`, in the process that serves the page.
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import CheckpointError, ZCacheError
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 AUTO, LARGE = "auto", "flux-dev"
 EMBEDDED = {"image": "mini-flux", "video": "mini-hunyuan", "class": "mini-dit"}
 VARIABLE = "ZCACHE_MODELS"
+RETRY_SECONDS = 60.0  # from a load that failed to the next one
+POLL_SECONDS = 0.2
 in_use = threading.Lock()  # held by whoever loads or runs a model
 
 
@@ -47,6 +51,8 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._pipe: Any = None
         self._error: ZCacheError | None = None
+        self._failed_at = 0.0
+        self._device = "-"
         self.model = loading.find(EMBEDDED["image"] if name == AUTO else name)
         self.note = note
 
@@ -61,10 +67,14 @@ class Engine:
         return self._thread is not None and not self.ready
 
     @property
+    def undecided(self) -> bool:
+        """Whether another model may take this one's place while it loads."""
+        return self._wanted == AUTO and not self.ready and not why_not_large()
+
+    @property
     def profile(self) -> Profile | None:
         """The profile of the model; None without one, and as long as another model may take its place."""
-        undecided = self._wanted == AUTO and not self.ready and not why_not_large()
-        return None if undecided else profiles.of(self.model)
+        return None if self.undecided else profiles.of(self.model)
 
     def labels(self) -> list[str]:
         """Return the names of the classes the model draws; none if they cannot be had."""
@@ -75,19 +85,35 @@ class Engine:
             return []
 
     def start(self) -> None:
-        """Begin to load, unless that was begun before."""
+        """Begin to load, unless that was begun before; again, a while after it failed."""
         with self._started:
-            if self._thread is None:
+            if self._thread is None or self._may_try_again():
+                self._loaded.clear()
+                self._error = None
                 self._thread = threading.Thread(target=self._load, name="zcache-load", daemon=True)
                 self._thread.start()
 
-    def pipeline(self) -> Any:
-        """Return the pipeline, waiting for it if need be, or raise the CheckpointError."""
-        self.start()
-        self._loaded.wait()
-        if self._error is not None:
-            raise self._error
-        return self._pipe
+    def load_here(self) -> None:
+        """Load in this thread, unless that was begun before."""
+        with self._started:
+            if self._thread is None:
+                self._thread = threading.current_thread()
+                self._load()
+
+    def pipeline(self, check: Callable[[], None] = lambda: None) -> Any:
+        """Return the pipeline, waiting for it if need be, or raise the CheckpointError.
+
+        `check` is called now and then while waiting; what it raises ends the wait, not the loading.
+        """
+        while True:
+            self.start()
+            while not self._loaded.wait(POLL_SECONDS):
+                check()
+            pipe, error = self._pipe, self._error
+            if error is not None:
+                raise error
+            if pipe is not None:
+                return pipe
 
     def status(self) -> dict[str, str]:
         """Return what the page says of the model: title, device, state, why, terms."""
@@ -96,7 +122,7 @@ class Engine:
         elif self._error is not None:
             state, device = "not loaded", "-"
         else:
-            state, device = "ready", environment.device_name(self._pipe._execution_device)
+            state, device = "ready", self._device
         return {
             "title": self.model.title,
             "device": device,
@@ -118,6 +144,7 @@ class Engine:
             with in_use:
                 self._pipe = self._load_auto() if self._wanted == AUTO else loading.load(self.model)
             self._pipe.set_progress_bar_config(disable=True)
+            self._device = environment.device_name(self._pipe._execution_device)
         except ZCacheError as error:
             self._error = error
         except Exception as error:
@@ -127,7 +154,12 @@ class Engine:
                 "see the server's log"
             )
         finally:
+            self._failed_at = time.monotonic()
             self._loaded.set()
+
+    def _may_try_again(self) -> bool:
+        waited = time.monotonic() - self._failed_at >= RETRY_SECONDS
+        return self.ready and self._error is not None and waited and not on_zero_gpu()
 
     def _load_auto(self) -> Any:
         small = self.model
@@ -158,6 +190,13 @@ def why_not_large() -> str:
     if not hub.token_present():
         return "FLUX.1-dev is gated and HF_TOKEN is not set: the small model runs."
     return ""
+
+
+def on_zero_gpu() -> bool:
+    """Return whether GPUs are lent by ZeroGPU."""
+    from spaces.config import Config
+
+    return bool(Config.zero_gpu)
 
 
 def lineup(wanted: str | None = None) -> dict[str, Engine]:

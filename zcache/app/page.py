@@ -31,9 +31,12 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
     """Return the page; `hosts` are the engines by kind, by default those the environment asks for.
 
     The first model begins to load in the background, the others when their tab is opened; the page
-    is served before any is there.
+    is served before any is there. On ZeroGPU all are there before.
     """
     engine.use(hosts or engine.lineup())
+    if engine.on_zero_gpu():
+        for host in engine.all_hosts().values():
+            host.load_here()
     engine.of("image").start()
     threading.Thread(target=forecast.prepare, name="zcache-count", daemon=True).start()
     with gr.Blocks(title="Z-Cache", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:

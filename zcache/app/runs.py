@@ -47,6 +47,8 @@ def outcomes(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Iterato
     try:
         with told():
             host = engine.of(kind)
+            if host.undecided:  # which model it is decides what may be asked of it
+                _pipeline(host, run)
             request = loading.asked(host.model, APP, **raw)
             pace.check(host.model, [request], loading.default_device().type)
             with admitted(visitor):
@@ -66,9 +68,7 @@ def of_request(host: engine.Engine, request: Request, run: str) -> Iterator[Outc
 
 def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome]:
     """Run one checked request when the device is free, and write what it makes."""
-    if not host.ready:
-        gr.Progress()(0.0, desc="loading the model")
-    pipe = host.pipeline()  # here, because a worker process would wait for a thread it has not
+    pipe = _pipeline(host, run)  # here, because a worker process would wait for a thread it has not
     fps = loading.fps(host.model, request)
     call = loading.call_arguments(host.model, request)
     key = plain_runs.key(host.model, pipe, call, request.seed)
@@ -89,6 +89,12 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
             if outcome.done:
                 results().put(_result_key(host.model, request), outcome)
             yield outcome
+
+
+def _pipeline(host: engine.Engine, run: str) -> Any:
+    if not host.ready:
+        gr.Progress()(0.0, desc="loading the model")
+    return host.pipeline(lambda: device.check(run))
 
 
 def subject(model: Model, request: Request) -> str:

@@ -143,7 +143,7 @@ class Run(RunState):
             if self.accumulator is not None:
                 self.accumulator.restart()
             self.log.fall_back(
-                f"step {self.step} was computed in full: batch, shape, mode, conditioning or transformer changed there"
+                f"step {self.step} was computed in full: batch, shape, mode, prompt or transformer changed there"
             )
         self.announce(Pass(self.step, self.kind), self.num_steps)
 

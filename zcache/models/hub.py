@@ -54,20 +54,18 @@ def fetch_index(repo: str, revision: str | None = None) -> Path:
 def _fetched(
     repo: str, download: Callable[..., str], revision: str | None, **arguments: Any
 ) -> str:
-    """Return what `download` returns; without a network it is asked for what is on this machine."""
-    offline = False
+    """Return what `download` returns; without a Hub that answers it is asked for what is on this machine."""
+    failure: CheckpointError | None = None
     try:
         check_access(repo)
     except CheckpointError as error:
         if not is_network_failure(error):
             raise
-        offline = True
+        failure = error
     try:
-        return download(repo, revision=revision, local_files_only=offline, **arguments)
+        return download(repo, revision=revision, local_files_only=bool(failure), **arguments)
     except Exception as error:
-        if offline:
-            raise _no_network(repo) from error
-        raise explained(repo, error) from error
+        raise failure or explained(repo, error) from error
 
 
 def explained(repo: str, error: BaseException) -> CheckpointError:
@@ -110,9 +108,10 @@ def explained(repo: str, error: BaseException) -> CheckpointError:
 
 
 def is_network_failure(error: BaseException) -> bool:
-    """Return whether `error`, or a cause of it, says that the Hub could not be reached."""
+    """Return whether `error`, or a cause of it, says that the Hub could not be reached, or is out of order."""
     return any(
         isinstance(cause, ConnectionError | TimeoutError)
+        or (getattr(getattr(cause, "response", None), "status_code", None) or 0) >= 500
         or type(cause).__name__ in ("ConnectError", "ConnectTimeout", "ReadTimeout", "NetworkError")
         for cause in _chain(error)
     )

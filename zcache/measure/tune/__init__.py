@@ -95,7 +95,8 @@ def tune(
     header = _header(pipe)
     where = None if folder is None else Path(folder)
     forms = FORMS if granularity is None else (granularity,)
-    about = {**header, "weights": fingerprint(pipe), "granularities": list(forms), "batch": batch, "metered": speedup is not None}
+    about = {**header, "weights": fingerprint(pipe), "granularities": list(forms)}
+    about |= {"batch": batch, "metered": speedup is not None}
     near = Trials(pipe, sets[0], "calibration", seed, about, where, told, batch, about["metered"])
     far = Trials(pipe, sets[1], "held-out", seed + 10_000, about, where, told, batch)
     grams = near.reference(forms)
