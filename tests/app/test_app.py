@@ -188,6 +188,39 @@ def test_equal_requests_at_once_are_run_once(engines, monkeypatch):
     assert len({outcome.paths["baseline"] for outcome in outcomes}) == 1 and len(outcomes) == 4
 
 
+def test_one_who_stops_a_shared_run_stops_nobody_else(engines, monkeypatch):
+    begun, came, follow = threading.Event(), threading.Event(), sharing.Flight.follow
+    got = {}
+
+    def following(flight, check):
+        came.set()
+        return (yield from follow(flight, check))
+
+    def first_pass(*_):
+        begun.set()
+        assert came.wait(timeout=60)
+        device.stop("A/class")
+
+    def draw(run):
+        try:
+            got[run] = runs.last("class", run, **asked("class")).done
+        except gr.Error as error:
+            got[run] = error.message
+
+    monkeypatch.setattr(sharing.Flight, "follow", following)
+    hook = engines["class"].pipeline().transformer.register_forward_pre_hook(first_pass)
+    threads = [threading.Thread(target=draw, args=(run,)) for run in ("A/class", "B/class")]
+    threads[0].start()
+    assert begun.wait(timeout=60)
+    threads[1].start()
+    for thread in threads:
+        thread.join(timeout=60)
+    hook.remove()
+
+    assert "stopped" in got["A/class"]
+    assert got["B/class"] is True
+
+
 def test_runs_at_once_do_not_mix(engines):
     wanted = [("image", 1), ("image", 2), ("video", 1), ("class", 1)]
     alone = {(kind, seed): runs.last(kind, **asked(kind, seed=seed)) for kind, seed in wanted}

@@ -43,6 +43,20 @@ def test_stop_ends_the_run(page, kind):
 
 
 @at_one_width
+def test_shift_and_enter_during_a_run_leave_it_and_its_stop_alone(page):
+    transformer = engine.of("image").pipeline().transformer
+    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.5))
+    set_steps(page, 50)
+    prompt(page).press("Shift+Enter")
+    page.locator(".zc-preview img").first.wait_for(timeout=PATIENCE)
+    prompt(page).press("Shift+Enter")
+    page.wait_for_timeout(1000)
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped: “").wait_for(timeout=PATIENCE / 4)
+    slowed.remove()
+
+
+@at_one_width
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_sides_are_seen_while_they_are_made(page, kind):
     open_tab(page, kind)

@@ -1,11 +1,13 @@
 """Equal runs at once are one run."""
 
 import threading
+from contextlib import nullcontext
 
+import gradio as gr
 import pytest
 
 from zcache.app import sharing
-from zcache.app.errors import StoppedError
+from zcache.app.errors import StoppedError, told
 
 
 class Waiting:
@@ -86,17 +88,19 @@ def test_a_failure_is_everybodys():
     assert sharing._flights == {}
 
 
-def test_when_its_maker_stops_another_one_makes_the_run():
+@pytest.mark.parametrize("place", [nullcontext, told])
+def test_when_its_maker_stops_another_one_makes_the_run(place):
     entered, waiting = threading.Event(), Waiting()
 
     def stopped():
         entered.set()
         waiting.until(1)
-        raise StoppedError("stopped")
+        with place():
+            raise StoppedError("stopped")
         yield
 
     def lead():
-        with pytest.raises(StoppedError):
+        with pytest.raises((StoppedError, gr.Error)):
             list(sharing.shared("taken over", stopped, lambda: None))
 
     leader = threading.Thread(target=lead)

@@ -61,9 +61,10 @@ def _unexpected(error: Exception) -> tuple[str, str]:
     return "Run failed", BROKEN
 
 
-def was_stopped(error: gr.Error) -> bool:
-    """Whether an error that `told` raised says that the visitor pressed Stop."""
-    return error.title == StoppedError.__name__
+def was_stopped(error: Exception) -> bool:
+    """Whether an error says, before or after `told`, that the visitor pressed Stop."""
+    told_so = isinstance(error, gr.Error) and error.title == StoppedError.__name__
+    return told_so or isinstance(error, StoppedError)
 
 
 def sentence_of(error: gr.Error) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from .errors import StoppedError
+from .errors import was_stopped
 
 Stage = TypeVar("Stage")
 POLL_SECONDS = 0.2
@@ -33,11 +33,11 @@ class Flight(Generic[Stage]):
                     self._stages.append(stage)
                     self._changed.notify_all()
                 yield stage
-        except StoppedError:
-            self._abandoned = True
-            raise
         except Exception as error:
-            self._error = error
+            if was_stopped(error):
+                self._abandoned = True
+            else:
+                self._error = error
             raise
         except BaseException:  # the caller went away
             self._abandoned = True

@@ -135,10 +135,12 @@ def _wire_runs(
             shown["preview"]: "",  # which the last look may have brought after the end
         }
 
-    starts = [go.click] + ([given["prompt"].submit] if "prompt" in given else [])
-    gr.on(starts, None, js=REVEAL, **QUICK)
-    started = gr.on(
-        starts,
+    if "prompt" in given:  # a click, so that nothing happens while Run is disabled
+        given["prompt"].submit(
+            None, js=f"() => {{ document.getElementById('{kind}-run').click(); }}", **QUICK
+        )
+    go.click(None, js=REVEAL, **QUICK)
+    started = go.click(
         begin,
         [given["seed"], given["randomise"]],
         [given["seed"], go, halt, timer, *shown.values()],
