@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from zcache import ZCacheConfig
-from zcache.app import engine, plain_runs, runs
+from zcache.app import engine, finished, plain_runs, runs
 from zcache.app.plain_runs import Store
 from zcache.measure import compare
 from zcache.measure.generation import Generation
-from zcache.models import loading
+from zcache.models import hub, loading
+from zcache.models.request import checked
 
 
 def plain(seed=0, size=16):
@@ -169,6 +170,18 @@ def test_the_key_changes_with_everything_else_that_shapes_the_picture(tinies, mo
         keys.append(plain_runs.key(model, pipe(), {}, 0))
 
     assert len(set(keys)) == len(keys)
+
+
+def test_a_repository_of_new_weights_has_other_keys(monkeypatch):
+    model = replace(loading.KNOWN["dit-xl-2"], name="a/b", source="a/b", revision=None)
+    pipe = SimpleNamespace(dtype=torch.float32, _execution_device=torch.device("cpu"))
+    keys = set()
+    for commit in ("a" * 40, "b" * 40):
+        monkeypatch.setitem(hub._commits, "a/b", commit)
+        keys.add(plain_runs.key(model, pipe, {}, 0))
+        keys.add(finished.key(model, checked(kind="class", label=0, labels={"a": 0}), "cpu"))
+
+    assert len(keys) == 4
 
 
 class OtherVersions:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from zcache.evaluation.drawing import Task, exact_frames, rounded, sample_as_in_
 from zcache.evaluation.evaluate import Asked, evaluate
 from zcache.evaluation.processes import Share
 from zcache.evaluation.store import Store
-from zcache.models import loading
+from zcache.models import hub, loading
 
 STEPS = 6
 
@@ -125,6 +127,26 @@ def test_a_finished_run_is_not_drawn_again(undisturbed, tiny_pipe, tiny):
 def test_other_settings_are_refused(undisturbed, tiny_pipe, tiny, change, said):
     with pytest.raises(ConfigError, match=said):
         evaluate(tiny_pipe, loading.KNOWN[tiny], asked(**change), undisturbed[0])
+
+
+def test_other_weights_under_the_same_name_are_refused(undisturbed, tiny_pipe, tiny):
+    weight = next(tiny_pipe.transformer.parameters()).data
+    kept = weight.clone()
+    weight += 1
+    try:
+        with pytest.raises(ConfigError, match="begun with weights"):
+            evaluate(tiny_pipe, loading.KNOWN[tiny], asked(), undisturbed[0])
+    finally:
+        weight.copy_(kept)
+
+
+def test_another_commit_of_a_repository_is_refused(tmp_path, tiny_pipe, tiny, monkeypatch):
+    model = replace(loading.KNOWN[tiny], source="a/b")
+    few = asked(names=("steps:1",), steps=2, count=1, metrics=())
+    for commit, said in (("c", ""), ("d", 'begun with weights "c", and weights is "d" now')):
+        monkeypatch.setitem(hub._commits, "a/b", commit)
+        with pytest.raises(ConfigError, match=said) if said else nullcontext():
+            evaluate(tiny_pipe, model, few, tmp_path)
 
 
 def test_the_result_counts_what_every_method_did(undisturbed):

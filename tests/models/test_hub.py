@@ -63,10 +63,11 @@ def test_what_the_hub_refuses_is_one_sentence_with_the_cure(answer, auth, rest, 
 @pytest.fixture
 def index_on_the_hub(answer, monkeypatch, tmp_path):
     """Call it with a model_index.json: the Hub has it, and this machine nothing yet."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub, "_commits", {})
 
-    def install(index):
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-        headers = {"ETag": '"1"', "X-Repo-Commit": "a" * 40}
+    def install(index, commit="a" * 40):
+        headers = {"ETag": f'"{commit}"', "X-Repo-Commit": commit}
         answer((200, {}), (200, headers), index)
 
     return install
@@ -79,6 +80,18 @@ def test_a_repository_on_the_hub_says_its_kind_and_classes(index_on_the_hub):
 
     assert (model.kind, model.local) == ("class", None)
     assert loading.labels(model) == {"cat": 0, "tomcat": 0, "dog": 1}
+
+
+def test_a_process_keeps_to_the_commit_it_met_first(index_on_the_hub, monkeypatch):
+    for commit, name in (("a" * 40, "cat"), ("b" * 40, "dog")):
+        index_on_the_hub({"_class_name": "DiTPipeline", "id2label": {"0": name}}, commit)
+        assert loading.labels(loading.find("owner/name")) == {"cat": 0}
+        assert hub.commit("owner/name") == "a" * 40
+        assert hub.commit("owner/name", "pinned") == "pinned"
+
+    monkeypatch.setattr(hub, "_commits", {})  # another process
+    assert loading.labels(loading.find("owner/name")) == {"dog": 0}
+    assert hub.commit("owner/name") == "b" * 40
 
 
 def test_a_repository_of_another_pipeline_is_refused(index_on_the_hub):

@@ -95,7 +95,7 @@ def key(model: Model, request: Request, device: str) -> str:
     """Return the name of a finished comparison: a hash of all that shapes it."""
     facts = {
         "format": FORMAT,
-        "model": [model.source, model.revision, plain_runs.weights(model)],
+        "model": plain_runs.identity(model),
         "request": request.to_dict(),
         "device": device,
         "versions": environment.versions(),

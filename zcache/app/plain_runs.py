@@ -29,6 +29,7 @@ import numpy as np
 
 from ..measure import environment
 from ..measure.generation import Generation
+from ..models import hub
 from ..models.catalogue import Model
 
 logger = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ def key(model: Model, pipe: Any, call: Mapping[str, Any], seed: int) -> str:
     """Return the name of the plain run of a call: a hash of all that shapes it."""
     facts = {
         "format": FORMAT,
-        "model": [model.source, model.revision, weights(model)],
+        "model": identity(model),
         "call": dict(call),
         "seed": seed,
         "dtype": str(pipe.dtype),
@@ -178,6 +179,11 @@ def key(model: Model, pipe: Any, call: Mapping[str, Any], seed: int) -> str:
         "versions": environment.versions(),
     }
     return sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def identity(model: Model) -> list[Any]:
+    """Return where the weights of a model are from, and what changes when they do."""
+    return [model.source, hub.commit(model.source, model.revision), weights(model)]
 
 
 def weights(model: Model) -> list[Any]:

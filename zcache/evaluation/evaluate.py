@@ -13,7 +13,8 @@ from typing import Any
 from ..errors import ConfigError
 from ..measure import environment
 from ..measure.files import write_whole
-from ..models import loading
+from ..measure.tune.fingerprint import fingerprint
+from ..models import hub, loading
 from ..models.catalogue import Model
 from . import judging, methods, printed, prompts, set_scores, table, vbench
 from .drawing import Task, applies, count_flops, draw
@@ -83,6 +84,7 @@ def evaluate(
     ways = [methods.parse(name, asked.steps, plainly) for name in names]
     settings = _settings(model, asked, task) | environment.describe(pipe)
     settings["scheduler"] = _scheduler(pipe)
+    settings["weights"] = hub.commit(model.source, model.revision) or fingerprint(pipe)
     store.settle(settings)
     ways = [way for way in ways if applies(pipe, way, store)]
     _draw_all(pipe, task, ways, store, share, "pixels" in wanted, told)

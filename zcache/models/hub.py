@@ -9,6 +9,8 @@ from typing import Any
 
 from ..errors import CheckpointError
 
+_commits: dict[str, str] = {}  # of each repository asked for without a revision, the one in use
+
 
 def token_present() -> bool:
     """Return whether a Hub token is set in the environment or stored by `hf auth login`."""
@@ -30,14 +32,16 @@ def check_access(repo: str) -> None:
 def fetch(repo: str, revision: str | None = None) -> Path:
     """Return the local folder of a Hub pipeline, downloading what is missing (safetensors only).
 
-    A copy that is already in the Hub cache is used when the network is down.
+    A copy that is already in the Hub cache is used when the network is down. Without a revision a process
+    keeps to the commit it met first.
 
     Raises:
         CheckpointError: gated, wrong token, missing, no network, disk full.
     """
     from diffusers import DiffusionPipeline
 
-    return Path(_fetched(repo, DiffusionPipeline.download, revision, use_safetensors=True))
+    found = _fetched(repo, DiffusionPipeline.download, revision, use_safetensors=True)
+    return _kept(repo, Path(found), revision)
 
 
 def fetch_index(repo: str, revision: str | None = None) -> Path:
@@ -48,7 +52,20 @@ def fetch_index(repo: str, revision: str | None = None) -> Path:
     """
     from huggingface_hub import hf_hub_download
 
-    return Path(_fetched(repo, hf_hub_download, revision, filename="model_index.json")).parent
+    found = _fetched(repo, hf_hub_download, revision, filename="model_index.json")
+    return _kept(repo, Path(found).parent, revision)
+
+
+def commit(repo: str, revision: str | None = None) -> str | None:
+    """Return the revision of a repository that this process uses; None where it fetched nothing of it."""
+    return revision or _commits.get(repo)
+
+
+def _kept(repo: str, folder: Path, revision: str | None) -> Path:
+    """Return a fetched folder, and note the commit it is named by."""
+    if revision is None:
+        _commits.setdefault(repo, folder.name)
+    return folder
 
 
 def _fetched(
@@ -63,6 +80,7 @@ def _fetched(
             raise
         failure = error
     try:
+        revision = commit(repo, revision)
         return download(repo, revision=revision, local_files_only=bool(failure), **arguments)
     except Exception as error:
         raise failure or explained(repo, error) from error
