@@ -119,6 +119,28 @@ def test_a_timed_run_gives_the_seconds_of_others(hosts):
                      forecast.line("image", {"steps": 10, "interval": 5}))  # fmt: skip
 
 
+def test_a_run_without_cached_passes_tells_nothing_of_them(hosts):
+    model = hosts["image"].model
+    request = forecast.asked("image", steps=10, interval=5)
+    cost = pace.cost_of(model, request)
+    uncached = REPORT | {"forecast_passes": 0, "reflect_passes": 0, "full_passes": 10}
+    uncached["seconds"] = {"full": 10.0, "forecast": 0.0, "reflect": 0.0}
+
+    def cached_pass(**changes):
+        asked = forecast.asked("image", steps=10, interval=5, **changes)
+        walk, full = asked.plan().walk, len(asked.plan().full_steps)
+        whole = pace.seconds(model, asked, cost)["accelerated"]
+        return (whole - full * 1.0 - 0.5) / (len(walk) - full)
+
+    pace.learn(model, forecast.asked("image", steps=10, interval=1), uncached)
+    guessed = cost.cached_tflops / cost.full_tflops
+    assert cached_pass() == pytest.approx(guessed)
+    pace.learn(model, request, REPORT)
+    pace.learn(model, forecast.asked("image", steps=10, interval=1), uncached)
+    assert cached_pass() == pytest.approx(0.1)
+    assert cached_pass(granularity="module") == pytest.approx(guessed)
+
+
 def test_the_line_is_empty_while_the_settings_cannot_be_run(hosts):
     assert forecast.line("image", {"steps": 9}) == ""
     assert forecast.line("image", {"steps": 10, "interval": 4}).startswith("This run: 4 full steps")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..measure import flop_table
@@ -17,11 +17,11 @@ WORK_LIMIT = 1800  # seconds of work that one visitor may ask for at once
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of a full and of a cached pass, and of all that is not denoising."""
+    """Seconds of a full pass, of all that is not denoising, and of a cached pass by granularity."""
 
     full: float
-    cached: float
     rest: float
+    cached: dict[str, float] = field(default_factory=dict)
 
 
 _measured: dict[tuple[str, int | None], Pace] = {}
@@ -31,9 +31,13 @@ def learn(model: Model, request: Request, report: dict[str, Any]) -> None:
     """Remember how long the passes of a finished run took."""
     passes = report["forecast_passes"] + report["reflect_passes"]
     full = report["seconds"]["full"] / max(1, report["full_passes"])
-    cached = report["seconds"]["forecast"] + report["seconds"]["reflect"]
     rest = report["accelerated_seconds_end_to_end"] - report["accelerated_seconds"]
-    _measured[model.name, request.frames] = Pace(full, cached / max(1, passes), rest)
+    known = _measured.get((model.name, request.frames))
+    cached = dict(known.cached) if known else {}
+    if passes:
+        total = report["seconds"]["forecast"] + report["seconds"]["reflect"]
+        cached[request.config().granularity] = total / passes
+    _measured[model.name, request.frames] = Pace(full, rest, cached)
 
 
 def cost_of(model: Model, request: Request) -> Estimate | None:
@@ -47,16 +51,18 @@ def seconds(
 ) -> dict[str, float] | None:
     """Return the seconds of the accelerated and of the plain run, end to end.
 
-    Without a run of this model and shape, and without its FLOPs on a `device` ("cuda", "cpu"), None.
+    A cached pass that nobody has timed takes its share of the FLOPs of a full one. Without a run of this
+    model and shape, and without its FLOPs on a `device` ("cuda", "cpu"), None.
     """
     if (pace := _measured.get((model.name, request.frames))) is None:
         if cost is None or device not in TFLOPS:
             return None
-        rate = TFLOPS[device]
-        pace = Pace(cost.full_tflops / rate, cost.cached_tflops / rate, 0.0)
+        pace = Pace(cost.full_tflops / TFLOPS[device], 0.0)
     plan = request.plan()
     full = len(plan.full_steps)
-    accelerated = full * pace.full + (len(plan.walk) - full) * pace.cached + pace.rest
+    share = cost.cached_tflops / cost.full_tflops if cost else 1.0
+    cached = pace.cached.get(request.config().granularity, pace.full * share)
+    accelerated = full * pace.full + (len(plan.walk) - full) * cached + pace.rest
     return {"accelerated": accelerated, "plain": request.steps * pace.full + pace.rest}
 
 
