@@ -153,9 +153,50 @@ def test_on_cuda_the_weights_go_where_they_fit(monkeypatch, free, placement):
 
 
 def test_a_model_that_names_no_guidance_is_called_with_its_pipelines():
+    calls = {p: inspect.signature(getattr(diffusers, p).__call__) for p in catalogue.KINDS}
+    taken = {p: call.parameters.get("guidance_scale") for p, call in calls.items()}
+    assert {p: scale.default for p, scale in taken.items() if scale} == catalogue.OWN_GUIDANCE
     for pipeline, scale in catalogue.OWN_GUIDANCE.items():
-        call = inspect.signature(getattr(diffusers, pipeline).__call__)
-        assert scale == call.parameters["guidance_scale"].default
         model = catalogue.Model("a", "a", "a", pipeline)
         assert catalogue.usual_guidance(model) == scale
         assert catalogue.usual_guidance(replace(model, call={"guidance_scale": 1.5})) == 1.5
+
+
+@pytest.mark.parametrize(("told", "scale"), [(True, 3.5), (False, 1.0)])
+def test_a_flux_that_is_not_told_its_guidance_has_none(flux_folder, tmp_path, told, scale):
+    copied = shutil.copytree(flux_folder, tmp_path / "copy")
+    config = copied / "transformer" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"guidance_embeds": told}))
+
+    assert catalogue.usual_guidance(loading.find(str(copied))) == scale
+
+
+def test_of_several_variants_the_plain_weights_are_counted(flux_folder, tmp_path):
+    copied = shutil.copytree(flux_folder, tmp_path / "copy")
+    counted = folder.component_bytes(copied, itemsize=1)
+    for plain in list(copied.glob("*/*.safetensors")):
+        shutil.copy(plain, plain.with_suffix(".fp16.safetensors"))
+
+    assert folder.component_bytes(copied, itemsize=1) == counted
+
+
+def state(pipe):
+    return {
+        f"{name}.{key}": value
+        for name, part in pipe.components.items()
+        if isinstance(part, torch.nn.Module)
+        for key, value in part.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("size", ["5GB", "5KB"], ids=["whole", "shards"])
+def test_a_folder_with_only_a_variant_is_loaded(tiny_pipe, tmp_path, size):
+    tiny_pipe.save_pretrained(tmp_path, variant="fp16", max_shard_size=size)
+    assert all(".fp16" in file.name for file in tmp_path.glob("*/*.safetensors*"))
+
+    pipe = loading.load(str(tmp_path))
+    own, other = state(tiny_pipe), state(pipe)
+    assert own.keys() == other.keys()
+    assert all(torch.equal(own[name], other[name]) for name in own)
+    numbers = sum(p.numel() for p in tiny_pipe.transformer.parameters())
+    assert folder.component_bytes(tmp_path, itemsize=1)["transformer"] == numbers

@@ -91,6 +91,12 @@ def test_a_class_that_is_not_there_is_named_with_those_that_are(value):
         checked(APP, "class", LABELS, label=value)
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, 10**5000], ids=["text", "number"])
+def test_a_class_of_very_many_digits_is_refused_in_short(value):
+    with pytest.raises(RequestError, match=r"^class is .{1,60}; it must be one of red circle"):
+        checked(APP, "class", LABELS, label=value)
+
+
 def test_of_many_classes_the_near_ones_are_named():
     labels = {f"fish {number}": number for number in range(998)} | {"goldfish": 998, "hen": 999}
 

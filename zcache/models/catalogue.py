@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from . import folder
 from .mini.scenes import NOUNS, TONES
 
 # What the pipeline classes make that can be asked for by a request.
@@ -17,8 +18,8 @@ KINDS = {
     "DiTPipeline": "class",
 }
 
-
-OWN_GUIDANCE = {"DiTPipeline": 4.0}  # the default of diffusers' pipeline
+# The defaults of diffusers' pipelines.
+OWN_GUIDANCE = {"FluxPipeline": 3.5, "HunyuanVideoPipeline": 6.0, "DiTPipeline": 4.0}
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,12 @@ class Model:
 
 
 def usual_guidance(model: Model) -> float:
-    """Return the guidance scale that a model is called with, where nothing says another."""
+    """Return the guidance scale that a model is called with, where nothing says another; 1 of a FLUX that is
+    not told it, as schnell."""
+    if model.pipeline == "FluxPipeline" and model.local:
+        config = folder.config(model.local / "transformer")
+        if config.get("guidance_embeds") is False:
+            return 1.0
     return float(model.call.get("guidance_scale", OWN_GUIDANCE.get(model.pipeline, 1.0)))
 
 

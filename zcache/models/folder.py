@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +27,7 @@ WEIGHTLESS = (
     "processor",
     "guider",
 )
+SHARD = re.compile(r"-\d{5}-of-\d{5}")
 MOST_LAYERS = 1000
 HEADROOM = 1.15  # activations and the loader's own copies
 
@@ -70,13 +72,18 @@ def check(path: Path) -> None:
 def check_layers(place: Path) -> None:
     """Raise CheckpointError if a component's configuration asks for more layers than any model has, which
     would be built for minutes before its weights are found missing."""
-    config = _json(place / "config.json") if (place / "config.json").is_file() else {}
-    for name, value in config.items():
+    for name, value in config(place).items():
         number = max((n for n in _flat(value) if isinstance(n, int)), default=0)
         if "layers" in name and number > MOST_LAYERS:
             raise CheckpointError(
                 f"{place / 'config.json'} has {name} {number:.6g}; at most {MOST_LAYERS} are built: {CURE}"
             )
+
+
+def config(place: Path) -> dict[str, Any]:
+    """Return the configuration of a component, empty where it has none."""
+    file = place / "config.json"
+    return _json(file) if file.is_file() else {}
 
 
 def _flat(value: Any) -> list[Any]:
@@ -154,7 +161,9 @@ def _classes(path: Path) -> dict[str, Any]:
 
 def _whole(place: Path, cls: Any, dtype: torch.dtype, how: dict[str, Any]) -> Any:
     """Load one component; raises CheckpointError that names a tensor its files lack."""
-    module, told = cls.from_pretrained(str(place), dtype=dtype, output_loading_info=True, **how)
+    module, told = cls.from_pretrained(
+        str(place), dtype=dtype, variant=_variant(place) or None, output_loading_info=True, **how
+    )
     if told["missing_keys"]:
         raise CheckpointError(
             f"the weights in {place} lack the tensor {min(told['missing_keys'])} "
@@ -179,9 +188,21 @@ def _components(path: Path) -> list[str]:
     return sorted(named)
 
 
+def _variant(place: Path) -> str:
+    """Return which weights of a component are read: the plain ones, "", else a variant such as "fp16"."""
+    plain = any(place.glob("*.safetensors.index.json"))
+    return "" if plain else min(map(_variant_of, place.glob("*.safetensors")), default="")
+
+
+def _variant_of(file: Path) -> str:
+    """Return "fp16" of x.fp16.safetensors and of its shards, "" of x.safetensors."""
+    return SHARD.sub("", file.stem).partition(".")[2]
+
+
 def _weight_files(place: Path) -> Iterator[Path]:
-    """Yield the safetensors files of one component, all the shards its index lists."""
-    indices = sorted(place.glob("*.safetensors.index.json"))
+    """Yield the safetensors files of one component, all the shards its index lists, of one variant."""
+    variant = _variant(place)
+    indices = sorted(place.glob(f"*.safetensors.index.{variant and f'{variant}.'}json"))
     if indices:
         weight_map = _json(indices[0]).get("weight_map")
         if not isinstance(weight_map, dict) or not all(
@@ -194,7 +215,7 @@ def _weight_files(place: Path) -> Iterator[Path]:
             raise CheckpointError(f"the weight file {place / missing[0]} is missing: {CURE}")
         yield from (place / shard for shard in sorted(shards))
         return
-    files = sorted(place.glob("*.safetensors"))
+    files = sorted(f for f in place.glob("*.safetensors") if _variant_of(f) == variant)
     if not files:
         raise CheckpointError(
             f"{place} holds no .safetensors weights, the only kind read here: {CURE}"

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from . import folder, hub, profiles
 from .catalogue import KINDS, KNOWN, Model
 from .request import WIDE, Limits, Request, checked
@@ -90,11 +90,10 @@ def load(name: str | Model, device: str | torch.device | None = None) -> Any:
     Raises:
         CheckpointError: missing, gated, corrupt or too large; the message is one sentence with
         the cure.
+        ConfigError: a device that is not here.
     """
-    import torch
-
     model = name if isinstance(name, Model) else find(name)
-    target = torch.device(device) if device else default_device()
+    target = _present(device) if device else default_device()
     if model.local is None:
         folder.check_memory(model.title, model.nbytes, target)
     path = model.local or hub.fetch(model.source, model.revision)
@@ -134,6 +133,19 @@ def default_device() -> torch.device:
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _present(device: str | torch.device) -> torch.device:
+    """Return the device of a name; raises ConfigError unless a tensor can be made on it."""
+    import torch
+
+    try:
+        return torch.empty(0, device=device).device
+    except Exception as error:  # each kind of device has its own
+        raise ConfigError(
+            f"device is {str(device)!r}, which PyTorch does not find here: give {default_device()}, "
+            "or leave it out"
+        ) from error
 
 
 def precision(path: Path, device: torch.device | None = None) -> torch.dtype:

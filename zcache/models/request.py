@@ -22,6 +22,7 @@ SEED_MAX = 2**31 - 1
 SIZE_MULTIPLE = 16  # the transformers pack 2x2 latents of a VAE that shrinks by 8
 FRAME_MULTIPLE = 4  # HunyuanVideo's VAE makes one latent frame of four, after the first
 LABELS_SHOWN = 30
+DIGITS = 60  # of a number; Python refuses to read or print one of 4300
 SHARED = ("interval", "base", "reflect", "order", "granularity")  # of a configuration and a request
 # What a request of each kind says of its subject; all other settings are everyone's.
 SUBJECTS = {
@@ -247,12 +248,12 @@ def label(value: Any, labels: Mapping[str, int]) -> int:
     """Return the id of the class that `value` names; the id itself will do, also as text."""
     if isinstance(value, str) and value.strip() in labels:
         return labels[value.strip()]
-    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+    digits = isinstance(value, str) and value.strip().isdecimal() and len(value) <= DIGITS
+    number = int(value) if digits else value
     if isinstance(number, int) and not isinstance(number, bool) and number in labels.values():
         return number
-    raise RequestError(
-        f"class is {_shown(value)}; it must be {_known_labels(str(value), labels)}: choose one"
-    )
+    known = _known_labels(value if isinstance(value, str) else "", labels)
+    raise RequestError(f"class is {_shown(value)}; it must be {known}: choose one")
 
 
 def _known_labels(value: str, labels: Mapping[str, int]) -> str:
@@ -282,7 +283,7 @@ def switch(name: str, value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, int) and abs(value) >= 10**60:
-        return "a number of more than 60 digits"  # Python refuses to print one of 4300
+    if isinstance(value, int) and abs(value) >= 10**DIGITS:
+        return f"a number of more than {DIGITS} digits"
     shown = repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
