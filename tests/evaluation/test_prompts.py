@@ -29,13 +29,19 @@ def test_prompts_are_read_from_every_kind_of_file(tmp_path):
         ("a.txt", "", "holds no prompts"),
         ("a.csv", "x", "give a .txt, .tsv or .json file"),
         ("a.json", "[1]", "where a prompt stands"),
+        ("a.json", "[", "cannot be read .*: write it anew, in UTF-8"),
+        ("a.json", "[" * 100_000, "cannot be read"),
+        ("a.json", '{"prompts": ["a"]}', "holds {'prompts': \\['a'\\]}; it must be a list"),
+        ("a.txt", "caf\xe9".encode("latin-1"), "cannot be read .*: write it anew, in UTF-8"),
+        ("a.tsv", "Category\tPrompt\nx\n", "holds no prompts"),
         ("a.txt", "x" * 501, "prompt has 501 characters"),
         ("none.txt", None, "nor a file"),
     ],
 )
 def test_a_bad_file_of_prompts_is_one_sentence(tmp_path, name, content, said):
     if content is not None:
-        (tmp_path / name).write_text(content)
+        written = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / name).write_bytes(written)
     with pytest.raises(ConfigError, match=said):
         prompts.from_file(tmp_path / name)
 

@@ -61,12 +61,18 @@ def from_file(path: Path) -> list[str]:
         raise ConfigError(
             f"prompts {str(path)!r} are neither embedded, parti, vbench, imagenet nor a file: give one of these"
         )
-    written = path.read_text(encoding="utf-8")
+    try:
+        written = path.read_text(encoding="utf-8")
+        listed = json.loads(written) if path.suffix == ".json" else []
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): write it anew, in UTF-8") from error
     if path.suffix == ".json":
-        found = [_prompt_of(entry, path) for entry in json.loads(written)]
+        if not isinstance(listed, list):
+            raise ConfigError(f"{path} holds {listed!r:.60}; it must be a list: put prompts in [ ]")
+        found = [_prompt_of(entry, path) for entry in listed]
     elif path.suffix == ".tsv":
         found = [
-            row.get("Prompt", "") for row in csv.DictReader(written.splitlines(), delimiter="\t")
+            row.get("Prompt") or "" for row in csv.DictReader(written.splitlines(), delimiter="\t")
         ]
     elif path.suffix == ".txt":
         found = written.splitlines()
