@@ -13,6 +13,7 @@ from PIL import Image
 from zcache import ZCacheConfig, __version__
 from zcache.commands import main, output
 from zcache.models import loading
+from zcache.models.request import checked
 
 from .refusing import refused
 
@@ -172,6 +173,14 @@ def test_a_shift_draws_the_planned_steps_to_the_end(capsys):
     assert plans[0] == [0, 7, 14, 21, 28, 35, 42, 49]
     assert sum(plans[1]) < sum(plans[0]) < sum(plans[2])
     assert "shift is 0; give a number above 0" in refused(capsys, "plan", "--shift", "0")
+
+
+def test_a_diffusion_samplers_plan_is_that_of_its_run(capsys):
+    assert main(["plan", "--steps", "50", "--interval", "8", "--diffusion", "--json"]) == 0
+
+    planned = json.loads(capsys.readouterr().out)["full_steps"]
+    request = checked(kind="class", labels={"cat": 0}, label="cat", interval=8)
+    assert planned == list(request.plan().full_steps) == [0, 7, 13, 20, 26, 33, 39, 46]
 
 
 @pytest.mark.parametrize(

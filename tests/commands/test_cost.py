@@ -11,6 +11,11 @@ from zcache.commands import main
 from zcache.evaluation import printed, rows
 from zcache.measure.flop_estimate import estimate
 from zcache.measure.flop_meter import FlopMeter
+from zcache.models import loading
+
+from .refusing import refused
+
+ROW = "flux-dev/z-cache/9"
 
 
 def test_flops_prints_the_estimate_in_one_sentence(capsys):
@@ -88,6 +93,17 @@ def test_a_rows_tflops_are_the_printed_ones():
         (["--preset", "flux-dev/z-cache/3"], "preset 'flux-dev/z-cache/3' is unknown"),
         (["--steps", "4", "--interval", "5"], "interval 5 is above the 4 sampling steps"),
         (["--height", "100"], "height is 100"),
+        (["--height", "0"], "height is 0"),
+        (["--width", "0"], "width is 0"),
+        (["--model", "hunyuan-video", "--frames", "0"], "frames is 0"),
+        (["--frames", "65"], "frames is 65, but flux-dev makes pictures"),
+        (["--preset", ROW, "--model", "dit-xl-2"], "--model has no effect beside --preset"),
+        (["--preset", ROW, "--interval", "3"], "--interval has no effect beside --preset"),
+        (["--preset", ROW, "--granularity", "stack"], "--granularity has no effect"),
+        (["--preset", ROW, "--no-reflect"], "--no-reflect has no effect beside --preset"),
+        (["--paper", "--json"], "--json has no effect beside --paper"),
+        (["--paper", "--preset", ROW], "--preset has no effect beside --paper"),
+        (["--paper", "--steps", "20"], "--steps has no effect beside --paper"),
     ],
 )
 def test_flops_refuses_in_one_line(capsys, arguments, said):
@@ -116,3 +132,21 @@ def test_bench_times_every_method_and_writes_result_table_and_plot(tinies, tmp_p
     told = captured.err.splitlines()
     assert told[0] == f"loading {tinies[kind]}" and "warming up" in told
     assert "repeat 1 of 1: uncached" in told
+
+
+@pytest.mark.parametrize("name", ["folder.json", "result", "result.md"])
+def test_bench_refuses_a_place_that_cannot_be_written_before_loading(
+    tiny, tmp_path, capsys, monkeypatch, name
+):
+    monkeypatch.setattr(loading, "load", None)
+    (tmp_path / "folder.json").mkdir()
+
+    said = refused(capsys, "bench", "--model", tiny, "--out", str(tmp_path / name))
+    assert f"{name}; give a file that ends in .json" in said
+
+
+def test_bench_without_repeats_is_refused_before_loading(tiny, capsys, monkeypatch):
+    monkeypatch.setattr(loading, "load", None)
+
+    said = refused(capsys, "bench", "--model", tiny, "--repeats", "0")
+    assert said == "zcache: repeats is 0; give a whole number from 1 up\n"

@@ -27,6 +27,9 @@ from .refusing import refused
             ["compare", "--prompt", "x", "--profile", "/no.json"],
             "/no.json cannot be read as a profile",
         ),
+        (["compare", "--prompt", "x", "--full", "7"], "full is 7, but no profile is given"),
+        (["compare", "--model", "mini-dit", "--class", "9" * 5000], "class is '9999"),
+        (["plan", "--diffusion", "--shift", "3"], "not allowed with argument"),
         (["compare"], "prompt is missing"),
         (["compare", "--prompt", " "], "prompt is empty"),
         (["compare", "--prompt", "x", "--height", "130"], "divisible by 16"),
@@ -110,3 +113,11 @@ def test_an_unwritable_place_is_one_line(capsys, tiny, tmp_path):
     assert "leads through a file as if it were a folder: choose another place" in said
     said = refused(capsys, "compare", *common, "--out", str(tmp_path / "file"))
     assert "file is a file where a folder is needed" in said
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:99", "xpu"])
+def test_a_device_that_is_not_here_is_one_line(capsys, tiny, tmp_path, device):
+    common = ["--model", tiny, "--prompt", "x", "--out", str(tmp_path), "--device", device]
+
+    said = refused(capsys, "compare", *common)
+    assert f"device is '{device}', which PyTorch does not find here: give c" in said

@@ -6,6 +6,7 @@ import pytest
 
 from zcache import Profile
 from zcache.commands import main
+from zcache.models import loading
 
 from .refusing import refused
 
@@ -64,6 +65,34 @@ def test_a_profile_serves_other_steps_by_noise_level(tiny, profile, tmp_path, ca
     )
 
     assert "mapped" in json.loads(capsys.readouterr().out)["fallbacks"][0]
+
+
+def test_full_steps_that_a_profile_has_not_are_refused(profile, tiny, capsys):
+    capsys.readouterr()
+    for full in ("0", "5"):
+        command = ["compare", "--model", tiny, "--prompt", "x", "--profile", str(profile)]
+        said = refused(capsys, *command, "--full", full)
+        assert f"the profile has nothing for full {full}; it has 3, 4 full steps" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "said"),
+    [
+        ("--out", "folder.json", "give a file that ends in .json"),
+        ("--out", "profile", "give a file that ends in .json"),
+        ("--plot", "x.foo", "give a file that ends in .svg or .png or .pdf"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_loading(
+    tiny, tmp_path, capsys, monkeypatch, option, name, said
+):
+    monkeypatch.setattr(loading, "load", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.json").mkdir()
+
+    assert f"{option[2:]} is {name}; {said}" in refused(
+        capsys, "tune", "--model", tiny, option, name
+    )
 
 
 def test_a_profile_that_is_none_is_refused(tiny, tmp_path, capsys):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from diffusers import FluxPipeline
 
-from zcache import UnsupportedPipelineError, ZCacheConfig
+from zcache import ConfigError, UnsupportedPipelineError, ZCacheConfig
 from zcache.evaluation import bench, quality
 from zcache.evaluation.figures import speed_quality
 from zcache.evaluation.method import Method
@@ -116,6 +116,11 @@ def test_latents_are_timed_and_not_judged() -> None:
     latents = {**call(), "output_type": "latent"}
     result = bench.bench(flux(), latents, lineup.ours(4, modules=False), repeats=1)
     assert all("psnr_mean" not in row and row["seconds"] > 0 for row in result["methods"])
+
+
+def test_no_repeats_are_refused_before_the_first_run() -> None:
+    with pytest.raises(ConfigError, match="repeats is 0; give a whole number from 1 up"):
+        bench.bench(None, call(), [], repeats=0)
 
 
 def test_the_scheduler_comes_back() -> None:

@@ -21,7 +21,7 @@ from ..method.config import GRANULARITY_CHOICES, ZCacheConfig
 from ..method.profile import Profile
 from ..method.schedule import shifted
 from ..models.quiet import quieten
-from ..models.request import Request, checked
+from ..models.request import Request, RequestError, checked
 from . import cost, paper, tune
 from .output import Progress, compact, in_words, output_folder, output_path, sentence
 
@@ -120,7 +120,8 @@ def plan(options: argparse.Namespace) -> None:
     from ..method.schedule import Kind
 
     request = checked(prompt="plan", **_given(options))
-    planned = request.plan(shifted(request.steps, options.shift))
+    times = shifted(request.steps, options.shift)
+    planned = request.config().plan(request.steps, times, options.diffusion)
     passes = {f"{kind.word}_passes": planned.count(kind) for kind in Kind}
     most = request.steps / passes["full_passes"]
     report = {
@@ -165,11 +166,18 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         _add_cache_options(sub)
         if command is plan:
-            sub.add_argument(
+            sampler = sub.add_mutually_exclusive_group()
+            sampler.add_argument(
                 "--shift",
                 type=float,
                 help="of a flow's time, as FLUX.1-dev's 3.2 or HunyuanVideo's 7: full steps are drawn to "
-                "where it falls fast; without it (a diffusion model) they are even",
+                "where it falls fast; without it they are even",
+            )
+            sampler.add_argument(
+                "--diffusion",
+                action="store_true",
+                help="of a diffusion sampler, as DiT-XL/2's: the last full step is half a window "
+                "before the end",
             )
         else:
             _add_run_options(sub)
@@ -223,7 +231,14 @@ def _asked(options: argparse.Namespace) -> tuple[Model, Request]:
     from ..models import loading
 
     if options.profile is not None:
-        options.profile = Profile.load(options.profile)
+        profile = Profile.load(options.profile)
+        profile.config(options.full)
+        default = profile.default if options.full is None else options.full
+        options.profile = replace(profile, default=default)
+    elif options.full is not None:
+        raise RequestError(
+            f"full is {options.full}, but no profile is given: give --profile too, or leave it out"
+        )
     model = loading.find(options.model)
     return model, loading.asked(model, **_given(options))
 
@@ -247,8 +262,7 @@ def _config(pipe: Any, request: Request, options: argparse.Namespace) -> ZCacheC
         return request.config()
     from ..caching.enable import settings
 
-    profile = options.profile
-    return settings(pipe, replace(profile, default=options.full or profile.default))
+    return settings(pipe, options.profile)
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..method import checks
 from ..method.config import GRANULARITY_CHOICES, ZCacheConfig
-from .output import compact
+from .output import compact, output_file
 
 EXAMPLE = "python -m zcache"
+CACHE = ("model", "interval", "granularity", "reflect")  # what a row of the paper settles
+SIZES = ("height", "width", "frames")
 
 
 def add_commands(commands: Any) -> None:
@@ -26,23 +31,24 @@ def add_commands(commands: Any) -> None:
     sub.set_defaults(command=flops)
     sub.add_argument(
         "--model",
-        default="flux-dev",
-        help="flux-dev, hunyuan-video, dit-xl-2, mini-flux, mini-hunyuan, mini-dit, or a pipeline folder",
+        help="flux-dev (default), hunyuan-video, dit-xl-2, mini-flux, mini-hunyuan, mini-dit, or a pipeline folder",
     )
-    sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
-    sub.add_argument("--interval", type=int, default=5, help="one step in N is full (default 5)")
+    sub.add_argument("--steps", type=int, help="sampling steps (default 50)")
+    sub.add_argument("--interval", type=int, help="one step in N is full (default 5)")
+    sub.add_argument("--granularity", help=", ".join(GRANULARITY_CHOICES))
     sub.add_argument(
-        "--granularity", default=ZCacheConfig.granularity, help=", ".join(GRANULARITY_CHOICES)
-    )
-    sub.add_argument(
-        "--no-reflect", dest="reflect", action="store_false", help="the base strategy alone"
+        "--no-reflect",
+        dest="reflect",
+        action="store_false",
+        default=None,
+        help="the base strategy alone",
     )
     sub.add_argument("--preset", help="a row of the paper's tables, such as flux-dev/z-cache/9")
     sub.add_argument("--height", type=int, help="pixels, divisible by 16")
     sub.add_argument("--width", type=int, help="pixels, divisible by 16")
     sub.add_argument("--frames", type=int, help="frames of a video, 4k + 1")
     sub.add_argument("--paper", action="store_true", help="every row of the paper beside ours")
-    sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.add_argument("--json", action="store_true", default=None, help="print JSON")
 
     sub = commands.add_parser(
         "bench",
@@ -69,7 +75,7 @@ def add_commands(commands: Any) -> None:
         "--methods", nargs="+", default=[], help="more of them, by the names of `evaluate`: l2c:30"
     )
     sub.add_argument(
-        "--out", type=Path, default=Path("out/bench.json"), help="file (default out/bench.json)"
+        "--out", type=Path, default=Path("out/bench.json"), help=".json (default out/bench.json)"
     )
     sub.add_argument("--json", action="store_true", help="print JSON")
 
@@ -79,16 +85,17 @@ def flops(options: argparse.Namespace) -> None:
     from ..evaluation import rows
 
     if options.paper:
+        _alone("paper", options, ("preset", *CACHE, "steps", *SIZES, "json"))
         print(paper_table())
         return
-    if options.preset:
+    if options.preset is not None:
+        _alone("preset", options, CACHE)
         row = rows.row(options.preset)
         model, config = row.model, row.config
     else:
-        model = options.model
-        config = ZCacheConfig(
-            interval=options.interval, granularity=options.granularity, reflect=options.reflect
-        )
+        given = {name: value for name in CACHE if (value := getattr(options, name)) is not None}
+        model = given.pop("model", "flux-dev")
+        config = ZCacheConfig(**given)
     cost = _cost(model, config, options)
     if options.json:
         print(compact(cost.to_dict()))
@@ -101,32 +108,40 @@ def flops(options: argparse.Namespace) -> None:
     )
 
 
+def _alone(name: str, options: argparse.Namespace, others: Sequence[str]) -> None:
+    """Raise ConfigError if one of the other options is given, which this one has no use for."""
+    given = [other for other in others if getattr(options, other) is not None]
+    if given:
+        other = "no-reflect" if given[0] == "reflect" else given[0]
+        raise ConfigError(f"--{other} has no effect beside --{name}: leave one of them out")
+
+
 def _cost(name: str, config: ZCacheConfig, options: argparse.Namespace) -> Any:
     """Return what a run costs a full-size model, or one that is on this machine."""
     from ..measure import flop_table
     from ..measure.flop_estimate import estimate
     from ..models import loading
-    from ..models.architectures import ARCHITECTURES, Shape
+    from ..models.architectures import ARCHITECTURES
 
+    steps = 50 if options.steps is None else options.steps
+    sizes = {side: size for side in SIZES if (size := getattr(options, side)) is not None}
     if name in ARCHITECTURES:
         own = ARCHITECTURES[name].shape
-        shape = Shape(
-            options.height or own.height,
-            options.width or own.width,
-            options.frames or own.frames,
-            own.text_tokens,
-        )
-        return estimate(name, config, options.steps, shape)
+        if "frames" in sizes and own.frames == 1:
+            raise ConfigError(
+                f"frames is {options.frames}, but {name} makes pictures: leave it out, "
+                "or choose hunyuan-video"
+            )
+        return estimate(name, config, steps, replace(own, **sizes))
     model = loading.find(name)
-    sizes = {side: getattr(options, side) for side in ("height", "width", "frames")}
     request = loading.asked(
         model,
-        steps=options.steps,
+        steps=steps,
         interval=config.interval,
         granularity=config.granularity,
         reflect=config.reflect,
         **subject(model),
-        **{side: size for side, size in sizes.items() if size is not None},
+        **sizes,
     )
     cost = flop_table.of(model, request)
     if cost is None:
@@ -170,6 +185,8 @@ def bench(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in ("prompt", "label")}
     given = {name: value for name, value in given.items() if value is not None} or subject(model)
     request = loading.asked(model, steps=options.steps, interval=1, **given)
+    checks.whole("repeats", options.repeats, 1)
+    output_file("out", options.out, ".json")
     _tell(f"loading {model.title}")
     pipe = loading.load(model, options.device)
     pipe.set_progress_bar_config(disable=True)
@@ -188,7 +205,6 @@ def bench(options: argparse.Namespace) -> None:
     methods += [named.parse(name, options.steps, draw) for name in options.methods]
     result = harness.bench(pipe, call, methods, options.repeats, told=_tell)
     result["model"] = options.model
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(harness.table(result) + "\n")
     speed_quality.plot(result).savefig(options.out.with_suffix(".svg"))

@@ -85,6 +85,14 @@ def output_path(out: Path, suffix: str) -> Path:
     return path
 
 
+def output_file(name: str, out: Path, *endings: str) -> Path:
+    """Return `out` with its folder made; raises RequestError when it is no file of these endings."""
+    if out.suffix not in endings or out.is_dir():
+        raise RequestError(f"{name} is {out}; give a file that ends in {' or '.join(endings)}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return out
+
+
 def output_folder(out: Path) -> Path:
     """Return `out`, made if need be; raises RequestError when it names a picture or clip."""
     if out.suffix.lower() in MEDIA:

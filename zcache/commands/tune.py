@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.quiet import quieten
+from .output import output_file
 
 NEAR, FAR = 4, 6  # prompts to calibrate by and to judge by, where none are given
 
@@ -54,6 +55,9 @@ def tune(options: argparse.Namespace) -> None:
     count = options.count + options.held_out
     subjects = prompts.read(options.prompts, model, count)
     subjects = [prompts.sample(subjects, index) for index in _spread(len(subjects), count)]
+    output_file("out", options.out, ".json")
+    if options.plot is not None:
+        output_file("plot", options.plot, ".svg", ".png", ".pdf")
     quieten()
     pipe = loading.load(model, options.device)
     pipe.set_progress_bar_config(disable=True)
@@ -74,8 +78,7 @@ def tune(options: argparse.Namespace) -> None:
         **{**model.call, "num_inference_steps": options.steps},
     )
     profile.save(options.out)
-    if options.plot:
-        options.plot.parent.mkdir(parents=True, exist_ok=True)
+    if options.plot is not None:
         tuned.plot(profile).savefig(options.plot)
     print(tuned.table(profile))
 

@@ -23,6 +23,7 @@ from ..measure import environment, metrics
 from ..measure.clock import LoopClock, before
 from ..measure.flop_meter import FlopMeter
 from ..measure.timing import DEAREST_FULL
+from ..method import checks
 from .method import Method
 
 UNCACHED, STEP = "uncached", "step"
@@ -62,7 +63,11 @@ def bench(
     Returns:
         A dictionary for JSON: `environment`, `call`, and a row per method in `methods`. A method
         that cannot run on this pipeline has an `error` there instead of figures.
+
+    Raises:
+        ConfigError: fewer than one repeat.
     """
+    checks.whole("repeats", repeats, 1)
     records = [Record(Method(UNCACHED)), *(Record(method) for method in methods)]
     told("warming up")
     _once(pipe, call, records[0].method)  # a cold start is nobody's
