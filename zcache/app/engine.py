@@ -29,6 +29,7 @@ EMBEDDED = {"image": "mini-flux", "video": "mini-hunyuan", "class": "mini-dit"}
 VARIABLE = "ZCACHE_MODELS"
 RETRY_SECONDS = 60.0  # from a load that failed to the next one
 POLL_SECONDS = 0.2
+ZERO_GPU = "ZeroGPU"
 in_use = threading.Lock()  # held by whoever loads or runs a model
 
 
@@ -144,7 +145,11 @@ class Engine:
             with in_use:
                 self._pipe = self._load_auto() if self._wanted == AUTO else loading.load(self.model)
             self._pipe.set_progress_bar_config(disable=True)
-            self._device = environment.device_name(self._pipe._execution_device)
+            self._device = (
+                ZERO_GPU
+                if on_zero_gpu()  # which GPU it will be is not known before a run
+                else environment.device_name(self._pipe._execution_device)
+            )
         except ZCacheError as error:
             self._error = error
         except Exception as error:
