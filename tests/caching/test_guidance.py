@@ -152,8 +152,34 @@ def test_the_scale_is_that_of_plain_guidance_and_one_of_all_else() -> None:
     ):
         found = guidance.solve(outputs, made, ELSE.expand_as(made))
         assert guidance.scale(found) == pytest.approx(scale, abs=1e-5)
+
+
+def test_the_scale_is_that_of_a_sum_that_is_bent_or_takes_the_latent_in_too() -> None:
+    """Guidance leads astray whatever is done to its sum; only a plain one decides what is cached."""
+    c, u = predictions(1)
+    outputs, steps = [[c], [u]], [predictions(seed) for seed in (1, 2)]
     latent = torch.randn(c.shape, generator=torch.Generator().manual_seed(3))
-    assert guidance.scale(guidance.solve(outputs, latent - plain(c, u), latent)) == 1.0
+    each = [[[a], [b]] for a, b in steps]
+    made = [rescale(a, b) for a, b in steps]
+    linear = [guidance.solve(o, v, latent) for o, v in zip(each, made, strict=True)]
+    for found in (
+        nonlinear.solve(outputs, normalise(c, u), latent),
+        nonlinear.rescaled(linear, each, made),
+        guidance.solve(outputs, (latent - plain(c, u)) / 0.3, latent),
+    ):
+        assert guidance.scale(found) == pytest.approx(4.0, rel=1e-4)
+        assert guidance.known_scale(found) is None
+
+
+def test_a_sum_with_the_latent_is_found_where_the_outputs_round_more_than_what_is_made_of_them() -> (
+    None
+):
+    """Cosmos 2 in bfloat16 makes a velocity in float32."""
+    (x, d), _ = predictions(1), predictions(2)
+    half = d.bfloat16()
+    made = (x - d) / 0.3  # of what was rounded on its way here
+    found = guidance.solve([[half]], made, x)
+    assert found.takes_latent and 1e-4 < found.misfit < 2e-2
 
 
 def test_a_velocity_made_of_a_denoised_prediction_takes_the_latent_in() -> None:

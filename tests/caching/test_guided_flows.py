@@ -15,6 +15,7 @@ from zcache.caching import reflection
 from zcache.method.relaxation import share
 
 from ..pipelines import BY_NAME, STEPS, flux
+from .families import image
 
 FLUX = BY_NAME["flux"]
 
@@ -168,3 +169,12 @@ def test_a_window_that_stays_leaves_the_base(monkeypatch: pytest.MonkeyPatch) ->
         FLUX.run(pipe)
     assert handle.report().reflect_passes == 0
     assert handle.report().base == "taylorseer"
+
+
+def test_guidance_that_is_normalised_is_guidance() -> None:
+    """Qwen-Image gives the sum the length of the conditional output; without guidance nothing is damped."""
+    for scale, guided in ((4.0, True), (1.0, False)):
+        pipe = image.qwen()
+        with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+            pipe(**image.qwen_arguments(true_cfg_scale=scale), num_inference_steps=STEPS)
+        assert (handle.report().base in ("damped", "fora")) == guided

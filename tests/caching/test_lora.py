@@ -65,6 +65,21 @@ def test_after_enable_is_as_before_it(granularity: str, change: str) -> None:
 
 
 @granularity
+@pytest.mark.parametrize("scale", [0.0, 0.5])
+def test_a_scale_that_a_call_is_given_reaches_every_layer(granularity: str, scale: float) -> None:
+    pipe, given = CASE.build(), {"joint_attention_kwargs": {"scale": scale}}
+    add(pipe.transformer)
+    full, plain = CASE.run(pipe), CASE.run(pipe, **given)
+    assert not torch.equal(full, plain)
+    with zcache.enabled(pipe, ZCacheConfig(interval=1, granularity=granularity)):
+        assert torch.equal(CASE.run(pipe, **given), plain)
+    with zcache.enabled(pipe, ZCacheConfig(interval=3, granularity=granularity)):
+        cached = CASE.run(pipe, **given)
+    assert (cached - plain).norm() < 0.5 * (cached - full).norm()
+    assert torch.equal(CASE.run(pipe), full)
+
+
+@granularity
 def test_disable_leaves_the_lora_where_it_is(granularity: str) -> None:
     pipe = CASE.build()
     with zcache.enabled(pipe, ZCacheConfig(interval=3, granularity=granularity)):

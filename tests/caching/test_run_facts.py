@@ -103,6 +103,10 @@ def written_into(state: Run, visits: Any) -> None:
     visits[0].model_output.add_(0.0)
 
 
+def given_written_into(state: Run, visits: Any) -> None:
+    next(x for x in visits[0].branches[0].flat if isinstance(x, torch.Tensor)).add_(0.0)
+
+
 def of_another_shape(state: Run, visits: Any) -> None:
     visits[0].returned = visits[0].returned[:, :-1]
 
@@ -134,7 +138,8 @@ ANCHORS = "a denoiser call has no anchor at both of its ends"
         (without_newer_anchor, ANCHORS),
         (full_inside, "a denoiser call was computed in full inside it"),
         (without_places, "the latent was not found in the denoiser's arguments"),
-        (written_into, "the pipeline writes into the denoiser's output"),
+        (written_into, "the pipeline writes into what the denoiser is given or gave"),
+        (given_written_into, "the pipeline writes into what the denoiser is given or gave"),
         (of_another_shape, "the pipeline changed the latent's shape between two steps"),
         (of_no_shape, "the denoiser's outputs do not have the scheduler's shape"),
         (of_other_scales, "guidance is not linear in the denoiser's outputs (misfit "),

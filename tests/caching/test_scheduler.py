@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 import zcache
 from zcache import ZCacheConfig
@@ -23,11 +23,18 @@ def test_a_scheduler_without_levels_has_none() -> None:
     class Bare:
         timesteps = torch.arange(3)
 
-    class Inverted(Bare):
-        sigmas = torch.arange(4.0)
-        config = {"invert_sigmas": True}  # noqa: RUF012
+    assert noise_levels(Bare()) is None
 
-    assert noise_levels(Bare()) is noise_levels(Inverted()) is None
+
+def test_inverted_sigmas_count_from_the_noise_on() -> None:
+    """As Mochi ships them: linear at first, quadratic then, and inverted."""
+    sigmas = [1.0, 0.9, 0.6]
+    upright, inverted = (FlowMatchEulerDiscreteScheduler(invert_sigmas=i) for i in (False, True))
+    for scheduler in (upright, inverted):
+        scheduler.set_timesteps(sigmas=sigmas)
+    assert inverted.sigmas[:3].tolist() == pytest.approx([0.0, 0.1, 0.4])
+    assert noise_levels(upright) == pytest.approx(sigmas)
+    assert noise_levels(inverted) == pytest.approx(sigmas)
 
 
 def test_before_its_first_step_a_run_counts_from_where_the_scheduler_begins() -> None:

@@ -35,7 +35,16 @@ def _combine_tensors(terms: list[tuple[torch.Tensor, float]]) -> torch.Tensor:
     total = first.to(wide) * factor
     for tensor, factor in terms[1:]:
         total.add_(tensor, alpha=factor)
-    return total.to(first.dtype)
+    return clipped(total, first.dtype).to(first.dtype)
+
+
+def clipped(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """The tensor within what float16 can hold, if that is its precision or will be: what is forecast along a
+    slope may go beyond, where models clip, and infinity becomes NaN in the next norm."""
+    if (dtype or tensor.dtype) is not torch.float16:
+        return tensor
+    most = torch.finfo(torch.float16).max
+    return tensor.clamp(-most, most)
 
 
 def tensors(feature: Feature) -> Iterator[torch.Tensor]:

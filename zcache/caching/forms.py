@@ -27,6 +27,11 @@ class Form:
     misfit = 0.0
     count = 2  # of terms
 
+    @property
+    def strength(self) -> float:
+        """The scale g of the guidance."""
+        raise NotImplementedError
+
     def apply(
         self, model_output: Tensor, old: Outputs, new: Outputs, latents: tuple[Tensor, Tensor]
     ) -> Tensor:
@@ -69,6 +74,10 @@ class Normalised(Form):
     count: int = 2
     misfit: float = 0.0
 
+    @property
+    def strength(self) -> float:
+        return max(1.0, self.scale)
+
     def combine(self, found: Sequence[Tensor]) -> Tensor:
         c, u = found[self.conditional].float(), found[self.other].float()
         v = u + self.scale * (c - u)
@@ -91,6 +100,10 @@ class Sum(Form):
     @property
     def count(self) -> int:  # type: ignore[override]
         return len(self.weights)
+
+    @property
+    def strength(self) -> float:
+        return max(1.0, *self.weights)
 
     def combine(self, found: Sequence[Tensor]) -> Tensor:
         v = added(found, self.weights)
@@ -138,6 +151,10 @@ class Channelwise(Form):
     @property
     def count(self) -> int:  # type: ignore[override]
         return self.factors.shape[1]
+
+    @property
+    def strength(self) -> float:
+        return max(1.0, float(self.factors.max()))
 
     def combine(self, found: Sequence[Tensor]) -> Tensor:
         scaled = (

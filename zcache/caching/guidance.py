@@ -94,9 +94,23 @@ def rounding(dtype: torch.dtype) -> float:
     return 1e-4 if dtype in (torch.float32, torch.float64) else 2e-2
 
 
+def coarsest(outputs: Outputs, model_output: Tensor) -> torch.dtype:
+    """The precision of the outputs or of what was made of them, whichever rounds more."""
+    found = [model_output.dtype, *(leaf.dtype for leaves in outputs for leaf in leaves)]
+    return max(found, key=rounding)
+
+
 def scale(guidance: Any) -> float:
-    """The scale g of guidance that adds up outputs as g a + (1 - g) b; 1 of anything else."""
-    return known_scale(guidance) or 1.0
+    """The scale g of guidance that adds up outputs as g a + (1 - g) b, also where the sum is normalised, rescaled
+    or one of the latent, too; 1 of anything else."""
+    if guidance is None or not guidance.is_linear:
+        return 1.0
+    if not isinstance(guidance, Combination):
+        return float(guidance.strength)
+    if not guidance.takes_latent:
+        return known_scale(guidance) or 1.0
+    own = guidance.factors[:-1]
+    return max(1.0, *(factor / total for factor in own)) if (total := sum(own)) else 1.0
 
 
 def known_scale(guidance: Any) -> float | None:
@@ -173,7 +187,7 @@ def solve(outputs: Outputs, model_output: Tensor, latent: Tensor) -> Combination
     combination = _least_squares(found, model_output)
     if rounding(model_output.dtype) < combination.misfit < math.inf:
         with_latent = _least_squares([*found, *terms([[latent]], model_output)], model_output)
-        if with_latent.misfit <= rounding(model_output.dtype):
+        if with_latent.misfit <= rounding(coarsest(outputs, model_output)):
             return replace(with_latent, takes_latent=True)
     return combination
 

@@ -21,7 +21,7 @@ from ..method.schedule import Kind, Pass
 from ..method.weights import AUTOMATIC, Fitted, WeightFunction, weight_at
 from . import affine, edits, guidance, intercept, nonlinear, scheduler
 from .arguments import copied, is_controlled, put
-from .features import leaves, version
+from .features import leaves
 from .guidance import Combination
 from .state import Branch, Guidance, RunState, Visit
 
@@ -143,9 +143,8 @@ def check_window(run: RunState, visits: Sequence[Visit]) -> None:
                 raise CannotReflectError(
                     "what a control net made of the latent would have to be made anew"
                 )
-        written = (visit.model_output, *(leaf for b in visit.branches for leaf in b.leaves))
-        if visit.versions != tuple(version(tensor) for tensor in written):
-            raise CannotReflectError("the pipeline writes into the denoiser's output")
+        if visit.versions != visit.now():
+            raise CannotReflectError("the pipeline writes into what the denoiser is given or gave")
     for visit, following in pairwise(visits):
         if visit.after().shape != following.sample.shape:
             raise CannotReflectError("the pipeline changed the latent's shape between two steps")
@@ -246,7 +245,8 @@ def _say_misfit(run: RunState, visit: Visit, combination: Guidance) -> None:
         raise CannotReflectError(
             f"guidance is not linear in the denoiser's outputs (misfit {combination.misfit:.0%})"
         )
-    if combination.misfit > guidance.rounding(visit.model_output.dtype):
+    outputs = [branch.leaves for branch in visit.branches]
+    if combination.misfit > guidance.rounding(guidance.coarsest(outputs, visit.model_output)):
         run.log.fall_back(
             f"guidance is not quite linear in the denoiser's outputs (misfit {combination.misfit:.1%}): "
             "reflected to first order"
@@ -289,8 +289,8 @@ def relaxed(
     remembers likewise."""
     levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
     careful = is_guided_flow(run, combinations) and bases.is_careful(run.base, run.config.order)
-    guided, first = is_led_astray(run, combinations), run.windows_closed == 1
-    gamma = share(run.config.relax, *levels, guided, first, careful)
+    guided = run.levels is not None and is_led_astray(run, combinations)
+    gamma = share(run.config.relax, *levels, guided, run.windows_closed == 1, careful)
     run.log.relaxation[stop.step] = gamma
     if gamma == 1.0:
         return sample

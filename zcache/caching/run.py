@@ -79,8 +79,10 @@ class Run(RunState):
                 )
             else:
                 output = self._compute(key, denoiser, run_original, memo, flat, given)
+        found = list(leaves(output))
+        written = tuple(map(version, found))
         self.branches.append(
-            Branch(key, denoiser, original, arguments, kept, list(leaves(output)), cached, memo)
+            Branch(key, denoiser, original, arguments, kept, found, cached, memo, written)
         )
         return output
 
@@ -206,8 +208,7 @@ class Run(RunState):
                 branch.memo.update(factors(branch.arguments, places, visit.sample))
                 branch.arguments = put(branch.arguments, places, visit.sample, branch.memo)
                 branch.flat = flattened(branch.arguments)
-        outputs = (leaf for branch in visit.branches for leaf in branch.leaves)
-        visit.versions = tuple(version(tensor) for tensor in (visit.model_output, *outputs))
+        visit.versions = visit.then()
 
     def _copy(self, latent: Tensor) -> Tensor:
         """A copy of the latent; that of the last step where nobody has touched it since."""

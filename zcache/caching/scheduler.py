@@ -96,17 +96,15 @@ def remembers_outputs(scheduler: Any) -> bool:
 def noise_levels(scheduler: Any) -> list[float] | None:
     """sigma at every timestep: the flow's, or sigma/alpha for DDIM-like schedules.
 
-    None where the scheduler has neither.
+    Inverted sigmas (Mochi) count from the noise on, so the level is what they lack of 1. None where the scheduler has
+    neither.
     """
     timesteps = scheduler.timesteps
     config = getattr(scheduler, "config", {})
     sigmas = getattr(scheduler, "sigmas", None)
-    if (
-        isinstance(sigmas, Tensor)
-        and len(sigmas) >= len(timesteps)
-        and not config.get("invert_sigmas", False)
-    ):
-        return [float(s) for s in sigmas[: len(timesteps)].tolist()]
+    if isinstance(sigmas, Tensor) and len(sigmas) >= len(timesteps):
+        levels = [float(s) for s in sigmas[: len(timesteps)].tolist()]
+        return [1 - s for s in levels] if config.get("invert_sigmas", False) else levels
     kept = getattr(scheduler, "alphas_cumprod", None)
     if isinstance(kept, Tensor):
         levels = ((1 - kept) / kept).sqrt().tolist()

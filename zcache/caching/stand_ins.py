@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from . import parallel
-from .features import Feature
+from .features import Feature, clipped
 
 Memo = dict[Any, Any]  # results of one denoiser call that do not depend on the latent's values
 Swap = tuple[nn.Module, str, nn.Module]  # owner, name of the submodule, stand-in
@@ -45,6 +45,10 @@ class StandIn(nn.Module):
 
     def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
         return self.original.named_parameters(*args, **kwargs)
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
+        """A scale of LoRA that a call is given is set on all modules inside of it."""
+        return self.original.named_modules(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["original"], name)
@@ -99,7 +103,7 @@ class HeadWithResidual(StandIn):
     residual: Any = None
 
     def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return self.original(hidden + self.residual, *args, **kwargs)
+        return self.original(clipped(hidden + self.residual), *args, **kwargs)
 
 
 class HeadProbe(StandIn):

@@ -20,7 +20,7 @@ from .bindings import Denoiser
 from .cached_pass import CachedPass
 from .conditioning import Conditioning
 from .edits import Edits
-from .features import tensors
+from .features import tensors, version
 from .forms import Form
 from .guidance import Combination
 from .noise import States
@@ -48,6 +48,7 @@ class Branch:
     leaves: list[Tensor]
     from_cache: bool
     memo: Memo
+    versions: tuple[int | None, ...] = ()  # of the leaves, as the call returned them
 
 
 @dataclass
@@ -65,6 +66,18 @@ class Visit:
     returned: Tensor | None = None
     noise: States | None = None
     versions: tuple[int | None, ...] = ()
+
+    def then(self) -> tuple[int | None, ...]:
+        """The writes into what the step is made of: until it, and into outputs until they were returned."""
+        given = (version(x) for b in self.branches for x in b.flat if isinstance(x, Tensor))
+        returned = (count for branch in self.branches for count in branch.versions)
+        return (version(self.model_output), *given, *returned)
+
+    def now(self) -> tuple[int | None, ...]:
+        """The same until now."""
+        given = (version(x) for b in self.branches for x in b.flat if isinstance(x, Tensor))
+        returned = (version(leaf) for branch in self.branches for leaf in branch.leaves)
+        return (version(self.model_output), *given, *returned)
 
     def after(self) -> Tensor:
         """The latent that the step returned, of a visit that was remembered."""

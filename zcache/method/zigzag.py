@@ -80,7 +80,7 @@ def zigzag(
         else:  # k = t_1: the features found there, on the corrected latent
             levels = (sigmas[anchors[-2]], sigmas[k]) if sigmas else (1.0, 1.0)
             first = anchors[-2] == len(anchors) - 2  # none but neighbours before
-            kept = share(config.relax, *levels, guided, first, careful)
+            kept = share(config.relax, *levels, guided and bool(sigmas), first, careful)
             latents[k] = tentative + kept * (latents[k] - tentative)
             output, _ = denoise(k, latents[k], features[k])
         latents[k + 1] = advance(k, output, latents[k])
