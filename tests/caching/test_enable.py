@@ -281,14 +281,16 @@ def test_relaxation_is_reported_per_window() -> None:
         assert report.relaxation[stop] == pytest.approx(gamma)
 
 
-def test_a_scheduler_without_noise_levels_is_reported() -> None:
+@pytest.mark.parametrize("base", ["automatic", "taylorseer"])
+def test_without_noise_levels_all_is_kept_and_said(monkeypatch: Any, base: str) -> None:
+    monkeypatch.setattr("zcache.caching.run.noise_levels", lambda scheduler: None)
     pipe = flux()
-    with zcache.enabled(pipe, ZCacheConfig(interval=4, relax="sigma")) as handle:
-        pipe.scheduler.register_to_config(invert_sigmas=True)
-        del pipe.scheduler.sigmas
-        pipe.scheduler.register_to_config(invert_sigmas=True)
+    config = ZCacheConfig(interval=4, relax="sigma", base=base)
+    with zcache.enabled(pipe, config) as handle:
         FLUX.run(pipe)
-    assert any("noise levels" in reason for reason in handle.report().fallbacks)
+    report = handle.report()
+    assert any("noise levels" in reason for reason in report.fallbacks)
+    assert set(report.relaxation.values()) == {1.0}
 
 
 def test_teacache_says_when_no_coefficients_are_published() -> None:

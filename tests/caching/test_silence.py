@@ -239,18 +239,6 @@ def test_a_second_latent_with_a_scheduler_of_its_own_stops_reflection(loop: Loop
     assert torch.equal(found, forecast)
 
 
-def test_outputs_that_the_pipeline_writes_into_are_noticed(loop: Loop) -> None:
-    def velocity(index: int, x: Tensor, t: Tensor) -> Tensor:
-        return loop.predict(index, x, t).mul_(-1.0).mul_(-1.0)
-
-    for granularity in ("stack", "output"):
-        config = ZCacheConfig(interval=4, granularity=granularity)
-        x, report = loop.cached(config.replace(base="fora"), velocity=velocity)
-        expected, _ = loop.cached(config.replace(base="fora"))
-        torch.testing.assert_close(x, expected, rtol=0, atol=1e-5)
-        assert report.reflect_passes > 0
-
-
 def test_not_finite_outputs_come_out_as_they_do_plainly(loop: Loop) -> None:
     def velocity(index: int, x: Tensor, t: Tensor) -> Tensor:
         one, two = loop.predict(index, x, t, batch=2).chunk(2)
