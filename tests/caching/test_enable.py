@@ -282,10 +282,12 @@ def test_relaxation_is_reported_per_window() -> None:
 
 
 @pytest.mark.parametrize("base", ["automatic", "taylorseer"])
-def test_without_noise_levels_all_is_kept_and_said(monkeypatch: Any, base: str) -> None:
-    monkeypatch.setattr("zcache.caching.run.noise_levels", lambda scheduler: None)
+@pytest.mark.parametrize("relax", ["sigma", "time"])
+def test_without_noise_levels_all_is_kept_and_said(monkeypatch: Any, relax: str, base: str) -> None:
+    for name in ("noise_levels", "flow_times"):
+        monkeypatch.setattr(f"zcache.caching.run.{name}", lambda scheduler: None)
     pipe = flux()
-    config = ZCacheConfig(interval=4, relax="sigma", base=base)
+    config = ZCacheConfig(interval=4, relax=relax, base=base)
     with zcache.enabled(pipe, config) as handle:
         FLUX.run(pipe)
     report = handle.report()

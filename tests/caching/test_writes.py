@@ -8,6 +8,7 @@ from torch import Tensor
 
 from zcache import ZCacheConfig
 from zcache.caching.features import clipped, combine
+from zcache.caching.stand_ins import HeadWithResidual
 
 from .loops import Loop, every_granularity
 
@@ -58,3 +59,9 @@ def test_a_forecast_beyond_float16_is_clipped_as_models_clip() -> None:
     wide = past.float(), now.float()
     assert combine(wide, [-1.0, 2.0]).item() == pytest.approx(2 * 65000 - 60000, rel=1e-3)
     assert clipped(wide[1] + wide[1]) is not None
+
+
+def test_a_head_is_given_nothing_beyond_float16() -> None:
+    head, hidden = HeadWithResidual(torch.nn.Identity()), torch.tensor([60000.0]).half()
+    head.residual = hidden
+    assert head(hidden).item() == torch.finfo(torch.float16).max

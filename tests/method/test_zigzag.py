@@ -190,3 +190,20 @@ def test_every_visit_of_the_walk_is_one_call_and_full_ones_are_the_anchors() -> 
 def test_a_schedule_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match="interval 13 is above the 12"):
         by_numbers(ZCacheConfig(interval=13))
+
+
+@pytest.mark.parametrize("base", ["automatic", "taylorseer", "fora"])
+def test_without_noise_levels_all_of_a_guided_flow_is_kept(base: str) -> None:
+    def denoise(step: int, latent: float, feature: float | None) -> tuple[float, float]:
+        made = math.sin(latent + step) if feature is None else feature
+        return made, made
+
+    def advance(step: int, output: float, latent: float) -> float:
+        return latent - output / STEPS
+
+    config = ZCacheConfig(interval=4, base=base)
+    found, wanted = (
+        zigzag(denoise, advance, 0.5, STEPS, each, guided=True)
+        for each in (config, config.replace(relax=None))
+    )
+    assert found == wanted

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -152,9 +153,9 @@ class Channelwise(Form):
     def count(self) -> int:  # type: ignore[override]
         return self.factors.shape[1]
 
-    @property
+    @cached_property
     def strength(self) -> float:
-        return max(1.0, float(self.factors.max()))
+        return max(1.0, float(self.factors.max()))  # waits for the device, once
 
     def combine(self, found: Sequence[Tensor]) -> Tensor:
         scaled = (

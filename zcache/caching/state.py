@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,14 +69,14 @@ class Visit:
 
     def then(self) -> tuple[int | None, ...]:
         """The writes into what the step is made of: until it, and into outputs until they were returned."""
-        given = (version(x) for b in self.branches for x in b.flat if isinstance(x, Tensor))
-        returned = (count for branch in self.branches for count in branch.versions)
-        return (version(self.model_output), *given, *returned)
+        return self._writes(count for branch in self.branches for count in branch.versions)
 
     def now(self) -> tuple[int | None, ...]:
         """The same until now."""
+        return self._writes(version(leaf) for branch in self.branches for leaf in branch.leaves)
+
+    def _writes(self, returned: Iterable[int | None]) -> tuple[int | None, ...]:
         given = (version(x) for b in self.branches for x in b.flat if isinstance(x, Tensor))
-        returned = (version(leaf) for branch in self.branches for leaf in branch.leaves)
         return (version(self.model_output), *given, *returned)
 
     def after(self) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ConfigError
 from ..measure import environment
 from ..measure.files import write_whole
-from ..measure.tune.fingerprint import fingerprint
+from ..measure.fingerprint import fingerprint
 from ..models import hub, loading
 from ..models.catalogue import Model
 from . import judging, methods, printed, prompts, set_scores, table, vbench

@@ -7,8 +7,8 @@ import torch
 import zcache
 from zcache import ConfigError, ProfileError, ZCacheConfig
 from zcache.caching import intercept
+from zcache.measure.fingerprint import fingerprint
 from zcache.measure.tune import gram as gram_module
-from zcache.measure.tune.fingerprint import fingerprint
 from zcache.measure.tune.gram import recording
 
 from ... import pipelines
@@ -227,7 +227,7 @@ def test_a_speedup_or_a_quality_is_asked_for_in_place_of_a_number():
     ("asked", "message"),
     [
         ({"full": 3, "psnr": 30}, "give one of"),
-        ({"full": 1}, "full is 1; give a number from 2 up"),
+        ({"full": 1}, f"full is 1; give a whole number from 2 to {STEPS}"),
         ({"speedup": float("nan")}, "speedup is nan"),
         ({"effort": 3}, "give more effort"),
         ({"held_out": []}, "prompts is"),

@@ -16,9 +16,9 @@ from ...caching.times import FLOW, prediction
 from ...errors import ConfigError, UnsupportedPipelineError
 from ...method import checks
 from ...method.profile import Profile
+from ..fingerprint import fingerprint
 from ..metrics import interval95
 from .calls import calls
-from .fingerprint import fingerprint
 from .search import Search
 from .trial import Told, Trials
 
@@ -130,7 +130,7 @@ def tune(
 def _check(full: int | None, speedup: float | None, psnr: float | None) -> None:
     if sum(value is not None for value in (full, speedup, psnr)) > 1:
         raise ConfigError("give one of full, speedup and psnr, not several")
-    for name, value, least in (("full", full, 2), ("speedup", speedup, 1), ("psnr", psnr, 0)):
+    for name, value, least in (("speedup", speedup, 1), ("psnr", psnr, 0)):
         if value is not None and not value >= least:
             raise ConfigError(f"{name} is {value!r}; give a number from {least} up")
 
