@@ -19,6 +19,7 @@ import random
 import time
 from pathlib import Path
 
+import moving_grounds
 import numpy as np
 import torch
 from diffusers import AutoencoderKLHunyuanVideo, HunyuanVideoPipeline
@@ -133,7 +134,7 @@ def encode(vae: AutoencoderKLHunyuanVideo, count: int, seed: int, device: str) -
     vae.use_framewise_encoding = False  # the same latents, in fewer passes
     latents = []
     for start in range(0, count, 16):
-        clips = [[np.asarray(f) for f in motion.draw(a, rng)] for a in chosen[start : start + 16]]
+        clips = [moving_grounds.clip(actors, rng) for actors in chosen[start : start + 16]]
         pixels = torch.from_numpy(np.array(clips)).to(device).permute(0, 4, 1, 2, 3)
         with autocast(device):
             distribution = vae.encode(pixels.float() / 127.5 - 1).latent_dist
@@ -167,7 +168,9 @@ def main() -> None:
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and model")
     parser.add_argument("--data", type=Path, required=True, help="file of the encoded clips")
-    parser.add_argument("--teacher", type=Path, help="pipeline of stage 1; starts stage 2")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--start", type=Path, help="pipeline to begin stage 1 with")
+    begin.add_argument("--teacher", type=Path, help="pipeline of stage 1; starts stage 2")
     parser.add_argument(
         "--minutes", type=float, default=60, help="CPU time of this process, resumed included"
     )
@@ -199,11 +202,13 @@ def main() -> None:
     # Nothing reads the Llama's last layers: they stay as they were drawn.
     flow.text_encoder.layers[-SKIPPED_LAYERS:].requires_grad_(False)
     flow.text_encoder.norm.requires_grad_(False)
-    teacher = None
-    if args.teacher:
-        pipe = HunyuanVideoPipeline.from_pretrained(args.teacher, torch_dtype=torch.float32)
+    if known := args.teacher or args.start:
+        pipe = HunyuanVideoPipeline.from_pretrained(known, vae=None, torch_dtype=torch.float32)
         for name, part in flow.parts().items():
             part.load_state_dict(getattr(pipe, name).state_dict())
+    teacher = None
+    if args.teacher:
+        for name, part in flow.parts().items():
             part.requires_grad_(name == "transformer")
         teacher = copy.deepcopy(flow).requires_grad_(False)
         teacher.transformer.compile()
@@ -223,7 +228,7 @@ def main() -> None:
     grounding = of_clips(TEXT_WIDTH, llama_tokenizer(), stored["captions"], tokens).to(device)
     steppers.append(torch.optim.AdamW(grounding.parameters(), lr=args.rate))
     steppers[-1].param_groups[0]["initial_lr"] = args.rate
-    if step == 0 and not args.teacher:
+    if step == 0 and not known:
         learn_to_read(flow, grounding, captions, empty, args.read_steps)
     flow.transformer.compile()
 

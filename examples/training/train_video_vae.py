@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import moving_grounds
 from diffusers import AutoencoderKL, AutoencoderKLHunyuanVideo
 from optimization import autocast
 from train_vae import objective
@@ -77,18 +78,16 @@ def inflate(image: AutoencoderKL, latent_channels: int) -> AutoencoderKLHunyuanV
 
 
 def paint(count: int, seed: int, crowd: int = 1) -> torch.Tensor:
-    """Paints training clips as bytes, `crowd` of them laid over one another in each."""
+    """Paints training clips as bytes, `crowd` of them over one another in each."""
     rng = random.Random(seed)
-    clips = np.stack(
-        [_frames(actors, rng) for actors in motion.samples(crowd * count, "train", seed)]
-    )
-    ground = clips[0, 0, 0, 0]
-    layers = clips.reshape(count, crowd, *clips.shape[1:])
-    result = layers[:, 0]
-    for index in range(1, crowd):
-        covered = (layers[:, index] != ground).any(axis=-1, keepdims=True)
-        result = np.where(covered, layers[:, index], result)
-    return torch.from_numpy(result).permute(0, 4, 1, 2, 3)  # (N, 3, T, H, W)
+    every = motion.samples(crowd * count, "train", seed)
+    painted = []
+    for start in range(0, crowd * count, crowd):
+        frames = moving_grounds.draw(rng)
+        for actors in every[start : start + crowd]:
+            frames = motion.draw(actors, rng, frames)
+        painted.append(np.stack([np.asarray(frame) for frame in frames]))
+    return torch.from_numpy(np.stack(painted)).permute(0, 4, 1, 2, 3)  # (N, 3, T, H, W)
 
 
 def to_signal(clips: torch.Tensor, device: str) -> torch.Tensor:
@@ -130,7 +129,9 @@ def standardise(vae: AutoencoderKLHunyuanVideo, clips: torch.Tensor, device: str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--image-vae", type=Path, required=True)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--image-vae", type=Path, help="begins with an image autoencoder")
+    source.add_argument("--start", type=Path, help="begins with a video autoencoder")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and model")
     parser.add_argument("--minutes", type=float, default=15, help="training time, resumed included")
     parser.add_argument("--latent-channels", type=int, default=16)
@@ -150,8 +151,11 @@ def main() -> None:
     half = max(1, args.clips // 2)
     clips = torch.cat([paint(half, 1, crowd=3), paint(half, 2)])
     unseen = paint(8, seed=3)
-    vae = inflate(AutoencoderKL.from_pretrained(args.image_vae), args.latent_channels).to(device)
-    vae = vae.to(memory_format=torch.channels_last_3d)
+    if args.start:
+        vae = AutoencoderKLHunyuanVideo.from_pretrained(args.start, torch_dtype=torch.float32)
+    else:
+        vae = inflate(AutoencoderKL.from_pretrained(args.image_vae), args.latent_channels)
+    vae = vae.to(device, memory_format=torch.channels_last_3d)
     # Encoding in overlapping tiles gives the same latents as encoding at once; decoding does not.
     vae.use_framewise_encoding = False
     kernels = [weight for weight in vae.parameters() if weight.ndim == 5]
@@ -206,10 +210,6 @@ def main() -> None:
     standardise(vae, paint(min(64, args.clips), seed=4), device)
     logger.info("done: %d steps, PSNR %.2f dB", step, measure(vae, paint(16, seed=5), device))
     vae.to(memory_format=torch.contiguous_format).save_pretrained(args.out / "model")
-
-
-def _frames(actors: tuple[motion.Actor, ...], rng: random.Random) -> np.ndarray:
-    return np.stack([np.asarray(frame) for frame in motion.draw(actors, rng)])
 
 
 if __name__ == "__main__":

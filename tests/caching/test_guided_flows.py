@@ -99,14 +99,15 @@ def test_the_base_that_is_chosen_is_of_the_guidance_of_a_flow_that_is_reflected(
 @pytest.mark.parametrize(
     ("full", "window", "told", "added"),
     [
-        (12, 4, "damped", "damped"),  # four steps of 45: 0.089 of the time
-        (11, 4, "damped", "fora"),  # of 41: 0.098
+        (16, 4, "damped", "damped"),  # four steps of 61: 0.066 of the time
+        (14, 4, "damped", "fora"),  # of 53: 0.075
         (4, 4, "damped", "fora"),  # of 13: 0.308
         (3, 5, "fora", "fora"),  # five of 11: 0.455
     ],
 )
 def test_long_windows_of_a_guided_flow_reuse(full: int, window: int, told: str, added: str) -> None:
-    """Told, as FLUX.1-dev is, longer ones are forecast along a damped slope than where outputs are added up."""
+    """Told, as FLUX.1-dev is, longer ones are forecast along a damped slope than where outputs are added up,
+    here with a scale of 3."""
     last = window * (full - 1)
     for name, base in (("flux", told), ("flux-true-cfg", added)):
         case = BY_NAME[name]
@@ -115,6 +116,19 @@ def test_long_windows_of_a_guided_flow_reuse(full: int, window: int, told: str, 
         with zcache.enabled(pipe, ZCacheConfig(full_steps=range(0, last + 1, window))) as handle:
             case.run(pipe, last + 1)
         assert handle.report().base == base, name
+
+
+@pytest.mark.parametrize(
+    ("scale", "base"), [(1.6, "damped"), (2.35, "damped"), (2.5, "fora"), (7.0, "fora")]
+)
+def test_the_stronger_the_guidance_the_sooner_a_flow_reuses(scale: float, base: str) -> None:
+    """Windows of four steps of 29 are 0.138 of the time: right up to a scale of 1 + sqrt(0.28 / 0.138) = 2.42."""
+    case = BY_NAME["flux-true-cfg"]
+    pipe = case.build()
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
+    with zcache.enabled(pipe, ZCacheConfig(full_steps=range(0, 29, 4))) as handle:
+        case.run(pipe, 29, true_cfg_scale=scale)
+    assert handle.report().base == base
 
 
 def test_until_it_is_known_to_be_guided_a_run_is_forecast_by_taylorseer() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zcache.method.relaxation import LEAST, NAMES, share
+from zcache.method.relaxation import LEAST, NAMES, fewest_full_steps, share
 
 LEVELS = st.floats(0, 200)
 
@@ -64,3 +64,12 @@ def test_a_careful_guided_flow_keeps_less_of_windows_longer_than_a_fifth() -> No
         assert share("time", start, stop, careful=True) == pytest.approx(share("time", start, stop))
     for relax in (None, 0.7, "sigma"):
         assert share(relax, 1.0, 0.5, careful=True) == share(relax, 1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "fewest"),
+    [(0.0, 0), (1.0, 0), (1.5, 1), (4.0, 4), (4.0000001, 4), (6.0, 7), (7.5, 9), (8.0, 10)],
+)
+def test_strong_guidance_asks_for_full_steps(guidance: float, fewest: int) -> None:
+    """4/3 of a full step for every unit above 1; what a least squares adds to a scale adds none."""
+    assert fewest_full_steps(guidance) == fewest

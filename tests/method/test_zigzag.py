@@ -85,25 +85,40 @@ def test_it_equals_the_product_on_flux(granularity: str, settings: dict[str, Any
         return x + (sigmas[step + 1] - sigmas[step]) * velocity
 
     torch.testing.assert_close(
-        zigzag(denoise, euler, latent, STEPS, config, sigmas, sigmas[:-1], guided=True, told=True),
+        zigzag(denoise, euler, latent, STEPS, config, sigmas, sigmas[:-1], guided=True),
         actual,
         **CLOSE,
     )
 
 
 @pytest.mark.parametrize(
-    ("window", "told", "base"),
-    [(2, False, "damped"), (4, False, "fora"), (4, True, "damped")],
+    ("window", "scale", "base"),
+    [
+        (2, 3.0, "damped"),
+        (4, 3.0, "fora"),
+        (2, 4.0, "fora"),
+        (4, 2.0, "damped"),
+        (4, 1.0, "damped"),
+    ],
 )
-def test_the_base_of_a_guided_flow_is_by_its_time(window: int, told: bool, base: str) -> None:
-    """Windows of 0.048 and 0.095 of the time early, then one of twice as long."""
+def test_the_base_of_a_guided_flow_is_by_its_time(window: int, scale: float, base: str) -> None:
+    """Windows of 0.048 and 0.095 of the time early, then one of twice as long; 0.28 / (g - 1)^2 are right: 0.07,
+    0.031 and 0.28, and more where the denoiser is told."""
     full = [*range(0, 5 * window, window), 6 * window]
     times = [1 - step / 42 for step in range(42)]
 
     def drawn(base: str) -> float:
         config = ZCacheConfig(full_steps=full, base=base)
         return zigzag(
-            denoise, lambda k, v, x: x - v / 42, 1.0, 42, config, (), times, guided=True, told=told
+            denoise,
+            lambda k, v, x: x - v / 42,
+            1.0,
+            42,
+            config,
+            (),
+            times,
+            guided=True,
+            scale=scale,
         )
 
     def denoise(step: int, x: float, feature: float | None) -> tuple[float, float]:
@@ -207,3 +222,25 @@ def test_without_noise_levels_all_of_a_guided_flow_is_kept(base: str) -> None:
         for each in (config, config.replace(relax=None))
     )
     assert found == wanted
+
+
+@pytest.mark.parametrize(("scale", "reflected"), [(5.5, False), (4.0, True), (1.0, True)])
+def test_few_full_steps_of_a_strongly_guided_diffusion_are_not_reflected(
+    scale: float, reflected: bool
+) -> None:
+    """4/3 (5.5 - 1) = 6 of them are wanted, and 4/3 (4 - 1) = 4 are there."""
+
+    def denoise(step: int, latent: float, feature: float | None) -> tuple[float, float]:
+        made = math.sin(latent + step) if feature is None else feature
+        return made, made
+
+    config = ZCacheConfig(full_steps=(0, 4, 8, 11))
+
+    def found(config: ZCacheConfig, **facts: Any) -> float:
+        return zigzag(denoise, lambda k, v, x: x - v / STEPS, 0.5, STEPS, config, **facts)
+
+    alone = found(config.replace(reflect=False), diffusion=True)
+    assert (found(config, diffusion=True, scale=scale) == alone) == (not reflected)
+    assert found(config, scale=scale) != alone
+    for relax in ("sigma", 0.5, None):
+        assert found(config.replace(relax=relax), diffusion=True, scale=scale) != alone

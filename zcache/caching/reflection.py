@@ -18,20 +18,16 @@ from ..method import bases
 from ..method.granularity import is_mild
 from ..method.relaxation import share
 from ..method.schedule import Kind, Pass
-from ..method.weights import AUTOMATIC, Fitted, WeightFunction, weight_at
-from . import affine, edits, guidance, intercept, nonlinear, scheduler
+from ..method.weights import weight_at
+from . import affine, edits, guidance, guided, intercept, nonlinear, scheduler
 from .arguments import copied, is_controlled, put
 from .features import leaves
 from .guidance import Combination
+from .guided import CannotReflectError
 from .state import Branch, Guidance, RunState, Visit
 
 StepAgain = Callable[[Visit, Tensor, Tensor], Any]  # visit, model output, latent
-GUIDED = 1.5  # scale above which a flow is called guided
 SAME = 1e-4  # relative distance at which two steps are called alike
-
-
-class CannotReflectError(Exception):
-    """Why a window is left as it was forecast."""
 
 
 def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
@@ -50,12 +46,13 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
                 "guidance grew after the first step, by which the output is cached"
             )
         check_steps_repeat(run, step)
-        if is_guided_flow(run, combinations):
-            forecast_guided(run, is_told(combinations))
+        guided.check_strength(run, stop, combinations)
+        if guided.is_flow(run, combinations):
+            guided.forecast(run, guidance.scale(combinations[-1]))
     except CannotReflectError as reason:
         run.log.fall_back(f"a window was not reflected: {reason}")
         return None
-    weight = weight_of(run, combinations)
+    weight = guided.weight(run, combinations)
     remembered = None  # by the scheduler, as the window was forecast
     if not run.steps_are_closed:
         remembered = scheduler.snapshot(run.scheduler)
@@ -71,57 +68,6 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
     sample = relaxed(run, sample, stop, combinations, remembered)
     run.announce(Pass(stop.step, Kind.REFLECT, 1.0), run.num_steps)
     return step(stop, evaluate(run, stop, sample, 1.0, combinations[-1]), sample)
-
-
-def weight_of(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction | Fitted:
-    """The weight of a window: the run's; of a guided flow, where `automatic`, the linear one, since trusting its
-    newer anchor all along the window has lost up to 20 dB (examples/study)."""
-    return run.config.weight_in(True) if is_led_astray(run, combinations) else run.weight
-
-
-def forecast_guided(run: RunState, told: bool) -> None:
-    """Take the base of a flow with guidance; raise CannotReflectError where a blend could not look back."""
-    base, held = guided_base(run, told), all(a.holds_past for a in run.anchors.values())
-    if base != bases.FORA and run.config.weight_in(True) != run.weight and not held:
-        raise CannotReflectError("guidance set in at its newer anchor")
-    if base is not None:
-        run.forecast_by(base)
-
-
-def guided_base(run: RunState, told: bool) -> str | None:
-    """The base that the run takes where it is found to be guided, None for its own."""
-    plan = run.plan
-    if plan is None:
-        return None
-    return run.config.guided_base(plan.full_steps, plan.num_steps, run.levels or (), told)
-
-
-def is_told(combinations: Sequence[Guidance]) -> bool:
-    """Whether no outputs are added up with a scale above `GUIDED`."""
-    return guidance.scale(combinations[-1]) <= GUIDED
-
-
-def is_guided_flow(run: RunState, combinations: Sequence[Guidance]) -> bool:
-    """Whether the run is a flow with a guidance above `GUIDED`: added up from outputs, or told to the denoiser."""
-    return run.is_flow and max(guidance.scale(combinations[-1]), run.embedded_scale) > GUIDED
-
-
-def is_led_astray(run: RunState, combinations: Sequence[Guidance]) -> bool:
-    """Whether it is one, forecast along the whole slope: guidance enlarges what its newer anchor is off."""
-    return is_guided_flow(run, combinations) and bases.interpolates(run.base, run.config.order)
-
-
-def may_be_linear(run: RunState) -> bool:
-    """Whether `weight_of` may choose the linear weight for the open window; surely not where no guidance is
-    told to the denoiser and its outputs are handed on as they are."""
-    handed_on = all(
-        any(leaf is visit.model_output for branch in visit.branches for leaf in branch.leaves)
-        for visit in run.window
-    )
-    guided = run.embedded_scale > GUIDED or not handed_on
-    told = run.embedded_scale > GUIDED
-    automatic = run.config.weight == AUTOMATIC and guided_base(run, told) != bases.FORA
-    return run.is_flow and automatic and guided
 
 
 def check_window(run: RunState, visits: Sequence[Visit]) -> None:
@@ -288,9 +234,9 @@ def relaxed(
     """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`; what a multistep solver
     remembers likewise."""
     levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
-    careful = is_guided_flow(run, combinations) and bases.is_careful(run.base, run.config.order)
-    guided = run.levels is not None and is_led_astray(run, combinations)
-    gamma = share(run.config.relax, *levels, guided, run.windows_closed == 1, careful)
+    careful = guided.is_flow(run, combinations) and bases.is_careful(run.base, run.config.order)
+    astray = run.levels is not None and guided.is_led_astray(run, combinations)
+    gamma = share(run.config.relax, *levels, astray, run.windows_closed == 1, careful)
     run.log.relaxation[stop.step] = gamma
     if gamma == 1.0:
         return sample

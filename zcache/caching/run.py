@@ -17,7 +17,7 @@ from ..method.config import AUTOMATIC
 from ..method.schedule import Kind, Pass
 from ..method.teacache import IDENTITY, Accumulator
 from ..method.weights import weight_at
-from . import affine, guidance, noise, reflection, self_check, settling
+from . import affine, guidance, guided, noise, reflection, self_check, settling
 from .anchors import Anchors
 from .arguments import copied, factors, flattened, locate, put, signature
 from .bindings import Denoiser, Signal
@@ -127,7 +127,7 @@ class Run(RunState):
         if not self.window or not closes or self.never_back:
             return False
         between = range(self.start + 1, self.step)
-        return reflection.may_be_linear(self) or any(
+        return guided.may_be_linear(self) or any(
             weight_at(self.weight, step, self.start, self.step) != 1.0 for step in between
         )
 

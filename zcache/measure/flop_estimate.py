@@ -168,7 +168,7 @@ def price(
     used = bases.reach(bases.resolve(config.base), config.order)
     looks_back = any(p.weight not in (None, 1.0) for p in plan.walk)
     told = flow and guided
-    if told and config.guided_base(plan.full_steps, num_steps, told=True) == bases.FORA:
+    if told and config.guided_base(plan.full_steps, num_steps) == bases.FORA:
         # Of reuse two; more before the first reflection, where there are.
         used, looks_back = max(used, 2), looks_back and plan.full_steps[1:2] == (1,)
     elif told and config.reflect:

@@ -14,9 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..caching.reflection import GUIDED
 from ..method.config import ZCacheConfig
 from ..method.granularity import settled
+from ..method.guided import GUIDED
 from ..method.weights import Fitted, WeightFunction
 from ..models import loading
 from ..models.architectures import ARCHITECTURES, Architecture, Shape

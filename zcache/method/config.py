@@ -131,18 +131,18 @@ class ZCacheConfig:
         full_steps: Sequence[int],
         num_steps: int,
         flow_times: Sequence[float] = (),
-        told: bool = False,
+        added: float = 1.0,
     ) -> str | None:
         """The base that a flow with guidance is reflected on, where that is for the run to choose; else None.
 
         Args:
             flow_times: at every step; without them they are taken to fall evenly.
-            told: whether the denoiser is told its guidance, and nothing is added up.
+            added: the scale of guidance that is added up from outputs; 1 where the denoiser is told it.
         """
         if self.base != bases.AUTOMATIC or not self.reflect or self.weight == FITTED:
             return None
         times = flow_times or [1 - step / num_steps for step in range(num_steps)]
-        astray = guided.leads_astray(full_steps, times, told)
+        astray = guided.leads_astray(full_steps, times, added)
         return bases.FORA if astray else bases.DAMPED
 
     @property

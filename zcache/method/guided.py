@@ -5,43 +5,30 @@ slope the newer anchor comes out on another picture; so a guided flow is forecas
 bases.py), which leaves the anchor near enough to go back from with nearly all of the correction.
 
 Where windows take much of the flow's time reuse is the better forecast; sooner so with guidance that is added up
-from two outputs, which enlarges the error of each. One that the denoiser is told, as FLUX.1-dev is, is part of
-what it learnt (examples/study)."""
+from two outputs, which enlarges the error of each, and the sooner the stronger it is. One that the denoiser is
+told, as FLUX.1-dev is, is part of what it learnt (examples/study)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from .schedule import early_window
 
-
-@dataclass(frozen=True)
-class Bounds:
-    """Of the flow's time, what a slope is right for.
-
-    Attributes:
-        early: mean of the windows in the first half of a run.
-        longest: of any window.
-    """
-
-    early: float
-    longest: float
+GUIDED = 1.5  # scale above which a flow is called guided
+EARLY = 0.28  # of the flow's time, by (g - 1)^2: the mean window of a run's first half that a slope is right for
+LONGEST = 0.29  # of the flow's time: any window, with guidance that is added up
+LONGEST_TOLD = 0.36  # with one that the denoiser is told
 
 
-ADDED = Bounds(early=0.09, longest=0.29)  # guidance added up from outputs
-TOLD = Bounds(early=math.inf, longest=0.36)  # guidance that the denoiser is told
-
-
-def leads_astray(full_steps: Sequence[int], times: Sequence[float], told: bool = False) -> bool:
+def leads_astray(full_steps: Sequence[int], times: Sequence[float], added: float = 1.0) -> bool:
     """Whether windows between these full steps are too long for a slope.
 
     Args:
         times: a flow's time at every step, from 1 down.
-        told: whether the denoiser is told its guidance, and nothing is added up.
+        added: the scale g of guidance that is added up from outputs; up to `GUIDED`, the denoiser is told it.
     """
-    bounds = TOLD if told else ADDED
     longest = max((times[start] - times[stop] for start, stop in pairwise(full_steps)), default=0.0)
-    return longest > bounds.longest or early_window(full_steps, times) > bounds.early
+    if added <= GUIDED:
+        return longest > LONGEST_TOLD
+    return longest > LONGEST or early_window(full_steps, times) > EARLY / (added - 1) ** 2

@@ -15,9 +15,12 @@ longer the window is. So in a guided flow that is forecast by reuse or along a d
 of windows longer than `LONG`, by the square of how much longer they are. Along the whole slope it goes astray
 sooner: `time` keeps `MOST_OF_GUIDED` of a window that begins below the time 1 - `SETTLED` or is shorter than
 `SHORT`, and less of others, by the square of how far they are from either; `FIRST_OF_GUIDED` of that in a first
-window of half that length or more, which is forecast without a slope (examples/study)."""
+window of half that length or more, which is forecast without a slope. Of a diffusion sampler with strong guidance
+and few full steps it keeps nothing (examples/study)."""
 
 from __future__ import annotations
+
+import math
 
 NAMES = ("time", "sigma")
 LEAST = 0.4  # that `time` keeps
@@ -28,6 +31,8 @@ SHORT = 0.08  # of the flow's time: a window in which the latent moves little
 FIRST_OF_GUIDED = 0.25
 MOST_OF_OUTPUT = 0.7  # kept where a diffusion sampler's output is cached
 LONG_OF_OUTPUT = 0.12  # of the steps: a window from which on less is kept
+ROUNDING = 1e-3  # of a guidance found by least squares
+FULL_STEPS_OF_GUIDANCE = 4 / 3  # that a diffusion sampler needs for every unit of guidance above 1
 
 
 def of_output(window: float) -> float:
@@ -37,6 +42,17 @@ def of_output(window: float) -> float:
         window: the longest, as a part of the steps.
     """
     return MOST_OF_OUTPUT * min(1.0, LONG_OF_OUTPUT / window) ** 2
+
+
+def fewest_full_steps(guidance: float) -> int:
+    """The full steps of a diffusion sampler from which on a correction does more good than harm.
+
+    With fewer the picture becomes another one either way, and guidance enlarges what the newer anchor is off by.
+
+    Args:
+        guidance: its scale, 1 for none.
+    """
+    return math.ceil(FULL_STEPS_OF_GUIDANCE * max(0.0, guidance - 1) - ROUNDING)
 
 
 def share(

@@ -13,7 +13,7 @@ from typing import Any
 from . import bases
 from .abscissa import along
 from .config import ZCacheConfig
-from .relaxation import share
+from .relaxation import fewest_full_steps, share
 from .schedule import Kind
 from .weights import AUTOMATIC
 
@@ -31,7 +31,7 @@ def zigzag(
     flow_times: Sequence[float] = (),
     diffusion: bool = False,
     guided: bool = False,
-    told: bool = False,
+    scale: float = 1.0,
     positions: Sequence[float] = (),
 ) -> Any:
     """The latent after `num_steps` steps, most of them not computed in full.
@@ -48,7 +48,7 @@ def zigzag(
         diffusion: whether `advance` is a diffusion sampler's, for the same placement.
         guided: whether it is a flow with guidance, for `base="automatic"`, `weight="automatic"` and
             `relax="time"`.
-        told: whether the denoiser is told that guidance, and `denoise` adds nothing up.
+        scale: of the guidance that `denoise` adds up from outputs; 1 where the denoiser is told it, or none.
         positions: where the steps stand (abscissa.py), for `base="automatic"`; without them, at their numbers.
 
     Raises:
@@ -57,7 +57,9 @@ def zigzag(
     base, order = bases.resolve(config.base), config.order
     base = along(positions) if positions and config.base == bases.AUTOMATIC else base
     planned = config.plan(num_steps, flow_times, diffusion).full_steps
-    chosen = config.guided_base(planned, num_steps, flow_times, told) if guided else None
+    if diffusion and config.relax == "time" and len(planned) < fewest_full_steps(scale):
+        config = config.replace(reflect=False)
+    chosen = config.guided_base(planned, num_steps, flow_times, scale) if guided else None
     if chosen is not None:
         config = config.replace(base=chosen)
     careful = guided and bases.is_careful(bases.resolve(config.base), order)

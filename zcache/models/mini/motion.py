@@ -6,6 +6,7 @@ paints its frames, and `split` decides by a hash of the caption whether a model 
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
@@ -72,10 +73,20 @@ def samples(count: int, part: str, seed: int) -> list[tuple[Actor, ...]]:
     return clips
 
 
-def draw(actors: tuple[Actor, ...], rng: random.Random) -> list[Image.Image]:
-    """Paint a clip; `rng` chooses where each actor starts, its size and its travel."""
+def draw(
+    actors: tuple[Actor, ...], rng: random.Random, grounds: Sequence[Image.Image] | None = None
+) -> list[Image.Image]:
+    """Paint a clip; `rng` chooses where each actor starts, its size and its travel.
+
+    Args:
+        grounds: `FRAMES` pictures of `FRAME_SIZE` to paint on; a plain one without.
+    """
     ends = [_ends(actors, index, rng) for index in range(len(actors))]
-    return [_frame(actors, ends, number / (FRAMES - 1)) for number in range(FRAMES)]
+    plain = Image.new("RGB", (FRAME_SIZE, FRAME_SIZE), GROUND)
+    return [
+        _frame(actors, ends, number / (FRAMES - 1), ground)
+        for number, ground in enumerate(grounds or [plain] * FRAMES)
+    ]
 
 
 def _phrase(actor: Actor) -> str:
@@ -106,10 +117,13 @@ def _ends(actors: tuple[Actor, ...], index: int, rng: random.Random) -> tuple[Po
 
 
 def _frame(
-    actors: tuple[Actor, ...], ends: list[tuple[Pose, Pose]], progress: float
+    actors: tuple[Actor, ...],
+    ends: list[tuple[Pose, Pose]],
+    progress: float,
+    ground: Image.Image,
 ) -> Image.Image:
     side = FRAME_SIZE * SUPERSAMPLING
-    image = Image.new("RGB", (side, side), GROUND)
+    image = ground.resize((side, side), Image.Resampling.NEAREST)
     canvas = ImageDraw.Draw(image)
     for actor, (first, last) in zip(actors, ends, strict=True):
         x, y, radius = (

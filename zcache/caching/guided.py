@@ -1,0 +1,80 @@
+"""What guidance changes in how a run goes back: its base, its weight, and whether it does at all.
+
+The rules are of `method/guided.py` and `method/relaxation.py`; here is what a run shows of its guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..method import bases, relaxation
+from ..method.guided import GUIDED
+from ..method.weights import AUTOMATIC, Fitted, WeightFunction
+from . import guidance
+from .state import Guidance, RunState, Visit
+
+
+class CannotReflectError(Exception):
+    """Why a window is left as it was forecast."""
+
+
+def check_strength(run: RunState, stop: Visit, combinations: Sequence[Guidance]) -> None:
+    """Raise CannotReflectError where a diffusion sampler's guidance is so strong, and its full steps are so few,
+    that nothing of the correction is worth keeping."""
+    if run.is_flow or run.config.relax != "time":
+        return
+    full = run.num_steps / (stop.step - run.start)
+    if run.plan is not None and not run.config.adaptive:
+        full = len(run.plan.full_steps)
+    fewest = relaxation.fewest_full_steps(scale := guidance.scale(combinations[-1]))
+    if full < fewest:
+        raise CannotReflectError(
+            f"with a guidance of {scale:.3g} a correction helps from {fewest} full steps on"
+        )
+
+
+def weight(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction | Fitted:
+    """The weight of a window: the run's; of a guided flow, where `automatic`, the linear one, since trusting its
+    newer anchor all along the window has lost up to 20 dB (examples/study)."""
+    return run.config.weight_in(True) if is_led_astray(run, combinations) else run.weight
+
+
+def forecast(run: RunState, added: float) -> None:
+    """Take the base of a flow with guidance, added up with this scale or told; raise CannotReflectError where a
+    blend could not look back."""
+    taken, held = base(run, added), all(a.holds_past for a in run.anchors.values())
+    if taken != bases.FORA and run.config.weight_in(True) != run.weight and not held:
+        raise CannotReflectError("guidance set in at its newer anchor")
+    if taken is not None:
+        run.forecast_by(taken)
+
+
+def base(run: RunState, added: float) -> str | None:
+    """The base that the run takes where it is found to be guided, None for its own."""
+    plan = run.plan
+    if plan is None:
+        return None
+    return run.config.guided_base(plan.full_steps, plan.num_steps, run.levels or (), added)
+
+
+def is_flow(run: RunState, combinations: Sequence[Guidance]) -> bool:
+    """Whether the run is a flow with a guidance above `GUIDED`: added up from outputs, or told to the denoiser."""
+    return run.is_flow and max(guidance.scale(combinations[-1]), run.embedded_scale) > GUIDED
+
+
+def is_led_astray(run: RunState, combinations: Sequence[Guidance]) -> bool:
+    """Whether it is one, forecast along the whole slope: guidance enlarges what its newer anchor is off."""
+    return is_flow(run, combinations) and bases.interpolates(run.base, run.config.order)
+
+
+def may_be_linear(run: RunState) -> bool:
+    """Whether `weight` may choose the linear weight for the open window; surely not where no guidance is
+    told to the denoiser and its outputs are handed on as they are."""
+    handed_on = all(
+        any(leaf is visit.model_output for branch in visit.branches for leaf in branch.leaves)
+        for visit in run.window
+    )
+    told = run.embedded_scale > GUIDED
+    scales = [guidance.scale(combination) for combination in run.combinations.values()]
+    added = 1.0 if told else min(scales, default=1.0)
+    automatic = run.config.weight == AUTOMATIC and base(run, added) != bases.FORA
+    return run.is_flow and automatic and (told or not handed_on)
