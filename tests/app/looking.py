@@ -78,6 +78,24 @@ COVERED = f"""() => {{
     }}
   return wrong;
 }}"""
+PAINTED_OVER = """() => {
+  const row = [...document.querySelectorAll(".zc-buttons")].find((e) => e.offsetParent);
+  if (!row || getComputedStyle(row).position !== "sticky") return [];
+  const wrong = new Set(), down = (y) => scrollTo({ top: y, behavior: "instant" });
+  for (let y = 0; y < document.documentElement.scrollHeight - innerHeight; y += 12) {
+    down(y);
+    const box = row.getBoundingClientRect();
+    if (box.top < -1 || box.bottom > innerHeight) continue;
+    for (let x = box.left + 8; x < box.right; x += 24) {
+      const e = document.elementFromPoint(x, (box.top + box.bottom) / 2);
+      if (e && !row.contains(e) && !e.contains(row))
+        wrong.add(`“${(e.textContent || "").trim().slice(0, 40)}” (${e.tagName.toLowerCase()}) is painted ` +
+          "over the buttons that stay");
+    }
+  }
+  down(0);
+  return [...wrong];
+}"""
 NO_RING = """() => {
   const e = document.activeElement;
   if (!e || e === document.body) return "";

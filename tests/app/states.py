@@ -7,7 +7,8 @@ Without URL it serves the embedded models itself, with an empty store. `--width`
 anything is.
 
 In every state: no error in the console, no request to another host, axe-core finds nothing, the document is
-no wider than the screen, no text is cut off, and no two texts or controls lie on each other.
+no wider than the screen, no text is cut off, no two texts or controls lie on each other, and wherever it is
+scrolled to, nothing is painted over the buttons that stay at its top.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from .looking import COVERED, CUT_OFF, NO_RING, axe_violations
+from .looking import COVERED, CUT_OFF, NO_RING, PAINTED_OVER, axe_violations
 
 WIDTHS, SCHEMES, KINDS = (1440, 1280, 390), ("light", "dark"), ("image", "video", "class")
 PATIENCE = 60_000  # milliseconds, for whatever answers at once
@@ -108,7 +109,7 @@ class Visit:
             file = f"{self.state}-{self.kind}-{self.width}-{self.scheme}.png"
             self.page.screenshot(path=self.out / file, full_page=True)
             self.to_top()
-        for check in (CUT_OFF, COVERED):
+        for check in (CUT_OFF, COVERED, PAINTED_OVER):
             for found in self.page.evaluate(check):
                 self.complain(found)
         for found in axe_violations(self.page):

@@ -75,3 +75,27 @@ def test_tab_leaves_a_list_closed(browser, served):
     page.close()
 
     assert left == 0
+
+
+def test_a_screen_reader_is_told_the_verdict(browser, served):
+    page = browser.new_page()
+    page.goto(served)
+    open_tab(page, "class")
+    set_steps(page, 10, "class")
+    page.evaluate(
+        """() => {
+          window.told = [];
+          const read = () => document.querySelectorAll(".sr-only[role=status]").forEach(
+            (region) => told.push(region.textContent));
+          new MutationObserver(read).observe(
+            document, { characterData: true, childList: true, subtree: true });
+        }"""
+    )
+    run(page)
+    page.wait_for_function("told.some((said) => said.includes('the plain'))", timeout=PATIENCE)
+    told = page.evaluate("told")
+    verdict = page.locator(".zc-verdict:visible b").inner_text()
+    page.close()
+
+    assert not [said for said in told if said.startswith("common.")]
+    assert any(verdict in said for said in told)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .looking import COVERED, CUT_OFF, NO_RING, axe_violations
+from .looking import COVERED, CUT_OFF, NO_RING, PAINTED_OVER, axe_violations
 from .states import HEIGHT, STATES, Visit, visit_all
 
 pytestmark = pytest.mark.browser
@@ -35,6 +35,9 @@ def test_states_of_the_page_are_in_order(browser, served, kind, width, scheme, n
         ("<p>below</p><p style='margin-top: -2em'>above</p>", COVERED, "lie on each other"),
         ("<button style='position: absolute; top: 20px; left: 10px'>on it</button>", COVERED,
          "“Head” (h1.) and “on it”"),
+        ("<div class=zc-buttons style='position: sticky; top: 0; z-index: 20'><button>Run</button></div>"
+         "<p style='position: relative; z-index: 40; margin-bottom: 2000px'>above all</p>", PAINTED_OVER,
+         "“above all” (p) is painted over the buttons that stay"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_noticed(browser, body, check, said):

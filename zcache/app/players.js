@@ -1,6 +1,6 @@
 // The clips of a comparison play in step: what one does, the others do, and one button and one slider
 // rule them all. The slider over two pictures moves the edge between them. Links to files say their names.
-// Tab leaves a list closed.
+// Tab leaves a list closed. Who listens to the page is told the verdict.
 (() => {
   const DRIFT = 0.06; // seconds; below a frame of any clip
   const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -72,6 +72,18 @@
     if (event.key === "Tab" && event.target.matches?.("[role=combobox]")) event.stopPropagation();
   };
   document.addEventListener("keydown", leave, true);
+
+  // Gradio tells listeners the names of its own words, "common.complete"; they hear what is to be read.
+  const reword = (node) => {
+    const region = node.parentElement;
+    if (!/^(common|status)\.\w+$/.test(node.data ?? "") || !region?.matches(".sr-only[role=status]")) return;
+    const seen = [...document.querySelectorAll(".zc-verdict, .zc-waiting")].find((e) => e.offsetParent);
+    node.data = node.data === "common.complete" ? (seen?.innerText ?? "Done.") : "";
+  };
+  new MutationObserver((changes) => changes.forEach(({ target }) => reword(target))).observe(document, {
+    characterData: true,
+    subtree: true,
+  });
 
   // Gradio's links say the size of a file only, and hold a button of their own.
   const named = (link) => {
