@@ -49,6 +49,46 @@ def test_the_step_after_a_change_is_full_and_its_window_stays(at: int, write: bo
     assert set(kinds) <= {"forecast"}
 
 
+@pytest.mark.parametrize("write", [False, True], ids=["replaced", "written"])
+def test_a_change_behind_the_very_first_step_is_noticed(write: bool) -> None:
+    """No tensor has come twice yet: the callback itself tells."""
+    pipe = FLUX.build()
+    with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 4, 8))) as handle:
+        FLUX.run(pipe, **switch(0, write=write))
+    assert handle.report().full_steps == (0, 1, 4, 8)
+    assert any(SAID in reason for reason in handle.report().fallbacks)
+
+
+def test_prompts_that_take_turns_leave_nothing_to_cache() -> None:
+    pipe = FLUX.build()
+
+    def change(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        return {"prompt_embeds": tensors["prompt_embeds"].flip(0) + step}
+
+    turns = {
+        "callback_on_step_end": change,
+        "callback_on_step_end_tensor_inputs": ["prompt_embeds"],
+    }
+    plain = FLUX.run(pipe, **turns)
+    with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 4, 8))) as handle:
+        cached = FLUX.run(pipe, **turns)
+    assert torch.equal(plain, cached)
+    assert set(handle.report().kinds) == {"full"}
+    assert any(SAID in reason for reason in handle.report().fallbacks)
+
+
+@pytest.mark.parametrize("names", [[], ["latents"], ["latents", "prompt_embeds"]])
+def test_a_callback_that_looks_and_changes_nothing_changes_nothing(names: list[str]) -> None:
+    pipe = FLUX.build()
+
+    def look(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        return {name: each * 1 if name == "latents" else each for name, each in tensors.items()}
+
+    with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 4, 8))) as handle:
+        FLUX.run(pipe, callback_on_step_end=look, callback_on_step_end_tensor_inputs=names)
+    assert handle.report().full_steps == (0, 4, 8) and handle.report().fallbacks == ()
+
+
 def test_nothing_of_before_reaches_a_step_behind_the_change() -> None:
     """Reuse of the output: a step behind the change gives the output of the full step that the change made."""
     pipe, outputs = FLUX.build(), []

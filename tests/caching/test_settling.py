@@ -55,6 +55,16 @@ def test_the_picture_is_that_of_what_it_stands_for(
     assert not torch.equal(image, drawn(meant.replace(granularity=other), scale, scheduler)[0])
 
 
+@pytest.mark.parametrize("scheduler", SOLVERS, ids=lambda s: type(s).__name__)
+def test_an_output_that_is_asked_for_gives_the_picture_of_one_that_is_chosen(
+    scheduler: Any,
+) -> None:
+    chosen, report = drawn(ZCacheConfig(interval=4), 1.5, scheduler)
+    asked, said = drawn(ZCacheConfig(interval=4, granularity="output"), 1.5, scheduler)
+    assert report.granularity == said.granularity == "output"
+    assert torch.equal(chosen, asked) and report.relaxation == said.relaxation
+
+
 class Growing(float):
     """A guidance of 1.2 in the first step, and of 4 from there on."""
 

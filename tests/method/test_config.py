@@ -1,5 +1,7 @@
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,10 +134,46 @@ def test_explicit_full_steps_win() -> None:
 def test_numbers_of_numpy_become_plain_ones() -> None:
     found = ZCacheConfig(
         interval=np.int64(4), relax=np.float32(0.5), reflect=np.True_,
-        full_steps=np.linspace(0, 12, 4).astype(int), times=np.array([1.0, 0.5]),
+        full_steps=np.linspace(0, 12, 4).astype(int), times=np.linspace(1, 0, 13),
     )  # fmt: skip
-    wanted = ZCacheConfig(interval=4, relax=0.5, full_steps=(0, 4, 8, 12), times=(1.0, 0.5))
+    wanted = ZCacheConfig(
+        interval=4, relax=0.5, full_steps=(0, 4, 8, 12), times=np.linspace(1, 0, 13).tolist()
+    )
     assert found == wanted and found.to_dict() == wanted.to_dict()
     assert type(found.interval) is int and {type(step) for step in found.full_steps or ()} == {int}
     with pytest.raises(ConfigError, match=r"interval is 2\.5"):
         ZCacheConfig(interval=np.float64(2.5))
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ((1.0, 0.5), "2 times are given, and step 4 is a full one"),
+        ((1.0, 0.9, 0.5, 0.2, 5.0), "from 0.2 to 5"),
+        ((1.0, 0.9, 0.5, 0.2, -0.1), "from -0.1 to 1"),
+    ],
+)
+def test_times_are_those_of_a_flow_at_every_step(times: tuple[float, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        ZCacheConfig(full_steps=(0, 2, 4), times=times)
+
+
+@pytest.mark.parametrize(
+    ("weight", "said"),
+    [
+        (
+            lambda j, n: math.nan,
+            "weight is nan at step 1 of a window of 1; give a number from 0 to 1",
+        ),
+        (lambda j, n: j, "weight is 2 at step 2 of a window of 2"),
+        (lambda j, n: None, "weight is None"),
+        (lambda j: 1.0, "weight fails at step 1 of a window of 1"),
+    ],
+)
+def test_a_weight_of_ones_own_is_tried_when_it_is_given(weight: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        ZCacheConfig(weight=weight)
+
+
+def test_a_weight_may_give_numbers_of_numpy() -> None:
+    ZCacheConfig(weight=lambda j, n: np.float64(j / n))

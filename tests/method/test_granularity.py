@@ -47,10 +47,23 @@ def test_a_setting_of_ones_own_keeps_the_stack(own: dict[str, Any]) -> None:
     assert settled(ZCacheConfig(**own), 50, True, 1.0) == ZCacheConfig(**own, granularity="stack")
 
 
-@pytest.mark.parametrize("granularity", ["stack", "module", "output"])
+@pytest.mark.parametrize("granularity", ["stack", "module"])
 def test_a_granularity_that_is_said_stays(granularity: str) -> None:
     config = ZCacheConfig(granularity=granularity)
     assert settled(config, 50, True, 1.0) is config
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0, None])
+def test_an_output_that_is_asked_for_is_corrected_as_one_that_is_chosen(
+    guidance: float | None,
+) -> None:
+    """Whoever copies what the report says of a run with the defaults gets that run."""
+    asked = ZCacheConfig(granularity="output")
+    assert settled(asked, 50, True, guidance) == settled(ZCacheConfig(), 50, True, 1.0)
+    assert settled(asked, 50, False, guidance) is asked  # a flow's
+    for own in ({"order": 2}, {"weight": "linear"}, {"relax": None}, {"base": "fora"}):
+        config = asked.replace(**own)
+        assert settled(config, 50, True, guidance) is config
 
 
 @pytest.mark.parametrize(

@@ -96,14 +96,15 @@ def test_it_equals_the_product_on_flux(granularity: str, settings: dict[str, Any
     [
         (2, 3.0, "damped"),
         (4, 3.0, "fora"),
-        (2, 4.0, "fora"),
+        (2, 7.0, "damped"),
+        (3, 7.0, "fora"),
         (4, 2.0, "damped"),
         (4, 1.0, "damped"),
     ],
 )
 def test_the_base_of_a_guided_flow_is_by_its_time(window: int, scale: float, base: str) -> None:
-    """Windows of 0.048 and 0.095 of the time early, then one of twice as long; 0.28 / (g - 1)^2 are right: 0.07,
-    0.031 and 0.28, and more where the denoiser is told."""
+    """Windows of 0.048, 0.071 or 0.095 of the time early, then one of twice as long; 0.18 / (g - 1) are right, 0.09
+    and 0.18, at least 0.07, and more where the denoiser is told."""
     full = [*range(0, 5 * window, window), 6 * window]
     times = [1 - step / 42 for step in range(42)]
 
@@ -128,6 +129,27 @@ def test_the_base_of_a_guided_flow_is_by_its_time(window: int, scale: float, bas
     others = {"taylorseer", "damped", "fora"} - {base}
     assert drawn("automatic") == drawn(base)
     assert all(drawn("automatic") != drawn(other) for other in others)
+
+
+def test_of_a_strongly_guided_flow_at_most_four_tenths_are_kept() -> None:
+    """With a scale of 7 windows of 0.048 of the time would keep 0.2 / 6^2 / 0.048 = 0.12 of it."""
+    times = [1 - step / 42 for step in range(43)]
+
+    def drawn(relax: str | float, scale: float) -> float:
+        config = ZCacheConfig(full_steps=range(0, 42, 2), base="damped", relax=relax)
+        return zigzag(
+            lambda k, x, feature: (x * (feature or math.sin(k)), feature or math.sin(k)),
+            lambda k, v, x: x - v / 42,
+            1.0,
+            42,
+            config,
+            times,
+            times[:-1],
+            guided=True,
+            scale=scale,
+        )
+
+    assert drawn("time", 7.0) == drawn(0.4, 7.0) != drawn("time", 1.0)
 
 
 @every_setting

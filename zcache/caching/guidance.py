@@ -18,6 +18,7 @@ from .terms import Outputs, parts, terms
 
 SAMPLES = 4096
 THOUSAND = 1000.0
+LARGE = 100.0  # no scale of guidance is: from here on it is one times a thousand
 LIMIT = 0.05  # relative misfit above which guidance is called non-linear
 
 
@@ -126,7 +127,7 @@ def told(kwargs: Mapping[str, Any]) -> float:
     if not isinstance(given, Tensor) or given.numel() == 0:
         return 1.0
     scale = float(given.max())
-    return scale / THOUSAND if scale >= THOUSAND else scale
+    return scale / THOUSAND if scale >= LARGE else scale
 
 
 def explain(

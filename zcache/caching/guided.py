@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..method import bases, relaxation
-from ..method.guided import GUIDED
+from ..method import bases
+from ..method.guided import GUIDED, most_kept
+from ..method.relaxation import fewest_full_steps, share
 from ..method.weights import AUTOMATIC, Fitted, WeightFunction
 from . import guidance
 from .state import Guidance, RunState, Visit
@@ -25,7 +26,7 @@ def check_strength(run: RunState, stop: Visit, combinations: Sequence[Guidance])
     full = run.num_steps / (stop.step - run.start)
     if run.plan is not None and not run.config.adaptive:
         full = len(run.plan.full_steps)
-    fewest = relaxation.fewest_full_steps(scale := guidance.scale(combinations[-1]))
+    fewest = fewest_full_steps(scale := guidance.scale(combinations[-1]))
     if full < fewest:
         raise CannotReflectError(
             f"with a guidance of {scale:.3g} a correction helps from {fewest} full steps on"
@@ -64,6 +65,19 @@ def is_flow(run: RunState, combinations: Sequence[Guidance]) -> bool:
 def is_led_astray(run: RunState, combinations: Sequence[Guidance]) -> bool:
     """Whether it is one, forecast along the whole slope: guidance enlarges what its newer anchor is off."""
     return is_flow(run, combinations) and bases.interpolates(run.base, run.config.order)
+
+
+def kept(run: RunState, stop: Visit, combinations: Sequence[Guidance]) -> float:
+    """The share of a window's correction to keep, by `config.relax`."""
+    relax, levels = run.config.relax, run.levels
+    ends = (levels[run.start], levels[stop.step]) if levels else (1.0, 1.0)
+    careful = is_flow(run, combinations) and bases.is_careful(run.base, run.config.order)
+    astray = levels is not None and is_led_astray(run, combinations)
+    gamma = share(relax, *ends, astray, run.windows_closed == 1, careful)
+    damped = careful and run.base is bases.damped
+    if not damped or relax != "time" or levels is None or run.plan is None:
+        return gamma
+    return min(gamma, most_kept(run.plan.full_steps, levels, guidance.scale(combinations[-1])))
 
 
 def may_be_linear(run: RunState) -> bool:

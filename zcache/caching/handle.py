@@ -45,6 +45,8 @@ class ZCache:
         self._denoisers = self._bound(pipe)
         self._handler = _weakly(self._on_pipeline)
         self._armed: list[tuple[Any, str, intercept.Handler]] = []
+        self._attached = False
+        self._at_work = False  # inside a call or a step of the run
         self._scope: Scope | None = None
         self._entering = threading.Lock()
         self._run: Run | None = None
@@ -72,7 +74,8 @@ class ZCache:
     @contextmanager
     def sampling(self) -> Iterator[None]:
         """Make what is called inside, in this thread, one run, as inside a call of the pipeline:
-        for loops of your own. Within a call of the pipeline, or of another thread, it is inert."""
+        for loops of your own. Within a call of the pipeline, or of another thread, and once disabled, it is
+        inert."""
         with self._entering:
             scope = self._scope
             if scope is None:
@@ -90,17 +93,23 @@ class ZCache:
 
     def attach(self) -> None:
         """Stand in front of the pipeline, its scheduler and its denoisers."""
+        self._attached = True
         intercept.arm(self._pipe(), "__call__", self._handler)
         self._arm_parts()
 
     def detach(self) -> None:
-        """Undo `attach` exactly, also in the middle of a run."""
+        """Undo `attach` exactly, also in the middle of a run, and let go of all but the report. What the run is
+        at, a call of the denoiser or a step with all its reflection, it ends as it began."""
+        self._attached = False
         pipe = self._pipe()
         if pipe is not None:
             intercept.disarm(pipe, "__call__", self._handler)
         self._disarm_parts()
+        self._scheduler, self._denoisers = None, []
         if self._run is not None:
-            self._run.close()
+            self._run.done = True
+            if not self._at_work:
+                self._run.close()
 
     def _bound(self, pipe: Any) -> list[Denoiser]:
         config = self.config
@@ -133,7 +142,7 @@ class ZCache:
         Raises:
             AlreadyEnabledError: another library's cache was enabled on a transformer since."""
         pipe = self._pipe()
-        if pipe is None:
+        if pipe is None or not self._attached:
             return
         modules = [d.module for d in self._denoisers]
         found = _found(pipe)
@@ -160,6 +169,9 @@ class ZCache:
             run.end()
         if not self._log.passes and self._denoisers:
             self._log.fall_back("no denoiser call was seen between two steps of the scheduler")
+
+    def _replaced(self) -> int:
+        return 0 if self._scope is None else self._scope.replaced
 
     def _is_current(self) -> bool:
         return self._scope is not None and self._scope.is_current
@@ -189,24 +201,24 @@ class ZCache:
                     f"the profile was found with {self._found_with}, and this run takes its steps with {own}: "
                     "what was measured does not hold for it"
                 )
-            self._run = Run(self.config, self._scheduler, self._announce, log)
+            self._run = Run(self.config, self._scheduler, self._announce, self._replaced, log)
             if not self._log.passes:
                 self._log = log
         return result
 
     def _on_step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        run = self._run
-        if not self._is_current() or run is None or run.done:
-            return original(*args, **kwargs)
-        if run.kind is None:
-            run.cannot_go_back("the pipeline calls the scheduler more than once for each pass")
-            return original(*args, **kwargs)
-        named = {
-            name: kwargs.pop(name)
-            for name in ("model_output", "timestep", "sample")
-            if name in kwargs
-        }
-        return run.take_step(original, (*args, *named.values()), kwargs)
+        with self._working() as run:
+            if run is None:
+                return original(*args, **kwargs)
+            if run.kind is None:
+                run.cannot_go_back("the pipeline calls the scheduler more than once for each pass")
+                return original(*args, **kwargs)
+            named = {
+                name: kwargs.pop(name)
+                for name in ("model_output", "timestep", "sample")
+                if name in kwargs
+            }
+            return run.take_step(original, (*args, *named.values()), kwargs)
 
     def _on_other_step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._on_copied_step(None)
@@ -219,14 +231,30 @@ class ZCache:
             self._run.cannot_go_back("a second scheduler carries a latent of its own")
 
     def _on_call(self, index: int, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        denoiser = self._denoisers[index]
-        with intercept.lock(denoiser.module, "__call__"):
-            run = self._run
-            if not self._is_current() or run is None or run.done:
+        denoiser = next(iter(self._denoisers[index : index + 1]), None)
+        if denoiser is None:  # disabled in this moment, in another thread
+            return original(*args, **kwargs)
+        with intercept.lock(denoiser.module, "__call__"), self._working() as run:
+            if run is None:
                 return original(*args, **kwargs)
             if self._log is not run.log:
                 self._log = run.log
             return run.call(denoiser, original, args, kwargs)
+
+    @contextmanager
+    def _working(self) -> Iterator[Run | None]:
+        """The run, which is not closed as long as the block lasts; None where what is called is not its own."""
+        run = self._run if self._is_current() else None
+        if run is None or self._at_work:
+            yield None if run is None or run.done else run
+            return
+        self._at_work = True  # before `done` is looked at, which another thread may set
+        try:
+            yield None if run.done else run
+        finally:
+            self._at_work = False
+            if run.done:
+                run.close()
 
     def _announce(self, step: int, kind: str, num_steps: int) -> None:
         if self.on_pass is not None and self._scope is not None:

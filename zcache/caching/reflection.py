@@ -14,9 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..method import bases
 from ..method.granularity import is_mild
-from ..method.relaxation import share
 from ..method.schedule import Kind, Pass
 from ..method.weights import weight_at
 from . import affine, edits, guidance, guided, intercept, nonlinear, scheduler
@@ -233,10 +231,7 @@ def relaxed(
 ) -> Tensor:
     """x_tentative + gamma (x_replayed - x_tentative), gamma by `config.relax`; what a multistep solver
     remembers likewise."""
-    levels = (run.levels[run.start], run.levels[stop.step]) if run.levels else (1.0, 1.0)
-    careful = guided.is_flow(run, combinations) and bases.is_careful(run.base, run.config.order)
-    astray = run.levels is not None and guided.is_led_astray(run, combinations)
-    gamma = share(run.config.relax, *levels, astray, run.windows_closed == 1, careful)
+    gamma = guided.kept(run, stop, combinations)
     run.log.relaxation[stop.step] = gamma
     if gamma == 1.0:
         return sample

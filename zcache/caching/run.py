@@ -49,7 +49,7 @@ class Run(RunState):
         denoiser = self.outputs.get(id(denoiser.module), denoiser)
         flat = flattened((args, kwargs))
         key = (id(denoiser.module), len(self.branches))
-        given = (self.conditioning[key].see(flat), *signature(flat))
+        given = (self.replaced(), self.conditioning[key].see(flat), *signature(flat))
         fits = key in self.anchors and self.signatures[key] == given
         if not self.branches:
             if self.step == 0 and (self.config.reflect or self.config.granularity == AUTOMATIC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from typing import Any
 
 import torch
@@ -38,7 +39,8 @@ def check(scheduler: Any) -> None:
 
 
 def snapshot(scheduler: Any) -> State:
-    """The scheduler's state; lists (a multistep solver's history) are copied, tensors shared."""
+    """The scheduler's state; what it remembers of outputs and latents is copied, since a step may add to it in
+    place (PNDM). Tables, which are tensors of one dimension, are shared."""
     return {key: _copied(value) for key, value in vars(scheduler).items()}
 
 
@@ -51,7 +53,13 @@ def restore(scheduler: Any, state: State) -> None:
 
 
 def _copied(value: Any) -> Any:
-    return list(value) if type(value) is list else value
+    if type(value) is list:
+        return [_copied(each) for each in value]
+    if type(value) is deque:
+        return deque(map(_copied, value), value.maxlen)
+    if type(value) is dict:
+        return {key: _copied(each) for key, each in value.items()}
+    return value.clone() if isinstance(value, Tensor) and value.ndim > 1 else value
 
 
 def between(tentative: Any, replayed: Any, share: float) -> Any:

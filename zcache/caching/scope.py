@@ -8,14 +8,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from torch import Tensor
+
 from . import intercept
+from .features import version
+
+LATENTS = "latents"  # of what a callback may replace, the one that is no conditioning
 
 
 class Scope:
     """One pipeline call in one thread. Calls from other threads, and from the user's callbacks, are not
-    the pipeline's own."""
+    the pipeline's own.
+
+    Attributes:
+        replaced: how often a callback put another conditioning in place of what it was given.
+    """
 
     def __init__(self) -> None:
+        self.replaced = 0
         self._thread = threading.get_ident()
         self._suspended = 0
 
@@ -57,12 +67,30 @@ class Scope:
     def _call_suspended(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if not self.is_own_thread:
             return original(*args, **kwargs)
+        given = _conditioning((*args, *kwargs.values()))
         with self.suspended():
-            return original(*args, **kwargs)
+            result = original(*args, **kwargs)
+        if isinstance(result, Mapping):
+            self.replaced += any(
+                result.get(name, tensor) is not tensor or version(tensor) != writes
+                for name, (tensor, writes) in given.items()
+            )
+        return result
 
     def _wrapped(self, callback: Callable[..., Any]) -> Callable[..., Any]:
         wrapped = functools.partial(self._call_suspended, callback)
         return functools.update_wrapper(wrapped, callback)
+
+
+def _conditioning(arguments: tuple[Any, ...]) -> dict[str, tuple[Tensor, int | None]]:
+    """The tensors but the latents that a callback is given by name, and the writes into each."""
+    return {
+        name: (tensor, version(tensor))
+        for named in arguments
+        if isinstance(named, Mapping)
+        for name, tensor in named.items()
+        if isinstance(tensor, Tensor) and name != LATENTS
+    }
 
 
 @contextmanager

@@ -41,7 +41,10 @@ def fault(
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        return f"a cached pass of {name} failed, so its description is not right ({error})"
+        return (
+            f"a cached pass of {name} failed ({type(error).__name__}: {error}), so its description is not right, or "
+            "a hook on it raised this"
+        )
     if count[0]:
         return f"a cached pass of {name} ran {count[0]} modules that it should skip, so its description is not right"
     misfit, limit = _distance(output, again)

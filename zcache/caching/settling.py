@@ -22,15 +22,16 @@ from .times import NOISE, flow_times, prediction, steps_of
 
 def settle(run: RunState, visit: Visit) -> None:
     """Choose what is cached; `visit` is the first step, just taken."""
-    if run.config.granularity != AUTOMATIC or not run.caches:
+    if run.config.granularity not in (AUTOMATIC, "output") or not run.caches:
         return
+    asked = run.config.granularity == "output"
     tells_noise = prediction(run.scheduler) == NOISE and not run.in_full
-    scale = first_scale(run, visit) if tells_noise else None
+    scale = first_scale(run, visit) if tells_noise and not asked else None
     num_steps = steps_of(run.scheduler)
     run.config = settled(run.fitting(num_steps), num_steps, tells_noise, scale)
     run.weight = run.config.weight_function
     run.log.granularity = run.config.granularity
-    if run.config.granularity == "output":
+    if run.config.granularity == "output" and not asked:
         for branch in visit.branches:
             _cache_output(run, branch)
 

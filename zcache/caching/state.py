@@ -92,6 +92,7 @@ class RunState:
     config: ZCacheConfig
     scheduler: Any
     on_pass: Callable[[int, str, int], None] | None = None
+    replaced: Callable[[], int] = int  # how often callbacks have put another conditioning in place
     log: Log = field(default_factory=Log)
     plan: Plan | None = None
     levels: list[float] | None = None
@@ -132,8 +133,9 @@ class RunState:
             "stack" if self.config.granularity == AUTOMATIC else self.config.granularity
         )
         self.weight = self.config.weight_function
+        self.found = self.config  # as it was given: what a list of noise levels is mapped from
         # A full step that does not fit is refused here, before the denoiser is called.
-        self._fit(steps_of(self.scheduler))
+        self._fit(steps_of(self.scheduler), told=False)
 
     def forecast_by(self, base: str) -> None:
         """Change the base strategy from here on."""
@@ -149,30 +151,31 @@ class RunState:
         for anchors in self.anchors.values():
             anchors.forecast_by(self.base)
 
-    def _fit(self, num_steps: int) -> Plan:
-        """The plan for so many steps; an interval above them falls to what fits."""
-        config = self.fitting(num_steps)
+    def _fit(self, num_steps: int, told: bool = True) -> Plan:
+        """The plan for so many steps; an interval above them falls to what fits, and the log is told."""
+        config = self.fitting(num_steps, told)
         return config.plan(num_steps, flow_of(self.scheduler)[-num_steps:], not self.is_flow)
 
-    def fitting(self, num_steps: int) -> ZCacheConfig:
-        """The settings for so many steps."""
-        config = self._at_levels(num_steps)
+    def fitting(self, num_steps: int, told: bool = False) -> ZCacheConfig:
+        """The settings for so many steps; `told`: with a note of what had to change."""
+        config, note = self._at_levels(num_steps)
         if config.full_steps is None and config.interval > num_steps:
-            self.log.fall_back(
-                f"interval {config.interval} is above the {num_steps} sampling steps; {num_steps} was taken"
-            )
+            note = f"interval {config.interval} is above the {num_steps} sampling steps; {num_steps} was taken"
             config = config.replace(interval=num_steps)
+        if note and told:
+            self.log.fall_back(note)
         return config
 
-    def _at_levels(self, num_steps: int) -> ZCacheConfig:
-        """The settings, mapped to this run's noise levels where they were found at others."""
-        times = flow_times(self.scheduler) if self.config.times is not None else None
+    def _at_levels(self, num_steps: int) -> tuple[ZCacheConfig, str]:
+        """The settings, mapped to this run's noise levels where they were found at others, and a note of it."""
+        note = ""
+        times = flow_times(self.scheduler) if self.found.times is not None else None
         if times is not None:
-            self.config, note = mapped(self.config, times[-num_steps:])
+            there, note = mapped(self.found, times[-num_steps:])
+            own = {"full_steps": there.full_steps, "factors": there.factors, "times": there.times}
+            self.config = self.config.replace(**own)
             self.weight = self.config.weight_function
-            if note:
-                self.log.fall_back(note)
-        return self.config
+        return self.config, note
 
     @property
     def is_flow(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeGuard
 
 from ..errors import ConfigError
@@ -57,6 +57,36 @@ def numbers(name: str, values: object) -> tuple[float, ...]:
     if not listed or not all(isinstance(x, int | float) and math.isfinite(x) for x in listed):
         raise ConfigError(f"{name} is {values!r:.60}; give a list of finite numbers, one per step")
     return tuple(float(x) for x in listed)
+
+
+def times(values: Sequence[float], full_steps: Sequence[int]) -> None:
+    """Raise ConfigError unless they are a flow's, and there is one for every full step."""
+    if not all(0 <= time <= 1 for time in values):
+        raise ConfigError(
+            f"times are from {min(values):g} to {max(values):g}; give a flow's time at every step, from 1 (noise) "
+            "down to 0"
+        )
+    if full_steps[-1] >= len(values):
+        raise ConfigError(
+            f"{len(values)} times are given, and step {full_steps[-1]} is a full one; give a time for every step"
+        )
+
+
+def weight(function: Callable[[int, int], Any]) -> None:
+    """Raise ConfigError unless a weight of one's own gives numbers from 0 to 1, tried on short windows."""
+    for n in (1, 2, 5):
+        for j in range(1, n + 1):
+            try:
+                given = plain(function(j, n))
+            except Exception as error:
+                raise ConfigError(
+                    f"weight fails at step {j} of a window of {n} ({type(error).__name__}: {error}); give a function "
+                    "of these two numbers"
+                ) from error
+            if not is_number(given) or not 0 <= given <= 1:
+                raise ConfigError(
+                    f"weight is {given!r} at step {j} of a window of {n}; give a number from 0 to 1"
+                )
 
 
 def relax(value: object, names: Sequence[str]) -> None:

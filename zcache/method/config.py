@@ -98,7 +98,7 @@ class ZCacheConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give True or False")
         bases.resolve(self.base)
         if self.weight not in (FITTED, AUTOMATIC):
-            weights.resolve(self.weight)
+            checks.weight(weights.resolve(self.weight))
         schedule.resolve_placement(self.placement)
         if self.granularity not in GRANULARITY_CHOICES:
             known = ", ".join(GRANULARITY_CHOICES)
@@ -276,6 +276,8 @@ def _check_factors(config: ZCacheConfig) -> None:
         raise ConfigError(
             "factors and times belong to explicit steps, and full_steps is None; give full_steps"
         )
+    if config.times is not None:
+        checks.times(config.times, config.full_steps or (0,))
     if fitted and config.times is not None and len(config.times) != len(config.factors or ()):
         raise ConfigError(
             f"{len(config.factors or ())} factors and {len(config.times)} times; give one each per step"

@@ -26,7 +26,8 @@ def settled(
     diffusion: bool = False,
     guidance: float | None = None,
 ) -> ZCacheConfig:
-    """The config with the granularity that an automatic one stands for.
+    """The config with the granularity that an automatic one stands for; where a diffusion sampler's output is
+    cached, asked for or not, with the weight and the shorter correction that are right for it.
 
     Args:
         diffusion: whether the sampler is a diffusion one whose model tells the noise.
@@ -35,12 +36,13 @@ def settled(
     Raises:
         ConfigError: the config does not fit the steps.
     """
-    if config.granularity != AUTOMATIC:
+    if config.granularity not in (AUTOMATIC, "output"):
         return config
-    mild = diffusion and is_mild(guidance)
-    own = (config.order, config.weight, config.relax) == (1, AUTOMATIC, "time")
-    if not (mild and own and config.base in (bases.AUTOMATIC, bases.TAYLORSEER)):
-        return config.replace(granularity="stack")
+    asked = config.granularity == "output"
+    usual = (config.order, config.weight, config.relax) == (1, AUTOMATIC, "time")
+    usual = usual and config.base in (bases.AUTOMATIC, bases.TAYLORSEER)
+    if not (diffusion and usual and (asked or is_mild(guidance))):
+        return config if asked else config.replace(granularity="stack")
     full = (*config.plan(num_steps, diffusion=True).full_steps, num_steps)
     longest = max(b - a for a, b in pairwise(full))
     kept = relaxation.of_output(longest / num_steps)

@@ -1,11 +1,10 @@
-"""A flow with guidance: where even a damped slope leads its forecasts astray, so that reuse is better (ours).
+"""A flow with guidance: how little of a correction it keeps, and where reuse is the better forecast (ours).
 
 Guidance enlarges what a forecast is off, and early in a run it decides what the picture becomes. Along the whole
 slope the newer anchor comes out on another picture; so a guided flow is forecast along half of it (`damped` in
-bases.py), which leaves the anchor near enough to go back from with nearly all of the correction.
-
-Where windows take much of the flow's time reuse is the better forecast; sooner so with guidance that is added up
-from two outputs, which enlarges the error of each, and the sooner the stronger it is. One that the denoiser is
+bases.py), which leaves the anchor near enough to go back from. Guidance that is added up from two outputs enlarges
+the error of each: the stronger it is, and the longer the windows are while it is early, the less of the correction
+is kept. Where windows take much of the flow's time reuse is the better forecast. Guidance that the denoiser is
 told, as FLUX.1-dev is, is part of what it learnt (examples/study)."""
 
 from __future__ import annotations
@@ -16,9 +15,12 @@ from itertools import pairwise
 from .schedule import early_window
 
 GUIDED = 1.5  # scale above which a flow is called guided
-EARLY = 0.28  # of the flow's time, by (g - 1)^2: the mean window of a run's first half that a slope is right for
-LONGEST = 0.29  # of the flow's time: any window, with guidance that is added up
-LONGEST_TOLD = 0.36  # with one that the denoiser is told
+# What a slope is right for, of the flow's time, with a scale g of guidance that is added up:
+EARLY, LEAST_EARLY = 0.18, 0.07  # the mean window of a run's first half, by g - 1; and at least
+LONGEST, LEAST_LONGEST = 0.58, 0.29  # any window, by g - 1; and at least
+LONGEST_TOLD = 0.36  # any window, where the denoiser is told its guidance
+TRUSTED = 0.2  # the mean window of a run's first half, by (g - 1)^2, up to which all of a correction is kept
+LEAST_KEPT = 0.4
 
 
 def leads_astray(full_steps: Sequence[int], times: Sequence[float], added: float = 1.0) -> bool:
@@ -31,4 +33,18 @@ def leads_astray(full_steps: Sequence[int], times: Sequence[float], added: float
     longest = max((times[start] - times[stop] for start, stop in pairwise(full_steps)), default=0.0)
     if added <= GUIDED:
         return longest > LONGEST_TOLD
-    return longest > LONGEST or early_window(full_steps, times) > EARLY / (added - 1) ** 2
+    if longest > max(LEAST_LONGEST, LONGEST / (added - 1)):
+        return True
+    return early_window(full_steps, times) > max(LEAST_EARLY, EARLY / (added - 1))
+
+
+def most_kept(full_steps: Sequence[int], times: Sequence[float], added: float = 1.0) -> float:
+    """The most of a correction that a flow keeps which is forecast along a damped slope, from `LEAST_KEPT` to 1.
+
+    Args:
+        times, added: as for `leads_astray`.
+    """
+    early = early_window(full_steps, times)
+    if added <= GUIDED or early <= 0:
+        return 1.0
+    return min(1.0, max(LEAST_KEPT, TRUSTED / ((added - 1) ** 2 * early)))

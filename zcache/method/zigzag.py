@@ -13,6 +13,7 @@ from typing import Any
 from . import bases
 from .abscissa import along
 from .config import ZCacheConfig
+from .guided import most_kept
 from .relaxation import fewest_full_steps, share
 from .schedule import Kind
 from .weights import AUTOMATIC
@@ -83,6 +84,8 @@ def zigzag(
             levels = (sigmas[anchors[-2]], sigmas[k]) if sigmas else (1.0, 1.0)
             first = anchors[-2] == len(anchors) - 2  # none but neighbours before
             kept = share(config.relax, *levels, guided and bool(sigmas), first, careful)
+            if careful and config.base == bases.DAMPED and config.relax == "time" and sigmas:
+                kept = min(kept, most_kept(planned, sigmas, scale))
             latents[k] = tentative + kept * (latents[k] - tentative)
             output, _ = denoise(k, latents[k], features[k])
         latents[k + 1] = advance(k, output, latents[k])
