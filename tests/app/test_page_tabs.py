@@ -8,6 +8,7 @@ import pytest
 from zcache.app import engine, first_sight, result, sweeps
 from zcache.method import weights
 
+from .looking import CUT_OFF
 from .visiting import PATIENCE, at_one_width, expect_three_pictures, prompt, run, set_steps
 
 pytestmark = pytest.mark.browser
@@ -76,7 +77,22 @@ def test_several_intervals_are_compared_on_one_sheet(page):
     page.get_by_role("button", name="Compare all").click()
 
     page.get_by_alt_text("The plain picture and each variant").wait_for(timeout=PATIENCE)
+    title = page.locator(".zc-name:visible").inner_text()
+    assert title.startswith("Intervals of “") and title.endswith(", 10 steps, seed 0")
     assert page.locator(".zc-table tbody tr").count() == 7
+    cells = page.locator(".zc-table tbody tr").nth(1).locator("td").all_inner_texts()
+    assert cells[:2] == ["N = 3", "stack"]
+    phone = page.viewport_size["width"] < 560
+    sheet = page.get_by_alt_text("The plain picture and each variant")
+    wide, high = sheet.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+    assert (wide < high) == phone  # two beside each other, or four
+    if phone:
+        assert page.evaluate(CUT_OFF) == []
+        figures = page.locator(".zc-table").evaluate("e => [e.scrollWidth, e.clientWidth]")
+        assert figures[0] <= figures[1] <= 390
+        page.wait_for_function(
+            "() => document.querySelector('.zc-table').getBoundingClientRect().top < 450"
+        )
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
@@ -113,4 +129,8 @@ def test_the_weight_functions_are_compared_and_stop_is_calm(page):
 
     page.get_by_role("button", name="Compare all").click()
     page.get_by_alt_text("The plain picture and each variant").wait_for(timeout=PATIENCE)
-    assert page.locator(".zc-table tbody tr").count() == 1 + min(len(weights.names()), sweeps.MOST)
+    assert (
+        page.locator(".zc-table tbody tr").count() == 1 + len(weights.choices()) <= 1 + sweeps.MOST
+    )
+    title = page.locator(".zc-name:visible").inner_text()
+    assert title.startswith("Weight functions of “") and title.endswith("10 steps, seed 0, N = 5")

@@ -1,5 +1,7 @@
 """One prompt over several settings."""
 
+from dataclasses import replace
+
 import gradio as gr
 import pytest
 from PIL import Image
@@ -7,6 +9,8 @@ from PIL import Image
 from zcache.app import device, engine, runs, sweeps
 from zcache.app.plain_runs import Store
 from zcache.method import bases
+from zcache.models import loading
+from zcache.models.request import APP
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +27,9 @@ def app(tinies, tmp_path, monkeypatch):
     ("kind", "subject", "over", "names"),
     [
         ("image", "a red circle", "interval", ["N = 3", "N = 4", "N = 5", "N = 6", "N = 8", "N = 10"]),
-        ("video", "a red circle", "base", list(bases.names())),
+        ("video", "a red circle", "base", list(bases.choices())),
         ("class", "red square", "weight",
-         ["logarithmic", "linear", "cosine", "sqrt", "quadratic", "half", "future"]),
+         ["automatic", "logarithmic", "linear", "cosine", "sqrt", "quadratic", "half", "future"]),
     ],
 )  # fmt: skip
 def test_a_sweep_tells_each_variant_and_ends_with_a_sheet(kind, subject, over, names):
@@ -33,9 +37,25 @@ def test_a_sweep_tells_each_variant_and_ends_with_a_sheet(kind, subject, over, n
 
     assert [row["name"] for row in rows] == ["plain", *names]
     assert all(path == "" for _, path in before)
-    assert rows[0]["full_steps"] == 10
+    assert rows[0]["full_steps"] == 10 and rows[0]["granularity"] is None
+    alike = {row["granularity"] for row in rows[2 - (over == "interval") :]}
+    assert len(alike) == 1 and alike <= {"stack", "output"}
     assert all(row["flops_speedup"] >= 1 and row["seconds"] > 0 for row in rows)
     assert Image.open(sheet).width > 4 * 64
+
+
+@pytest.mark.parametrize("over", ["base", "weight"])
+def test_rows_differ_in_what_is_compared_alone(over):
+    """mini-dit caches its output when nothing is chosen, and not every base can."""
+    host = engine.Engine("mini-dit")
+    found = sweeps.variants(host, "face", over, {"steps": 10})
+
+    default = loading.asked(host.model, APP, label="face", steps=10)
+    assert found.pop("automatic") == default and default.granularity == "automatic"
+    assert {request.granularity for request in found.values()} == {"stack"}
+    assert [replace(r, granularity="automatic", **{over: "automatic"}) for r in found.values()] == [
+        default
+    ] * len(found)
 
 
 def test_the_plain_run_of_a_sweep_is_made_once(monkeypatch):

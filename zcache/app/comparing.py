@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import shorten
 from typing import Any
 
 import gradio as gr
@@ -12,14 +13,19 @@ from ..models.request import APP, PROMPT_LENGTH, Request
 from . import device, engine, sweeps, views
 from .endpoints import ON_DEVICE
 from .errors import sentence_of, was_stopped
+from .result import SHOWN
 from .tab import PRIVATE, QUICK, REVEAL
 from .visitors import visitor
 
 CHOICES = {"Intervals": "interval", "Base strategies": "base", "Weight functions": "weight"}
 WORDS = """
 One prompt, one seed, several settings: what each costs and how close it stays. PSNR, in decibels, and SSIM, at most
-1, say how near a picture is to the plain one; ≈ marks what is estimated. A clip shows its middle.
+1, say how near a picture is to the plain one; ≈ marks what is estimated. A clip shows its middle. Of several
+base strategies or weight functions the same is cached, the stack of blocks; "automatic" is what runs when nothing is
+chosen.
 """
+COLUMNS = 4
+BY_WIDTH = f"() => innerWidth <= 560 ? 2 : {COLUMNS}"
 
 
 def build() -> None:
@@ -57,6 +63,7 @@ def build() -> None:
                 elem_classes="zc-figures",
                 padding=False,
             )
+            columns = gr.Number(COLUMNS, visible=False)  # of the sheet, by the width of the screen
             sheet = gr.Image(
                 label="Contact sheet", show_label=False, type="filepath", format="png", interactive=False,
                 alt_text="The plain picture and each variant, captioned with its figures",
@@ -65,25 +72,26 @@ def build() -> None:
     kind.change(_subject, kind, [prompt, label], **QUICK)
     over.change(lambda chosen: gr.Slider(visible=chosen != "Intervals"), over, interval, **QUICK)
 
-    def begin(request: gr.Request) -> tuple[Any, ...]:
+    def begin(columns: int, request: gr.Request) -> tuple[Any, ...]:
         device.announce(_name(request))
-        return gr.Button(interactive=False), gr.Button(interactive=True)
+        return gr.Button(interactive=False), gr.Button(interactive=True), columns
 
     def compare(
         kind: str, prompt: str, label: str, over: str, interval: int, steps: int,
-        request: gr.Request,
+        columns: int, request: gr.Request,
     ) -> Iterator[tuple[str, str | None]]:  # fmt: skip
         subject = label if kind == "class" else prompt
         swept = sweeps.sweep(
             kind, subject, CHOICES.get(over, over), _name(request), visitor(request),
-            interval=interval, steps=steps,
+            interval=interval, steps=steps, columns=2 if columns == 2 else COLUMNS,
         )  # fmt: skip
-        named = f"{over.lower()} of “{subject}”"
+        named = f"{over.lower()} of “{shorten(str(subject), SHOWN)}”"
+        title = f"{named[:1].upper()}{named[1:]}, {_others(kind, over, interval, steps)}"
         table = ""
         yield views.running(named), None
         try:
             for rows, path in swept:
-                table = views.table(rows)
+                table = views.table(rows, title)
                 yield table if path else views.running(named) + table, path or None
         except gr.Error as error:
             ended = views.stopped(named) if was_stopped(error) else views.failed(sentence_of(error))
@@ -93,11 +101,12 @@ def build() -> None:
         return gr.Button(interactive=True), gr.Button(interactive=False)
 
     go.click(None, js=REVEAL, **QUICK)
-    started = go.click(begin, None, [go, halt], **QUICK)
-    inputs = [kind, prompt, label, over, interval, steps]
+    started = go.click(begin, columns, [go, halt, columns], js=BY_WIDTH, **QUICK)
+    inputs = [kind, prompt, label, over, interval, steps, columns]
     running = started.then(
         compare, inputs, [figures, sheet], show_progress_on=progress, **PRIVATE, **ON_DEVICE
     )
+    running.success(None, js=REVEAL, **QUICK)
     for ended in (running.success, running.failure):
         ended(idle, None, [go, halt], **QUICK)
     halt.click(_stop, None, None, **QUICK)
@@ -108,6 +117,12 @@ def _subject(kind: str) -> tuple[Any, Any]:
     engine.of(kind).start()
     prompt: dict[str, Any] = {"value": EXAMPLES[kind][0]} if kind in EXAMPLES else {}
     return gr.Textbox(visible=kind != "class", **prompt), gr.Dropdown(visible=kind == "class")
+
+
+def _others(kind: str, over: str, interval: int, steps: int) -> str:
+    """Return what is the same in all rows of a comparison."""
+    parts = [engine.of(kind).model.title, f"{steps} steps", f"seed {Request.seed}"]
+    return ", ".join(parts if over == "Intervals" else [*parts, f"N = {interval}"])
 
 
 def _stop(request: gr.Request) -> None:

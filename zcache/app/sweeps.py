@@ -8,6 +8,7 @@ from typing import Any
 
 from ..measure import files
 from ..method import bases, weights
+from ..method.config import AUTOMATIC
 from ..models import loading
 from ..models.request import APP, SUBJECTS, Request, choice
 from . import device, engine, pace, runs
@@ -16,10 +17,11 @@ from .visitors import admitted
 
 OVER: dict[str, Callable[[], Sequence[Any]]] = {
     "interval": lambda: (3, 4, 5, 6, 8, 10),
-    "base": bases.names,
-    "weight": weights.names,
+    "base": bases.choices,
+    "weight": weights.choices,
 }
 MOST = 8  # variants of one sweep
+ALIKE = "stack"  # what is cached in every row of several bases or weights, which every one of them can be
 Row = dict[str, Any]
 PLAIN: Row = {
     "name": "plain",
@@ -31,6 +33,7 @@ PLAIN: Row = {
     "flops_speedup": 1.0,
     "psnr": None,
     "ssim": 1.0,
+    "granularity": None,
 }
 OWN = (
     "speedup",
@@ -41,16 +44,24 @@ OWN = (
     "flops_speedup",
     "psnr",
     "ssim",
+    "granularity",
 )
 
 
 def sweep(
-    kind: str, subject: Any, over: str, run: str = "", visitor: str = "", **settings: Any
+    kind: str,
+    subject: Any,
+    over: str,
+    run: str = "",
+    visitor: str = "",
+    columns: int = 4,
+    **settings: Any,
 ) -> Iterator[tuple[list[Row], str]]:
     """Yield the figures so far after each variant, and at the end the path of the contact sheet too.
 
     The seconds of all rows are at one pace, that of the plain run as the first variant met it.
-    The plain run is made once, and it is the first row. `run` is the name to stop it by.
+    The plain run is made once, and it is the first row. `run` is the name to stop it by, `columns` how many
+    pictures stand beside each other on the sheet.
 
     Raises:
         gr.Error: with one sentence that names the value, the limit and the cure.
@@ -61,7 +72,7 @@ def sweep(
             requests = variants(host, subject, choice("over", over, tuple(OVER)), settings)
             pace.check(host.model, list(requests.values()), loading.default_device().type)
             with admitted(visitor):
-                yield from _rows(host, requests, run)
+                yield from _rows(host, requests, run, columns)
     finally:
         device.forget(run)
 
@@ -69,20 +80,25 @@ def sweep(
 def variants(
     host: engine.Engine, subject: Any, over: str, settings: dict[str, Any]
 ) -> dict[str, Request]:
-    """Return the checked request of each variant by its name; those that cannot be run are refused."""
+    """Return the checked request of each variant by its name; those that cannot be run are refused.
+
+    Bases and weights differ in nothing else: what is cached is the same in all rows but that of "automatic",
+    which is what runs when nothing is chosen.
+    """
     named = {SUBJECTS[host.model.kind][0]: subject}
     one = loading.asked(host.model, APP, **named, **settings)
     values = [value for value in OVER[over]() if over != "interval" or value <= one.steps]
-    return {
-        f"N = {value}" if over == "interval" else str(value): loading.asked(
-            host.model, APP, **named, **{**settings, over: value}
-        )
-        for value in values[:MOST]
-    }
+    alike = {} if over == "interval" else {"granularity": ALIKE}
+    requests = {}
+    for value in values[:MOST]:
+        own = settings | {over: value} | ({} if value == AUTOMATIC else alike)
+        name = f"N = {value}" if over == "interval" else str(value)
+        requests[name] = loading.asked(host.model, APP, **named, **own)
+    return requests
 
 
 def _rows(
-    host: engine.Engine, requests: dict[str, Request], name: str
+    host: engine.Engine, requests: dict[str, Request], name: str, columns: int
 ) -> Iterator[tuple[list[Row], str]]:
     rows: list[Row] = []
     cells: list[tuple[str, Any]] = []
@@ -105,7 +121,7 @@ def _rows(
         cells.append((caption, files.still(Path(outcome.paths["accelerated"]))))
         yield rows, ""
     folder = Path(outcome.paths["accelerated"]).parent
-    sheet = files.write(files.contact_sheet(cells), folder / "contact_sheet.png")
+    sheet = files.write(files.contact_sheet(cells, columns), folder / "contact_sheet.png")
     yield rows, str(sheet)
 
 

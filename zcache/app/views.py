@@ -19,6 +19,7 @@ WORDS_SHOWN = 6
 MEANINGS = {"F": "computed in full", "f": "predicted", "r": "redone once the next F is known"}
 TONES = {"F": "full", "f": "forecast", "r": "reflect"}
 PASS = re.compile(r"(\d+)([Ffr])")
+HEADS = ("setting", "cached", "full steps", "seconds", "faster", "fewer FLOPs", "PSNR", "SSIM")
 PREVIEWED = {"baseline": "Plain", "alone": "Base alone", "accelerated": "Z-Cache"}
 
 
@@ -160,10 +161,9 @@ def _unbroken(text: str) -> str:
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the figures of a sweep as a table, the plain run first."""
-    heads = ("setting", "full steps", "seconds", "faster", "fewer FLOPs", "PSNR", "SSIM")
-    return html("table", heads=heads, rows=[_cells(row) for row in rows])
+def table(rows: Sequence[dict[str, Any]], title: str = "") -> str:
+    """Return the figures of a sweep as a table under its title, the plain run first."""
+    return html("table", title=title, heads=HEADS, rows=[_cells(row) for row in rows])
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -171,6 +171,7 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     psnr = "identical" if row["psnr"] is None else f"{row['psnr']:.1f} dB"
     return (
         row["name"],
+        row["granularity"] or "-",
         str(row["full_steps"]),
         _unbroken(("≈ " if row["seconds_are"] == "estimated" else "") + _seconds(row["seconds"])),
         f"{_unbroken(_times(row))} {_unbroken(_spread(row).strip())}",
