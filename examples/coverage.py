@@ -101,14 +101,14 @@ def page(rows: list[dict[str, Any]]) -> str:
         g: sum(r["verdicts"][g] in ("right", "in part", "first order") for r in rows)
         for g in GRANULARITIES
     }
-    classes = len({r["transformer"] for r in rows})
+    classes, pipelines = (len({r[kind] for r in rows}) for kind in ("transformer", "pipeline"))
     words = "\n".join(f"- **{word}**: {meaning}." for word, meaning in WORDS.items())
     return f"""# Coverage: pipelines and granularities
 
 Written by `python examples/coverage.py` (torch {torch.__version__.split("+")[0]}, diffusers
 {diffusers.__version__}); do not edit. Every row is a real pipeline class with a tiny random transformer,
-{STEPS} steps, interval {INTERVAL}. {len(rows)} pipelines of {classes} transformer classes; cached and not
-wrong in silence: {right["output"]} at `output`, {right["stack"]} at `stack`, {right["module"]} at `module`.
+{STEPS} steps, interval {INTERVAL}. {len(rows)} settings of {pipelines} pipelines and {classes} transformer classes;
+cached and not wrong in silence: {right["output"]} at `output`, {right["stack"]} at `stack`, {right["module"]} at `module`.
 Random weights say nothing about quality; [quality](../quality) does.
 
 For every row: interval 1 is bit-identical to the plain pipeline, disable is exact, a second run equals the first,

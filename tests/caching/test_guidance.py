@@ -261,7 +261,9 @@ def test_numbers_agree_to_a_thousandth_of_the_larger_or_of_one(
 @pytest.mark.parametrize(
     ("given", "scale"),
     [({"guidance": torch.tensor([3.5, 3.5])}, 3.5), ({"guidance": torch.tensor([6000.0])}, 6.0),
-     ({"guidance": torch.tensor([1000.0])}, 1.0), ({"guidance": torch.ones(2)}, 1.0),
+     ({"guidance": torch.tensor([1000.0])}, 1.0),
+     ({"guidance": torch.tensor([500.0])}, 0.5), ({"guidance": torch.tensor([30.0])}, 30.0),
+     ({"guidance": torch.ones(2)}, 1.0),
      ({"guidance": None}, 1.0), ({}, 1.0), ({"guidance": torch.ones(0)}, 1.0)],
     ids=str,
 )  # fmt: skip

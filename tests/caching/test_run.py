@@ -57,6 +57,37 @@ def test_an_interval_above_the_steps_of_image_to_image_falls_to_what_fits() -> N
     assert report.walk == str(planned(ZCacheConfig(interval=4), pipe, 4))
 
 
+def test_an_interval_above_the_steps_is_said_once() -> None:
+    pipe = FLUX.build()
+    with zcache.enabled(pipe, ZCacheConfig(interval=5)) as handle:
+        FLUX.run(pipe, 3)
+    said = [note for note in handle.report().fallbacks if "interval" in note]
+    assert said == ["interval 5 is above the 3 sampling steps; 3 was taken"]
+
+
+def test_a_full_step_that_image_to_image_does_not_have_is_refused_and_said() -> None:
+    """Of 12 steps the last 6 are taken, which nobody knows before the first of them is."""
+    pipe = IMG2IMG.build()
+    with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 4, 8))) as handle:
+        with pytest.raises(zcache.ConfigError) as refused:
+            IMG2IMG.run(pipe, strength=0.5)
+        assert handle.report().fallbacks == (f"the run was refused: {refused.value}",)
+        assert handle._run is None
+
+
+def test_a_profiles_steps_are_mapped_once_from_where_they_were_found() -> None:
+    """Found at 12 steps, taken to the last 12 of 24: every second noise level is one of those found."""
+    pipe = IMG2IMG.build()
+    pipe.scheduler.set_timesteps(sigmas=[1 - step / 12 for step in range(12)], mu=0.5)
+    times = pipe.scheduler.sigmas[:-1].tolist()
+    config = ZCacheConfig(full_steps=(0, 3, 6, 9, 11), times=times)
+    with zcache.enabled(pipe, config) as handle:
+        IMG2IMG.run(pipe, 24, strength=0.5)
+    (note,) = [note for note in handle.report().fallbacks if "profile" in note]
+    assert note.startswith("the profile was found at 12 steps")
+    assert note.endswith(f"were mapped to {len(handle.report().full_steps)} of 12 by noise level")
+
+
 class Told:
     """Stands in for TeaCache's decision: notes the distances, and never computes in full."""
 

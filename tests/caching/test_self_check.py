@@ -77,3 +77,23 @@ def test_the_self_check_costs_one_cached_pass(granularity: str) -> None:
     if granularity != "output":
         passes += report.forecast_passes + report.reflect_passes + 1
     assert len(calls) == passes
+
+
+def test_what_a_hook_raised_is_named() -> None:
+    """A hook of the user's that is called twice by the first step, which checks itself."""
+    pipe, calls = flux(), []
+
+    class PressedError(Exception):
+        pass
+
+    def stop(*_: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise PressedError("stop")
+
+    hook = pipe.transformer.register_forward_pre_hook(stop)
+    with zcache.enabled(pipe, ZCacheConfig(interval=4)) as handle:
+        FLUX.run(pipe)
+    hook.remove()
+    (reason,) = handle.report().fallbacks
+    assert "PressedError: stop" in reason and "or a hook on it raised this" in reason

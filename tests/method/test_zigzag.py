@@ -131,7 +131,7 @@ def test_the_base_of_a_guided_flow_is_by_its_time(window: int, scale: float, bas
     assert all(drawn("automatic") != drawn(other) for other in others)
 
 
-def test_of_a_strongly_guided_flow_at_most_four_tenths_are_kept() -> None:
+def test_of_a_strongly_guided_flow_a_quarter_is_kept() -> None:
     """With a scale of 7 windows of 0.048 of the time would keep 0.2 / 6^2 / 0.048 = 0.12 of it."""
     times = [1 - step / 42 for step in range(43)]
 
@@ -149,7 +149,7 @@ def test_of_a_strongly_guided_flow_at_most_four_tenths_are_kept() -> None:
             scale=scale,
         )
 
-    assert drawn("time", 7.0) == drawn(0.4, 7.0) != drawn("time", 1.0)
+    assert drawn("time", 7.0) == drawn(0.25, 7.0) != drawn("time", 1.0)
 
 
 @every_setting

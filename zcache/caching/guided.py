@@ -23,14 +23,14 @@ def check_strength(run: RunState, stop: Visit, combinations: Sequence[Guidance])
     that nothing of the correction is worth keeping."""
     if run.is_flow or run.config.relax != "time":
         return
-    full = run.num_steps / (stop.step - run.start)
-    if run.plan is not None and not run.config.adaptive:
-        full = len(run.plan.full_steps)
+    plan = None if run.config.adaptive else run.plan
+    full = len(plan.full_steps) if plan else run.num_steps / (stop.step - run.start)
     fewest = fewest_full_steps(scale := guidance.scale(combinations[-1]))
     if full < fewest:
-        raise CannotReflectError(
-            f"with a guidance of {scale:.3g} a correction helps from {fewest} full steps on"
-        )
+        reason = f"with a guidance of {scale:.3g} a correction helps from {fewest} full steps on"
+        if plan:
+            run.cannot_go_back(reason)
+        raise CannotReflectError(reason)
 
 
 def weight(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction | Fitted:

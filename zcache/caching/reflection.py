@@ -43,12 +43,13 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
             raise CannotReflectError(
                 "guidance grew after the first step, by which the output is cached"
             )
-        check_steps_repeat(run, step)
         guided.check_strength(run, stop, combinations)
+        check_steps_repeat(run, step)
         if guided.is_flow(run, combinations):
             guided.forecast(run, guidance.scale(combinations[-1]))
     except CannotReflectError as reason:
-        run.log.fall_back(f"a window was not reflected: {reason}")
+        if not run.never_back:
+            run.log.fall_back(f"a window was not reflected: {reason}")
         return None
     weight = guided.weight(run, combinations)
     remembered = None  # by the scheduler, as the window was forecast

@@ -28,7 +28,10 @@ def settle(run: RunState, visit: Visit) -> None:
     tells_noise = prediction(run.scheduler) == NOISE and not run.in_full
     scale = first_scale(run, visit) if tells_noise and not asked else None
     num_steps = steps_of(run.scheduler)
-    run.config = settled(run.fitting(num_steps), num_steps, tells_noise, scale)
+    there = settled(run.fitting(num_steps), num_steps, tells_noise, scale)
+    run.config = run.config.replace(
+        granularity=there.granularity, weight=there.weight, relax=there.relax
+    )
     run.weight = run.config.weight_function
     run.log.granularity = run.config.granularity
     if run.config.granularity == "output" and not asked:

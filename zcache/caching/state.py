@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..errors import ConfigError
 from ..method import abscissa, bases
 from ..method.config import AUTOMATIC, ZCacheConfig
 from ..method.mapping import mapped
@@ -154,7 +155,12 @@ class RunState:
     def _fit(self, num_steps: int, told: bool = True) -> Plan:
         """The plan for so many steps; an interval above them falls to what fits, and the log is told."""
         config = self.fitting(num_steps, told)
-        return config.plan(num_steps, flow_of(self.scheduler)[-num_steps:], not self.is_flow)
+        try:
+            return config.plan(num_steps, flow_of(self.scheduler)[-num_steps:], not self.is_flow)
+        except ConfigError as error:
+            self.log.fall_back(f"the run was refused: {error}")
+            self.done = True
+            raise
 
     def fitting(self, num_steps: int, told: bool = False) -> ZCacheConfig:
         """The settings for so many steps; `told`: with a note of what had to change."""
@@ -206,7 +212,8 @@ class RunState:
     def cannot_go_back(self, reason: str) -> None:
         """From now on no window is reflected."""
         if self.config.reflect and not self.never_back:
-            self.log.fall_back(f"nothing was reflected: {reason}")
+            since = f"from step {self.step} on " if self.log.relaxation else ""
+            self.log.fall_back(f"{since}nothing was reflected: {reason}")
         self.never_back = self.never_back or reason
 
     def announce(self, p: Pass, num_steps: int) -> None:

@@ -21,7 +21,7 @@ TAYLORSEER, FORA, DAMPED = "taylorseer", "fora", "damped"
 OF_SLOPE = 0.5  # that `damped` keeps
 LONGEST = 64  # anchors that are offered to a base to see how many it uses
 
-_bases: Registry[Base] = Registry("base")
+_bases: Registry[Base] = Registry("base", (AUTOMATIC,))
 register, unregister, names = _bases.register, _bases.unregister, _bases.names
 
 

@@ -53,11 +53,14 @@ class ZCacheConfig:
         granularity: what is cached: `stack` (one residual of the whole block stack), `module`
             (features of every layer before the gate, as in the paper; gigabytes on large models) or
             `output` (the model's output; works for every denoiser). `automatic` is `stack`; where the model
-            tells a diffusion sampler the noise, with a guidance of at most 1.6, it is `output`, blended with the
-            logarithmic weight and a shorter correction, if base, order, weight and relax are the defaults.
+            tells a diffusion sampler the noise, with a guidance of at most 1.6, it is `output`, if base is
+            `automatic` or `taylorseer` and order, weight and relax are the defaults. Then a diffusion sampler's
+            output, asked for or not, is blended with the logarithmic weight and corrected by less.
         relax: how far reflection may move the latent at the newer anchor: `time`
-            (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; with guidance less of long
-            windows), `sigma` (with the scheduler's noise levels), a factor in [0, 1], or None (the paper: all).
+            (2 t_stop / (t_start + t_stop) in the time of the flow, at least 0.4; of a flow with guidance less of
+            long windows, and the less the stronger it is; nothing where a diffusion sampler has fewer than 4/3
+            full steps for every unit of guidance above 1), `sigma` (with the scheduler's noise levels), a factor
+            in [0, 1], or None (the paper: all).
         factors: the weight of every step, for `weight="fitted"` with explicit full steps; found by
             `zcache.tune`.
         times: noise levels, as times of the flow from 1 to 0, of the steps that full_steps and

@@ -20,7 +20,7 @@ EARLY, LEAST_EARLY = 0.18, 0.07  # the mean window of a run's first half, by g -
 LONGEST, LEAST_LONGEST = 0.58, 0.29  # any window, by g - 1; and at least
 LONGEST_TOLD = 0.36  # any window, where the denoiser is told its guidance
 TRUSTED = 0.2  # the mean window of a run's first half, by (g - 1)^2, up to which all of a correction is kept
-LEAST_KEPT = 0.4
+LEAST_KEPT = 0.25
 
 
 def leads_astray(full_steps: Sequence[int], times: Sequence[float], added: float = 1.0) -> bool:

@@ -11,10 +11,15 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names in the order of registration; an unknown name raises and lists the known ones."""
+    """Names in the order of registration; an unknown name raises and lists the known ones.
 
-    def __init__(self, noun: str) -> None:
-        self._noun = noun
+    Args:
+        noun: what an entry is called in messages.
+        others: names that stand for a choice among the entries, for messages only.
+    """
+
+    def __init__(self, noun: str, others: tuple[str, ...] = ()) -> None:
+        self._noun, self._others = noun, others
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -43,6 +48,6 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         if not isinstance(name, str) or name not in self._entries:
-            known = ", ".join(self._entries)
+            known = ", ".join((*self._others, *self._entries))
             raise ConfigError(f"{self._noun} {name!r} is unknown; choose one of: {known}")
         return self._entries[name]

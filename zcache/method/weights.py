@@ -17,7 +17,7 @@ from .registry import Registry
 WeightFunction = Callable[[int, int], float]
 AUTOMATIC = "automatic"  # the base decides: see `ZCacheConfig.weight_function`
 
-_weights: Registry[WeightFunction] = Registry("weight")
+_weights: Registry[WeightFunction] = Registry("weight", (AUTOMATIC,))
 register, unregister, names = _weights.register, _weights.unregister, _weights.names
 
 
