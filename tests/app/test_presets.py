@@ -1,13 +1,24 @@
 """Presets of the tuned profiles: they claim what is counted, and they are what runs."""
 
 import json
+import re
 
 import gradio as gr
 import pytest
 from gradio_client import Client
 
 from zcache import Profile
-from zcache.app import build_demo, engine, forecast, inputs, launch_options, links, result, runs
+from zcache.app import (
+    build_demo,
+    engine,
+    forecast,
+    inputs,
+    launch_options,
+    links,
+    result,
+    runs,
+    views,
+)
 from zcache.models import loading, profiles
 
 from .visiting import PATIENCE, open_tab, run
@@ -37,13 +48,16 @@ def page_of_presets(tinies):
 
 @pytest.mark.parametrize("kind", engine.EMBEDDED)
 def test_a_preset_claims_what_is_counted(embedded, kind):
-    named = inputs.presets(engine.of(kind).profile)
+    named = inputs.presets(kind)
 
     assert len(named) >= 2 and len({full for _, full in named}) == len(named)
     for name, full in named:
-        counted = forecast.plan(kind, tuned=full)["flops_speedup"]
-        assert float(name.split(" times")[0]) == pytest.approx(counted, abs=0.1)
-        assert "On subjects kept out of the tuning: " in forecast.line(kind, {"tuned": full})
+        counted = f"{forecast.plan(kind, tuned=full)['flops_speedup']:.1f}"
+        assert name.split(" times")[0] == counted
+        line = forecast.line(kind, {"tuned": full})
+        assert f", {counted} times fewer FLOPs" in line
+        near = re.search(r"On subjects kept out of the tuning: (\d+) dB in the mean, (.+)\.$", line)
+        assert (int(near[1]) < 25) == (near[2] == "another picture")
 
 
 @pytest.mark.parametrize("kind", engine.EMBEDDED)
@@ -60,12 +74,29 @@ def test_every_setting_of_a_profile_becomes_a_request_as_it_is(kind):
         assert json.dumps(request.to_dict())
 
 
-def test_a_profile_that_is_made_again_brings_its_own_claims(embedded):
+def test_a_card_rounds_as_the_verdict_does(embedded):
+    report = {"flops_speedup": 4.746, "call": {"prompt": ""}, "psnr": 30.0, "ssim": 0.9}
+    report |= {"speedup_is": "measured", "speedup_how": "", "speedup_spread": 0, "identical": False}
+    report |= dict.fromkeys(("full_passes", "num_steps", "forecast_passes", "reflect_passes"), 1)
+    report |= {
+        f"{side}_seconds{which}": 1.0
+        for side in ("baseline", "accelerated")
+        for which in ("", "_end_to_end")
+    }
+    report |= {"speedup": 1.0, "speedup_end_to_end": 1.0, "fallbacks": [], "verdict": {"level": ""}}
+
+    assert "4.7× fewer" in views.cards(report) and "4.7 times" in result.saved(report)
+
+
+def test_a_profile_that_is_made_again_brings_its_own_claims(embedded, monkeypatch):
     old = engine.of(KIND).profile
     figures = {17: {"flops_speedup": 2.99}, 7: {"flops_speedup": 7.0}}
     new = Profile.from_dict(old.to_dict() | {"figures": figures})
+    monkeypatch.setattr(loading.profiles, "of", lambda model: new)
 
-    assert inputs.presets(new) == [("3.0 times fewer FLOPs", 17), ("7.0 times", 7)]
+    assert inputs.presets(KIND) == [("2.9 times fewer FLOPs", 17), ("7.1 times", 7)]
+    monkeypatch.setattr(forecast, "cost_of", lambda *_: None)
+    assert inputs.presets(KIND) == [("3.0 times fewer FLOPs", 17), ("7.0 times", 7)]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +139,7 @@ def test_a_preset_on_the_page_hides_what_it_settles_and_its_link_restores_it(
     page = browser.new_page()
     page.goto(page_of_presets)
     open_tab(page, KIND)
-    name, most = inputs.presets(engine.of(KIND).profile)[-1]
+    name, most = inputs.presets(KIND)[-1]
     interval = page.get_by_label("number input for Interval N").locator("visible=true")
     page.get_by_label("By hand").check()
     interval.wait_for(timeout=PATIENCE)

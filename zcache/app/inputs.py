@@ -7,7 +7,6 @@ from typing import Any
 import gradio as gr
 
 from ..method import bases, weights
-from ..method.profile import Profile
 from ..models import profiles
 from ..models.examples import EXAMPLES
 from ..models.request import APP, FRAME_MULTIPLE, PROMPT_LENGTH, SEED_MAX, Request
@@ -56,10 +55,11 @@ def build(kind: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def presets(profile: Profile) -> list[tuple[str, int]]:
-    """Return name and number of full steps of a few settings of a profile; a name says what it saves."""
-    near = profiles.near(profile, TUNED)
-    names = [f"{ratio:.1f} times" for ratio in near.values()]
+def presets(kind: str) -> list[tuple[str, int]]:
+    """Return name and number of full steps of a few settings of a model's profile; a name says what it saves."""
+    profile = engine.of(kind).profile
+    near = profiles.near(profile, TUNED) if profile else {}
+    names = [f"{forecast.saves(kind, full):.1f} times" for full in near]
     return [
         (f"{name} fewer FLOPs" if not i else name, full)
         for i, (name, full) in enumerate(zip(names, near, strict=True))
@@ -108,7 +108,7 @@ def _label() -> dict[str, Any]:
 
 def _preset(kind: str) -> dict[str, Any]:
     profile = engine.of(kind).profile
-    if profile is None or not (tuned := presets(profile)):
+    if profile is None or not (tuned := presets(kind)):
         return {"preset": gr.Radio(list(PRESETS), value="Balanced", label="Preset")}
     first = next(iter(profiles.near(profile, [FIRST])))
     info = (

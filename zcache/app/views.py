@@ -112,7 +112,7 @@ def cards(report: dict[str, Any]) -> str:
         (*counts, "steps"),
     ]
     if report.get("flops_speedup"):
-        flops = f"{report['flops_speedup']:.2f}× fewer"
+        flops = f"{report['flops_speedup']:.1f}× fewer"
         figures.insert(3, (flops, "FLOPs, the most a clock could show", "flops"))
     return html(
         "cards",
