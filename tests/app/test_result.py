@@ -6,6 +6,7 @@ import pytest
 
 from zcache.app import first_sight, outputs, result, runs, views
 from zcache.measure import verdict
+from zcache.models.mini import world
 
 from .asking import KINDS, asked
 
@@ -23,6 +24,16 @@ def test_the_headline_has_name_verdict_savings_and_sources(report):
     assert f"“{report['subject']}”" in said and report["subject"] in ("a red circle", "red square")
     assert "drawn now" in said
     assert "All from the store: run 20" in result.headline(report, earlier=True)
+
+
+def test_a_report_names_the_words_that_were_not_taught(engines, monkeypatch):
+    name = engines["image"].model.name
+    monkeypatch.setitem(world.TAUGHT, name, {"a", "red", "circle"})
+    monkeypatch.setitem(world.SUBJECTS, name, {"circle"})
+
+    told = runs.last("image", **asked(prompt="a red fox")).report
+    assert told["not_taught"] == ["fox"] and told["verdict"]["sentence"]
+    assert runs.last("class", **asked("class")).report["not_taught"] == []
 
 
 def test_each_side_has_seconds_and_the_cached_ones_decibels(report):

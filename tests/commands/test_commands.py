@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import imageio.v2 as imageio
 import pytest
@@ -13,9 +14,12 @@ from PIL import Image
 from zcache import ZCacheConfig, __version__
 from zcache.commands import main, output
 from zcache.models import loading
+from zcache.models.mini import world
 from zcache.models.request import checked
 
 from .refusing import refused
+
+README = Path(__file__).parents[2] / "zcache" / "commands" / "README.md"
 
 
 def test_compare_writes_pictures_and_report(tiny, tmp_path, capsys):
@@ -49,6 +53,25 @@ def test_compare_says_the_speedup_in_one_sentence(tiny, tmp_path, capsys):
     assert "times faster" in (said := capsys.readouterr().out)
     for part in ("identical", "end to end", "1.00 times fewer FLOPs", " ± "):
         assert part in said
+    assert said.endswith("\nIdentical: every pixel is that of the plain picture.\n")
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["verdict"]["level"] == "identical" and report["not_taught"] == []
+
+
+@pytest.mark.parametrize("command", ["compare", "generate"])
+def test_words_that_an_embedded_model_was_not_taught_are_told_before_it_is_loaded(
+    tiny, tmp_path, capsys, monkeypatch, command
+):
+    monkeypatch.setitem(world.TAUGHT, tiny, {"a", "red", "circle"})
+    monkeypatch.setitem(world.SUBJECTS, tiny, {"circle"})
+    given = f"{command} --model {tiny} --steps 2 --interval 1 --out {tmp_path} --json --prompt"
+
+    main([*shlex.split(given), "a red circle"])
+    assert capsys.readouterr().err == ""
+    main([*shlex.split(given), "a red fox in snow"])
+    captured = capsys.readouterr()
+    assert f"{tiny} was not taught: fox, snow; it draws only" in captured.err
+    assert json.loads(captured.out)["not_taught"] == ["fox", "snow"]
 
 
 def test_generate_writes_a_picture_in_a_folder_or_at_a_path(tiny, tmp_path, capsys):
@@ -255,3 +278,11 @@ def test_it_runs_as_a_module():
 
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "0F 1f 2F 1r 2r\n" in said
+
+
+def test_the_table_of_the_readme_has_every_command(capsys):
+    main([])
+    listed = re.findall(r"^    (\w+)\b", capsys.readouterr().out.split("options:")[0], re.MULTILINE)
+    told = re.findall(r"^\| `(\w+)` \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert len(listed) > 6 and sorted(told) == sorted(listed)

@@ -20,6 +20,7 @@ from ..measure.generation import Comparison, Generation
 from ..measure.summary import with_flops
 from ..models import loading
 from ..models.catalogue import Model
+from ..models.mini import world
 from ..models.request import APP, Request
 from . import device, engine, finished, leftovers, pace, plain_runs
 from .errors import told
@@ -84,6 +85,7 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
                 report = with_flops(stage.report, host.model, request)
                 now = datetime.now(timezone.utc).isoformat(timespec="seconds")
                 named = {"subject": subject(host.model, request), "finished": now}
+                named["not_taught"] = world.outside(host.model.name, request.prompt)
                 stage = replace(stage, report=report | named)
             outcome = _written(stage, folder, fps)
             if outcome.done:

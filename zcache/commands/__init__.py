@@ -23,7 +23,7 @@ from ..method.schedule import shifted
 from ..models.quiet import quieten
 from ..models.request import Request, RequestError, checked
 from . import cost, paper, tune
-from .output import Progress, compact, in_words, output_folder, output_path, sentence
+from .output import Progress, compact, in_words, output_folder, output_path, sentence, tell_outside
 
 if TYPE_CHECKING:
     from ..models.catalogue import Model
@@ -71,6 +71,7 @@ def generate(options: argparse.Namespace) -> None:
     model, request = _asked(options)
     fps = loading.fps(model, request)
     path = output_path(options.out, files.suffix(fps))
+    not_taught = tell_outside(model, request)
     progress = Progress()
     pipe, call = _prepared(model, request, options, progress)
     config = _config(pipe, request, options)
@@ -85,6 +86,7 @@ def generate(options: argparse.Namespace) -> None:
         "end_to_end_seconds": result.seconds,
         "output": str(path),
         "seed": request.seed,
+        "not_taught": not_taught,
         **(result.report or {}),
         **environment.describe(pipe),
     }
@@ -94,12 +96,13 @@ def generate(options: argparse.Namespace) -> None:
 
 def compare_both(options: argparse.Namespace) -> None:
     """Draw one picture or clip plainly and with Z-Cache, and measure the difference."""
-    from ..measure import compare, files
+    from ..measure import compare, files, verdict
     from ..measure.summary import with_flops
     from ..models import loading
 
     model, request = _asked(options)
     folder = output_folder(options.out)
+    not_taught = tell_outside(model, request)
     progress = Progress()
     pipe, call = _prepared(model, request, options, progress)
     config = _config(pipe, request, options)
@@ -107,6 +110,7 @@ def compare_both(options: argparse.Namespace) -> None:
     comparison = compare.compare(pipe, call, config, request.seed, progress.on_pass)
     progress.end()
     report = with_flops(comparison.report, model, request)
+    report |= {"verdict": verdict.of(report), "not_taught": not_taught}
     comparison = replace(comparison, report=report)
     files.write_comparison(comparison, folder, loading.fps(model, request))
     if options.frames_png:

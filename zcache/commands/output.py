@@ -8,9 +8,12 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..models.request import RequestError
+from ..models.request import Request, RequestError
+
+if TYPE_CHECKING:
+    from ..models.catalogue import Model
 
 SECONDS_APART = 0.1  # between two lines of progress
 SIDES = {"accelerated": "Z-Cache", "baseline": "plain", "again": "Z-Cache, timed once more"}
@@ -50,7 +53,7 @@ def compact(value: Any, indent: int = 0) -> str:
 
 
 def in_words(report: dict[str, Any]) -> str:
-    """Return the figures of a comparison in one sentence, an estimate marked."""
+    """Return the figures of a comparison in one sentence, an estimate marked, and its verdict in another."""
     speed = f"{report['speedup']:.2f} ± {report['speedup_spread']:.2f} times faster"
     if report["speedup_is"] == "estimated":
         speed = f"about {speed}, estimated"
@@ -66,7 +69,18 @@ def in_words(report: dict[str, Any]) -> str:
         f"SSIM {report['ssim']:.3f}",
     ]
     how = f"; the speedup: {report['speedup_how']}" if report["speedup_how"] else ""
-    return ", ".join(parts) + how
+    return f"{', '.join(parts)}{how}\n{report['verdict']['sentence']}"
+
+
+def tell_outside(model: Model, request: Request) -> list[str]:
+    """Return the words of a prompt that an embedded model was not taught; say them on stderr if there are any."""
+    from ..models.mini import world
+
+    words = world.outside(model.name, request.prompt)
+    if words:
+        known = "it draws only what it knows, and a larger model is for the rest"
+        print(f"{model.name} was not taught: {', '.join(words)}; {known}", file=sys.stderr)
+    return words
 
 
 def output_path(out: Path, suffix: str) -> Path:
