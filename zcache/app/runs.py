@@ -84,8 +84,11 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
                 pace.learn(host.model, request, stage.report)
                 report = with_flops(stage.report, host.model, request)
                 now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-                named = {"subject": subject(host.model, request), "finished": now}
-                named["not_taught"] = world.outside(host.model.name, request.prompt)
+                named = {
+                    "subject": subject(host.model, request),
+                    "finished": now,
+                    "not_taught": world.outside(host.model.name, request.prompt),
+                }
                 stage = replace(stage, report=report | named)
             outcome = _written(stage, folder, fps)
             if outcome.done:
