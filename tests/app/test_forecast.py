@@ -141,8 +141,10 @@ def test_a_run_without_cached_passes_tells_nothing_of_them(hosts):
     assert cached_pass(granularity="module") == pytest.approx(guessed)
 
 
-def test_the_line_is_empty_while_the_settings_cannot_be_run(hosts):
-    assert forecast.line("image", {"steps": 9}) == ""
+def test_the_line_says_why_the_settings_cannot_be_run(hosts):
+    said = "Steps is 9; it must be a whole number from 10 to 50: choose one in that range."
+    assert forecast.line("image", {"steps": 9}) == said
+    assert "from 1 to 10" in forecast.line("image", {"steps": 10, "interval": 25})
     assert forecast.line("image", {"steps": 10, "interval": 4}).startswith("This run: 4 full steps")
 
 
@@ -226,6 +228,26 @@ def test_a_link_to_no_tab_restores_nothing(hosts):
     assert links.restored({}) is None
 
 
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({}, ""),
+        ({"tab": "compare"}, ""),
+        ({"tab": "image", "interval": "7", "__theme": "dark"}, ""),
+        ({"tab": "image", "interval": "9999", "seed": "abc", "steps": "12"}, "interval=9999, seed=abc"),
+        ({"tab": "class", "label": "banana"}, "label=banana"),
+        ({"tab": "sound", "seed": "1"}, "tab=sound, seed=1"),
+        ({"tab": "how", "seed": "1"}, "seed=1"),
+        ({"tab": "image", "prompt": "x " * 300}, "prompt=x x x"),
+    ],
+)  # fmt: skip
+def test_what_of_a_link_is_left_out_is_said(hosts, query, said):
+    told = links.ignored(query)
+
+    assert told.startswith(f"Ignored from the link: {said}") if said else told == ""
+    assert len(told) < 100
+
+
 # The small pictures.
 
 
@@ -298,5 +320,7 @@ def test_the_walk_is_followed_pass_by_pass_in_words(shown):
     assert html.count("zc-to-come") == 25 - min(shown, 25)
     assert html.count("zc-now") == 1
     assert f"Pass {min(shown, 25)} of 25." in html
+    assert explained.picture(999, True, 1) == explained.picture(6, True, 1)
+    assert explained.picture(None, True, None) == explained.picture(2, True, 1)
     words = {1: "Step 0 is computed in full", 9: "Step 4 is redone", 25: "Step 12 is redone"}
     assert words[min(shown, 25)] in html

@@ -90,7 +90,24 @@ def test_a_new_run_clears_what_is_seen_and_is_named(page):
 
 
 @at_one_width
-@pytest.mark.parametrize("seed", ["-5", "99999999999", ""])
+def test_what_is_typed_beyond_a_slider_is_refused_in_the_plan_and_breaks_nothing(
+    page, caplog, capfd
+):
+    said = "Interval is 999; it must be a whole number from 1 to 25"
+    box = page.get_by_label("number input for Interval N")
+    box.fill("999")
+    page.locator(".zc-plan-line").filter(has_text=said).wait_for(timeout=PATIENCE)
+    page.get_by_role("tab", name="How it works", exact=True).click()
+    box = page.get_by_label("number input for Interval N").locator("visible=true")
+    box.fill("999")
+    page.get_by_text("Pass 25 of 25").wait_for(timeout=PATIENCE)
+
+    captured = capfd.readouterr()
+    assert "Traceback" not in captured.err + captured.out + caplog.text
+
+
+@at_one_width
+@pytest.mark.parametrize("seed", ["-5", "99999999999", "", "1.5"])
 def test_a_bad_seed_is_told_in_a_sentence_that_stays(page, seed):
     set_steps(page, 10)
     page.get_by_label("Seed", exact=True).fill(seed)

@@ -65,6 +65,16 @@ def test_a_link_by_the_number_of_a_class_chooses_it_by_name(page, served):
     page.wait_for_function("box => box.value === 'red square'", arg=class_box(page))
 
 
+@at_one_width
+def test_what_a_link_asks_for_in_vain_is_said_and_other_tabs_open(page, served):
+    page.goto(f"{served}?tab=image&interval=9999&seed=%3Cb%3E")
+    page.get_by_text("Ignored from the link: interval=9999, seed=<b>.").wait_for(timeout=PATIENCE)
+    page.goto(f"{served}?tab=compare")
+
+    page.get_by_role("button", name="Compare all").wait_for(timeout=PATIENCE)
+    assert page.get_by_text("Ignored from the link").count() == 0
+
+
 def class_box(page):
     return page.get_by_label("Class", exact=True).element_handle()
 

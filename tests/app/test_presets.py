@@ -164,3 +164,10 @@ def test_a_link_by_hand_says_so_only_where_there_is_a_choice(embedded):
     assert links.restored({"tab": KIND, "interval": "3"})[1]["tuned"] == 0
     assert "tuned" not in links.restored({"tab": KIND})[1]
     assert "tuned" not in links.restored({"tab": KIND, "tuned": "9"})[1]
+
+
+def test_a_link_to_a_preset_sets_nothing_that_the_preset_settles(embedded):
+    query = {"tab": KIND, "tuned": "10", "steps": "20", "seed": "3", "order": "0"}
+
+    assert links.restored(query) == (KIND, {"tuned": 10, "seed": 3})
+    assert links.ignored(query) == "Ignored from the link: steps=20, order=0."

@@ -14,7 +14,7 @@ from . import device, engine, sweeps, views
 from .endpoints import ON_DEVICE
 from .errors import sentence_of, was_stopped
 from .result import SHOWN
-from .tab import PRIVATE, QUICK, REVEAL
+from .tab import AS_TYPED, PRIVATE, QUICK, REVEAL
 from .visitors import visitor
 
 CHOICES = {"Intervals": "interval", "Base strategies": "base", "Weight functions": "weight"}
@@ -104,7 +104,13 @@ def build() -> None:
     started = go.click(begin, columns, [go, halt, columns], js=BY_WIDTH, **QUICK)
     inputs = [kind, prompt, label, over, interval, steps, columns]
     running = started.then(
-        compare, inputs, [figures, sheet], show_progress_on=progress, **PRIVATE, **ON_DEVICE
+        compare,
+        inputs,
+        [figures, sheet],
+        show_progress_on=progress,
+        **AS_TYPED,
+        **PRIVATE,
+        **ON_DEVICE,
     )
     running.success(None, js=REVEAL, **QUICK)
     for ended in (running.success, running.failure):

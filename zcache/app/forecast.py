@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import ZCacheError
 from ..measure import environment, flop_table, verdict
 from ..method import bases, weights
 from ..method.config import GRANULARITY_CHOICES, MAX_ORDER
@@ -112,13 +113,13 @@ def _name(model: Model) -> str:
 
 
 def line(kind: str, settings: dict[str, Any]) -> str:
-    """Return one sentence on the run these settings ask for, or "" if they cannot be run."""
+    """Return one sentence on the run these settings ask for, or on why they cannot be run."""
     try:
         host = engine.of(kind)
         request = asked(kind, **settings)
         told_plan = described(host, request)
-    except ValueError:
-        return ""
+    except ZCacheError as error:
+        return engine.sentence(error)
     about = "about " if told_plan["adaptive"] else ""
     parts = [f"{about}{told_plan['full_passes']} full steps of {told_plan['num_steps']}"]
     if told_plan["flops_speedup"]:

@@ -168,7 +168,7 @@ def _advanced(kind: str, by_hand: bool) -> dict[str, Any]:
         )
         settings["fps"] = gr.Slider(*APP.fps, own_rate(), step=1, label="Frames per second")
     settings["seed"] = gr.Number(  # without limits, so that one outside them is told in words
-        Request.seed, label="Seed", precision=0,
+        Request.seed, label="Seed",
         info=f"Of the noise that the drawing begins with: a whole number from 0 to {SEED_MAX}.",
     )  # fmt: skip
     settings["randomise"] = gr.Checkbox(False, label="New seed for each run")

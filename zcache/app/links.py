@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,8 @@ from .outcome import Outcome
 
 TAB = "tab"
 SETTINGS = [name for name in Request.__dataclass_fields__ if name != "kind"]
+OTHER_TABS = ("compare", "how")
+SHOWN = 40  # characters of what a link asks for and does not get
 SWITCH = {"true": True, "false": False}
 WHOLE = ("interval", "steps", "seed", "order", "frames", "fps", "tuned")
 OF_CACHE = (*inputs.CACHE, "order", "granularity")
@@ -29,9 +32,10 @@ def address(kind: str, settings: Mapping[str, Any]) -> str:
 
 
 def restored(query: Mapping[str, str]) -> tuple[str, dict[str, Any]] | None:
-    """Return the kind and the settings that a query asks for; those that cannot be run are left out.
+    """Return the kind and the settings that a query asks for; those that cannot be run are left out, and beside
+    `tuned` those that it settles.
 
-    None if it names no tab.
+    None if it names no tab of a model.
     """
     kind = query.get(TAB, "")
     if kind not in engine.EMBEDDED:
@@ -41,10 +45,25 @@ def restored(query: Mapping[str, str]) -> tuple[str, dict[str, Any]] | None:
         value = _read(name, text)
         if name in SETTINGS and _allowed(kind, name, value):
             settings[name] = _label(value) if name == "label" else value
+    if settings.get("tuned"):
+        settings = {name: value for name, value in settings.items() if name not in OF_CACHE}
     by_hand = "tuned" not in settings and any(name in settings for name in OF_CACHE)
     if by_hand and engine.of(kind).profile is not None:
         settings["tuned"] = 0
     return kind, settings
+
+
+def ignored(query: Mapping[str, str]) -> str:
+    """Return what a query asks for and does not get, in one sentence; "" where all is as it asks, or where it
+    asks for nothing of this page."""
+    found = restored(query)
+    settings = found[1] if found else {}
+    tab = query.get(TAB)
+    left = [name for name in query if name in SETTINGS and name not in settings]
+    if tab is not None and not found and tab not in OTHER_TABS:
+        left.insert(0, TAB)
+    said = ", ".join(f"{name}={shorten(query[name], SHOWN) or '…'}" for name in left)
+    return f"Ignored from the link: {said}." if said else ""
 
 
 def result(query: Mapping[str, str]) -> tuple[str, Outcome, str] | None:

@@ -41,6 +41,7 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
     threading.Thread(target=forecast.prepare, name="zcache-count", daemon=True).start()
     with gr.Blocks(title="Z-Cache", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         gr.HTML(first_sight.head(), elem_classes="zc-head", padding=False)
+        told = gr.HTML(elem_classes="zc-plan", padding=False)
         chips, tabs, settings, shown = {}, {}, {}, {}
         with gr.Tabs() as all_tabs:
             for kind in engine.EMBEDDED:
@@ -51,7 +52,7 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
             with gr.Tab("How it works", id="how"):
                 explained.build()
         _keep_status(demo, tabs, list(chips.values()))
-        _restore(demo, all_tabs, settings, shown)
+        _restore(demo, all_tabs, settings, shown, told)
         demo.unload(_leave)
         add_endpoints()
     demo.queue(max_size=20, api_open=False)
@@ -73,19 +74,24 @@ def _restore(
     all_tabs: gr.Tabs,
     settings: dict[str, dict[str, Any]],
     shown: dict[str, dict[str, Any]],
+    told: gr.HTML,
 ) -> None:
-    """Set what the address of the page asks for, and show its result where the store has it."""
+    """Set what the address of the page asks for, say what of it is not to be had, and show its result where
+    the store has it."""
     parts = [part for of_kind in settings.values() for part in of_kind.values()]
     results = [part for of_kind in shown.values() for part in of_kind.values()]
 
     def restore(request: gr.Request) -> dict[Any, Any]:
-        found = links.restored(dict(request.query_params))
+        query = dict(request.query_params)
+        found = links.restored(query)
+        said = {told: views.ignored(links.ignored(query))}
         if found is None:
-            return {all_tabs: gr.skip()}
+            other = query.get(links.TAB) in links.OTHER_TABS
+            return said | {all_tabs: gr.Tabs(selected=query[links.TAB]) if other else gr.skip()}
         kind, values = found
         engine.of(kind).start()
         chosen = {settings[kind][name]: v for name, v in values.items() if name in settings[kind]}
-        return {all_tabs: gr.Tabs(selected=kind), **chosen}
+        return {all_tabs: gr.Tabs(selected=kind), **said, **chosen}
 
     def result(request: gr.Request) -> dict[Any, Any]:
         found = links.result(dict(request.query_params))
@@ -94,7 +100,7 @@ def _restore(
         kind, outcome, link = found
         return outputs.of_outcome(shown[kind], outcome, link, earlier=True)
 
-    demo.load(restore, None, [all_tabs, *parts], **QUICK)
+    demo.load(restore, None, [all_tabs, told, *parts], **QUICK)
     demo.load(result, None, [all_tabs, *results], **QUICK)
 
 

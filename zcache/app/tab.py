@@ -18,6 +18,8 @@ PLANNED = ("tuned", "interval", "base", "weight", "reflect", "steps", "frames")
 LOOK_SECONDS = 0.4
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUICK: dict[str, Any] = {**PRIVATE, "queue": False, "show_progress": "hidden"}
+# A slider raises at a number that it cannot show; as it was typed, it is refused in words.
+AS_TYPED: dict[str, Any] = {"preprocess": False}
 # On a phone what a button starts is below the screen.
 REVEAL = """() => {
   const figures = [...document.querySelectorAll(".zc-figures")].find((box) => box.offsetParent);
@@ -58,7 +60,7 @@ def _wire_presets(kind: str, given: dict[str, Any]) -> None:
         return
     preset, interval = given["preset"], given["interval"]
     preset.input(lambda name: inputs.PRESETS[name], preset, interval, **QUICK)
-    interval.change(inputs.preset_of, interval, preset, **QUICK)
+    interval.change(inputs.preset_of, interval, preset, **AS_TYPED, **QUICK)
 
 
 def _wire_world(demo: gr.Blocks, kind: str, given: dict[str, Any]) -> None:
@@ -89,6 +91,7 @@ def _wire_plan(
         list(planned.values()),
         [given["cost"], given["curve"]],
         trigger_mode="always_last",
+        **AS_TYPED,
         **QUICK,
     )
 
@@ -151,6 +154,7 @@ def _wire_runs(
         set(settings.values()),
         list(shown.values()),
         show_progress_on=shown["progress"],
+        **AS_TYPED,
         **PRIVATE,
         **ON_DEVICE,
     )

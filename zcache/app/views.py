@@ -64,6 +64,11 @@ def outside(model: Model, prompt: str) -> str:
     )
 
 
+def ignored(line: str) -> str:
+    """Return the line that says what of a link is not to be had; "" without one."""
+    return html("ignored", line=line)
+
+
 def link(address: str) -> str:
     """Return a link that restores the settings of a run; "" without an address."""
     return html("link", address=address)
