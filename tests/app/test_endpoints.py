@@ -106,6 +106,10 @@ def test_callers_of_the_other_endpoints_are_told_too(client, kind, change, messa
         ({"base": "x"}, "Base is 'x'; it must be one of automatic, taylorseer"),
         ({"weight": "x"}, "Weight is 'x'"),
         ({"prompt": ""}, "Prompt is empty; it needs 1 to 500 characters"),
+        ({"prompt": 5}, "Prompt is 5; it must be text"),
+        ({"prompt": ["a"]}, r"Prompt is \['a'\]; it must be text"),
+        ({"tuned": 10, "interval": 4}, "Interval is 4, which tuned 10 settles: leave it out, or"),
+        ({"tuned": 10, "reflect": False}, "Reflect is False, which tuned 10 settles"),
         ({"prompt": "x" * 501}, "Prompt has 501 characters"),
         ({"reflect": "yes"}, "Reflect is 'yes'"),
         ({"seed": -1}, "Seed is -1"),
@@ -118,3 +122,14 @@ def test_an_api_caller_is_told_the_same_sentence(client, change, message):
         client.predict(**asked(**change), api_name="/compare_image")
 
     assert "Traceback" not in str(caught.value)
+
+
+def test_frames_are_planned_for_clips_alone(client):
+    longer = client.predict(kind="video", frames=9, steps=10, api_name="/plan")
+    own = client.predict(kind="video", steps=10, api_name="/plan")
+
+    assert longer["flops"]["plain_tflops"] != own["flops"]["plain_tflops"]
+    with pytest.raises(Exception, match="Frames is 5, but a model of the kind 'class' has none"):
+        client.predict(kind="class", frames=5, steps=10, api_name="/plan")
+    with pytest.raises(Exception, match="Base is 'fora', which tuned 10 settles"):
+        client.predict(kind="class", tuned=10, base="fora", api_name="/plan")

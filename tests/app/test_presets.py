@@ -124,6 +124,7 @@ def test_the_api_runs_a_preset(page_of_presets):
 
     config = engine.of(KIND).profile.config()
     assert report["config"] == config.to_dict() and report["full_passes"] == full
+    assert report["tuned"] == full
     assert report["flops_speedup"] == pytest.approx(plan["flops_speedup"])
     assert told[KIND][str(full)] == pytest.approx(plan["flops_speedup"], rel=0.01)
     assert told["image"] == {}

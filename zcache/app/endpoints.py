@@ -10,7 +10,7 @@ import gradio as gr
 from ..method import bases, weights
 from ..method.config import GRANULARITY_CHOICES, MAX_ORDER
 from ..models.examples import EXAMPLES
-from ..models.request import APP, PROMPT_LENGTH, SEED_MAX, SUBJECTS, Request, choice
+from ..models.request import APP, PROMPT_LENGTH, SEED_MAX, SUBJECTS, Request, RequestError, choice
 from . import engine, forecast, runs, sweeps
 from .errors import told
 from .inputs import own_frames, own_rate
@@ -20,8 +20,10 @@ from .visitors import visitor
 ON_DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 8}
 AT_ONCE: dict[str, Any] = {"queue": False}
 HIDDEN: dict[str, Any] = {"visible": False}
+AS_SENT: dict[str, Any] = {"preprocess": False}  # or gradio makes text of a number, and of a list
 NOBODY: Any = None  # gradio gives each call its request
 whole = "{}, a whole number from {} to {}".format
+SETTLED = ("interval", "base", "weight", "reflect", "order", "granularity")  # by `tuned`
 ORDER = whole("Order of the base", 0, MAX_ORDER) + ", or none for what suits the model"
 
 
@@ -131,7 +133,11 @@ def plan(
 ) -> dict[str, Any]:
     """Return schedule, walk, FLOPs and expected seconds of a run, at once and without running it;
     `frames` counts for videos only."""
-    settings = locals() if kind == "video" else locals() | {"frames": None}
+    if kind == "video" and frames is None:
+        frames = own_frames()
+    settings = locals()
+    with told():
+        _check_tuned(settings)
     return forecast.plan(**settings)
 
 
@@ -174,7 +180,9 @@ def add_endpoints() -> None:
     kind = gr.Textbox("image", label=_one_of("Kind", tuple(engine.EMBEDDED)), **HIDDEN)
     interval, base, weight, reflect, steps, _, order, granularity = _settings()
     frames = gr.Number(
-        own_frames(), label=whole("Frames of a video, 4k + 1", *APP.frames), **HIDDEN
+        None,
+        label=whole("Frames of a video, 4k + 1", *APP.frames) + ", or none for its own",
+        **HIDDEN,
     )
     swept = [
         *either,
@@ -193,7 +201,19 @@ def add_endpoints() -> None:
 def _asked(given: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of an endpoint with the visitor's name in the request's place."""
     settings = dict(given)
+    with told():
+        _check_tuned(settings)
     return {"visitor": visitor(settings.pop("request")), **settings}
+
+
+def _check_tuned(settings: dict[str, Any]) -> None:
+    """Raise RequestError if beside `tuned` there is a setting of the cache other than the default."""
+    full = settings.get("tuned")
+    for name in SETTLED if full else ():
+        if settings[name] != getattr(Request, name):
+            raise RequestError(
+                f"{name} is {settings[name]!r:.60}, which tuned {full!r:.60} settles: leave it out, or give tuned 0"
+            )
 
 
 def _add(function: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> None:
@@ -205,7 +225,7 @@ def _expose(
     function: Callable[..., Any], inputs: list[Any], outputs: list[Any], how: dict[str, Any]
 ) -> None:
     trigger = gr.Button(**HIDDEN)
-    trigger.click(function, inputs, outputs, api_name=function.__name__, **how)
+    trigger.click(function, inputs, outputs, api_name=function.__name__, **AS_SENT, **how)
 
 
 def _settings() -> list[Any]:

@@ -87,6 +87,7 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
                 named = {
                     "subject": subject(host.model, request),
                     "finished": now,
+                    "tuned": len(request.tuned.full_steps or ()) if request.tuned else 0,
                     "not_taught": world.outside(host.model.name, request.prompt),
                 }
                 stage = replace(stage, report=report | named)
