@@ -59,7 +59,7 @@ def test_compare_says_the_speedup_in_one_sentence(tiny, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("command", ["compare", "generate"])
-def test_words_that_an_embedded_model_was_not_taught_are_told_before_it_is_loaded(
+def test_words_that_an_embedded_model_was_not_taught_are_told_before_it_draws(
     tiny, tmp_path, capsys, monkeypatch, command
 ):
     monkeypatch.setitem(world.TAUGHT, tiny, {"a", "red", "circle"})
@@ -286,3 +286,13 @@ def test_the_table_of_the_readme_has_every_command(capsys):
     told = re.findall(r"^\| `(\w+)` \|", README.read_text(encoding="utf-8"), re.MULTILINE)
 
     assert len(listed) > 6 and sorted(told) == sorted(listed)
+
+
+@pytest.mark.parametrize(
+    ("command", "place"), [("generate", "file or folder"), ("compare", "folder")]
+)
+def test_help_says_what_out_is(capsys, command, place):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+
+    assert f"--out OUT {place} (default: out)" in " ".join(capsys.readouterr().out.split())

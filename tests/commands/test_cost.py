@@ -27,6 +27,12 @@ def test_flops_prints_the_estimate_in_one_sentence(capsys):
     assert f"{cost.full_passes} full passes" in said and said.count("\n") == 1
 
 
+def test_flops_says_that_a_cached_output_computes_nothing(capsys):
+    assert main(["flops", "--model", "dit-xl-2", "--granularity", "output"]) == 0
+
+    assert "reflect passes that compute nothing; the cache" in capsys.readouterr().out
+
+
 def test_flops_takes_every_setting(capsys):
     arguments = ["flops", "--model", "flux-dev", "--steps", "12", "--interval", "3", "--json"]
     sizes = ["--height", "512", "--width", "256", "--granularity", "output", "--no-reflect"]

@@ -20,6 +20,10 @@ from .refusing import refused
         (["plan", "--base", "x"], "base is 'x'"),
         (["plan", "--weight", "x"], "weight is 'x'"),
         (["plan", "--granularity", "x"], "granularity is 'x'"),
+        (
+            ["plan", "--steps", "4"],
+            "interval is 5 (the default), above the 4 steps: give --interval too",
+        ),
         (["plan", "--unknown"], "unrecognized arguments"),
         (["fly"], "invalid choice"),
         (["compare", "--prompt", "x", "--out", "x.gif"], "give a folder"),

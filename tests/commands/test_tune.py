@@ -36,6 +36,7 @@ def test_tune_writes_a_profile_a_table_and_a_curve(tiny, tmp_path, capsys):
     assert "| 4 | " in printed.out
     assert "±" in printed.out
     assert "up to 9 uncached runs' time" in printed.err
+    assert "loop: times faster" in printed.err
     assert (tmp_path / "curve.png").stat().st_size > 0
 
 

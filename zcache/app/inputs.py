@@ -127,9 +127,11 @@ def _advanced(kind: str, by_hand: bool) -> dict[str, Any]:
             visible=by_hand,
             label="Base strategy",
             info="How a skipped step is predicted: taylorseer continues the trend of the last full "
-            "steps, damped half of it, fora repeats the last one, teacache repeats it and computes anew when "
-            "the input has changed enough; automatic is taylorseer (for classes along the angle of picture and "
-            "noise), and damped, or fora with few full steps, on a flow with guidance.",
+            "steps, damped half of it, fora repeats the last one, teacache repeats it and computes anew when the "
+            "input has changed enough; hicache, foca and spectrum continue the trend along other curves (Hermite "
+            "polynomials, a predictor with a correction, a fit by Chebyshev polynomials); automatic is taylorseer "
+            "(for classes along the angle of picture and noise), and damped, or fora with few full steps, on a "
+            "flow with guidance.",
         ),
         "weight": gr.Dropdown(
             list(weights.choices()),

@@ -71,9 +71,10 @@ def generate(options: argparse.Namespace) -> None:
     model, request = _asked(options)
     fps = loading.fps(model, request)
     path = output_path(options.out, files.suffix(fps))
-    not_taught = tell_outside(model, request)
     progress = Progress()
     pipe, call = _prepared(model, request, options, progress)
+    progress.end()
+    not_taught = tell_outside(model, request)
     config = _config(pipe, request, options)
     watch = partial(progress.on_pass, "accelerated")
     result = compare.generate(pipe, call, config, request.seed, watch)
@@ -102,9 +103,10 @@ def compare_both(options: argparse.Namespace) -> None:
 
     model, request = _asked(options)
     folder = output_folder(options.out)
-    not_taught = tell_outside(model, request)
     progress = Progress()
     pipe, call = _prepared(model, request, options, progress)
+    progress.end()
+    not_taught = tell_outside(model, request)
     config = _config(pipe, request, options)
     progress.say("warming up")
     comparison = compare.compare(pipe, call, config, request.seed, progress.on_pass)
@@ -184,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
                 "before the end",
             )
         else:
-            _add_run_options(sub)
+            _add_run_options(sub, "folder" if command is compare_both else "file or folder")
     cost.add_commands(commands)
     paper.add_commands(commands)
     tune.add_commands(commands)
@@ -212,7 +214,7 @@ def _add_cache_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
 
 
-def _add_run_options(sub: argparse.ArgumentParser) -> None:
+def _add_run_options(sub: argparse.ArgumentParser, place: str) -> None:
     sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
     sub.add_argument("--prompt", help="what to draw or film, 1 to 500 characters")
     sub.add_argument("--class", dest="label", help="what a class model draws: a name or number")
@@ -227,7 +229,7 @@ def _add_run_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--frames", type=_number, help="frames of a clip, 4k + 1")
     sub.add_argument("--fps", type=_number, help="frames of a clip per second")
     sub.add_argument("--frames-png", action="store_true", help="write every frame as PNG as well")
-    sub.add_argument("--out", type=Path, default=Path("out"), help="folder (default: out)")
+    sub.add_argument("--out", type=Path, default=Path("out"), help=f"{place} (default: out)")
 
 
 def _asked(options: argparse.Namespace) -> tuple[Model, Request]:
@@ -272,7 +274,13 @@ def _config(pipe: Any, request: Request, options: argparse.Namespace) -> ZCacheC
 def _given(options: argparse.Namespace) -> dict[str, Any]:
     """Return the request's settings that were written on the command line."""
     names = set(Request.__dataclass_fields__) & set(vars(options))
-    return {name: value for name in names if (value := getattr(options, name)) is not None}
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    steps = given.get("steps", Request.steps)
+    if "interval" not in given and isinstance(steps, int) and 1 <= steps < Request.interval:
+        raise RequestError(
+            f"interval is {Request.interval} (the default), above the {steps} steps: give --interval too"
+        )
+    return given
 
 
 def _number(text: str) -> int | float:

@@ -100,11 +100,12 @@ def flops(options: argparse.Namespace) -> None:
     if options.json:
         print(compact(cost.to_dict()))
         return
+    cached = f"of {cost.cached_tflops:.3g}" if cost.cached_tflops else "that compute nothing"
     print(
         f"{model}: {cost.total_tflops:.4g} of {cost.plain_tflops:.4g} TFLOPs, "
         f"{cost.speedup:.2f} times fewer; {cost.full_passes} full passes of {cost.full_tflops:.4g}, "
-        f"{cost.forecast_passes} forecast and {cost.reflect_passes} reflect passes of "
-        f"{cost.cached_tflops:.3g}; the cache holds {cost.cache_bytes / 1e6:.1f} MB"
+        f"{cost.forecast_passes} forecast and {cost.reflect_passes} reflect passes "
+        f"{cached}; the cache holds {cost.cache_bytes / 1e6:.1f} MB"
     )
 
 

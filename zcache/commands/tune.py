@@ -13,6 +13,11 @@ from .output import output_file
 
 NEAR, FAR = 4, 6  # prompts to calibrate by and to judge by, where none are given
 
+COLUMNS = (
+    "FLOPs: times fewer; loop: times faster, the denoising loop by the clock; PSNR and SSIM: to the uncached output, "
+    "on the held-out prompts"
+)
+
 
 def add_commands(commands: Any) -> None:
     """Put `tune` on the command line's parser."""
@@ -29,7 +34,9 @@ def add_commands(commands: Any) -> None:
     )
     goal = sub.add_mutually_exclusive_group()
     goal.add_argument("--full", type=int, help="full steps (default 10)")
-    goal.add_argument("--speedup", type=float, help="so many times fewer FLOPs")
+    goal.add_argument(
+        "--speedup", type=float, help="so many times fewer FLOPs, or at most 2 %% less"
+    )
     goal.add_argument("--psnr", type=float, help="so many dB to the uncached output")
     sub.add_argument(
         "--budgets", type=int, nargs="+", default=[], help="further numbers of full steps: a curve"
@@ -81,6 +88,7 @@ def tune(options: argparse.Namespace) -> None:
     if options.plot is not None:
         tuned.plot(profile).savefig(options.plot)
     print(tuned.table(profile))
+    print(COLUMNS, file=sys.stderr)
 
 
 def _spread(subjects: int, count: int) -> list[int]:

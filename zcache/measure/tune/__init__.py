@@ -55,8 +55,8 @@ def tune(
     Args:
         pipe: a diffusers pipeline without cache.
         prompts: strings, numbers of classes, or dicts of call arguments.
-        full: number of full steps; `speedup`: that many times fewer FLOPs instead; `psnr`: at least that
-            many dB instead. None of the three is 10 full steps.
+        full: number of full steps; `speedup`: that many times fewer FLOPs instead, or at most 2 % less; `psnr`: at
+            least that many dB instead. None of the three is 10 full steps.
         held_out: prompts that decide nothing and are reported on; None takes the last third of `prompts`.
         budgets: further numbers of full steps to find settings for, a curve of speed and quality.
         effort: the most that all runs together may take, in uncached runs; None is 6, or twice the number
@@ -66,14 +66,14 @@ def tune(
         batch: how many prompts are drawn at once, where nothing but the prompt differs: faster, if there is
             memory.
         seed: of the first prompt's noise.
-        told: told of progress; None logs.
+        told: told of progress; None logs it, and warns of the cost.
         call: arguments of every pipeline call, `num_inference_steps` among them.
 
     Raises:
         ConfigError: arguments that do not fit together, or a goal that cannot be reached.
         UnsupportedPipelineError: a pipeline that cannot be cached. AlreadyEnabledError: it has a cache.
     """
-    told = told or logger.info
+    said, told = told or logger.warning, told or logger.info
     check_ready(pipe)
     _check(full, speedup, psnr)
     _check_counts(full, budgets, batch, effort, call.get("num_inference_steps"))
@@ -88,7 +88,7 @@ def tune(
     sets = calls(pipe, prompts, call), calls(pipe, held_out, call)
     if effort is None:
         effort = max(LEAST_EFFORT, 2.0 * len(sets[0] + sets[1]))
-    told(
+    said(
         f"tuning takes up to {effort:g} uncached runs' time: {len(sets[0])} to calibrate by, {len(sets[1])} held "
         "out, and accelerated runs"
     )

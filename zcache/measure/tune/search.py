@@ -16,6 +16,7 @@ from .climb import Steps, climb
 from .race import FEW, Measure, Race
 
 Form = tuple[str, dict[str, Any]]  # granularity and settings
+NEAR_ENOUGH = 0.98  # of the speedup that is asked for
 ENOUGH = 6  # runs for each candidate of the first round, with which it sees twice as many prompts
 LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
 # Settings that meet all placements, and runs on the other prompts that are kept for the end.
@@ -193,7 +194,8 @@ class Search:
         return {count: list(dict.fromkeys(lists)) for count, lists in found.items()}
 
     def count_for_speedup(self, speedup: float) -> int:
-        """The most full steps with so many times fewer FLOPs; one measurement tells what a cached step costs.
+        """The most full steps with so many times fewer FLOPs, or at most 2 % less: one full step fewer may go far
+        beyond. One measurement tells what a cached step costs.
 
         Raises:
             ConfigError: not even two full steps are that fast.
@@ -202,7 +204,8 @@ class Search:
         count = min(max(2, int(total / speedup)), total - 1)
         reached = self._measure(self.first(count), 1)["flops_speedup"]
         cached = max(0.0, (total / reached - count) / (total - count))
-        most = int((total / speedup - cached * total) / (1 - cached) + 1e-9) if cached < 1 else 0
+        least = speedup * NEAR_ENOUGH
+        most = int((total / least - cached * total) / (1 - cached) + 1e-9) if cached < 1 else 0
         if most < 2:
             raise ConfigError(
                 f"speedup is {speedup:g}, and two full steps of {total} give {total / (2 + cached * total):.1f}; "
