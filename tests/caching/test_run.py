@@ -9,6 +9,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 import zcache
 from zcache import ZCacheConfig
 from zcache.caching import bindings
+from zcache.caching.run import Run
 from zcache.caching.scheduler import noise_levels
 from zcache.method.teacache import Accumulator
 
@@ -173,3 +174,12 @@ def test_teacache_at_interval_one_looks_at_no_signal_and_says_nothing() -> None:
         assert torch.equal(FLUX.run(pipe), plain)
     report = handle.report()
     assert report.fallbacks == () and report.full_passes == STEPS
+
+
+def test_what_was_reflected_before_is_not_denied() -> None:
+    scheduler = flux().scheduler
+    scheduler.set_timesteps(sigmas=[1.0, 0.75, 0.5, 0.25], mu=0.5)
+    run = Run(ZCacheConfig(interval=2), scheduler)
+    run.step, run.log.relaxation = 3, {2: 1.0}
+    run.cannot_go_back("why")
+    assert run.log.report().fallbacks == ("from step 3 on nothing was reflected: why",)
