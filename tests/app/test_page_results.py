@@ -26,7 +26,7 @@ def test_a_prompt_becomes_three_pictures_and_a_verdict(page):
     run(page)
 
     expect_three_pictures(page)
-    name = page.locator(".zc-name").inner_text()
+    name = page.get_by_role("heading", level=2).inner_text()
     assert "two red circles left of a blue square" in name and "N = 5, seed 0" in name
     verdict = page.locator(".zc-verdict").inner_text()
     assert "the plain" in verdict and "Same prompt, same seed" in verdict

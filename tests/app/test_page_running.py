@@ -43,6 +43,23 @@ def test_stop_ends_the_run(page, kind):
 
 
 @at_one_width
+@pytest.mark.parametrize(("tab", "name"), [("image", "Image"), ("sweep", "Compare")])
+def test_the_focus_goes_from_run_to_stop_and_back(page, tab, name):
+    page.get_by_role("tab", name=name, exact=True).click()
+    transformer = engine.of("image").pipeline().transformer
+    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.3))
+    focused = "id => document.activeElement.id === id"
+    page.locator(f"#{tab}-run").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function(focused, arg=f"{tab}-stop")
+    page.keyboard.press("Enter")
+    page.get_by_text("Stopped: ").wait_for(timeout=PATIENCE)
+    slowed.remove()
+
+    page.wait_for_function(focused, arg=f"{tab}-run")
+
+
+@at_one_width
 def test_shift_and_enter_during_a_run_leave_it_and_its_stop_alone(page):
     transformer = engine.of("image").pipeline().transformer
     slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.5))

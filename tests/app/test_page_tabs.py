@@ -22,6 +22,7 @@ def test_a_finished_example_is_seen_before_anything_was_run(page):
     captions = example.locator("figcaption").all_inner_texts()
     assert all(re.search(r"\d\.\d\d s", caption) for caption in captions)
     assert all("dB" in caption or "identical" in caption for caption in captions[1:])
+    assert captions[1].startswith("Forecasts alone")
     assert "times fewer FLOPs" in example.inner_text()
     assert page.get_by_text(first_sight.PAPER).is_visible()
     assert page.locator(".empty:visible").count() == 0  # no empty boxes

@@ -14,7 +14,7 @@ from . import device, engine, sweeps, views
 from .endpoints import ON_DEVICE
 from .errors import sentence_of, was_stopped
 from .result import SHOWN
-from .tab import AS_TYPED, PRIVATE, QUICK, REVEAL
+from .tab import AS_TYPED, FOCUS, PRIVATE, QUICK, REVEAL
 from .visitors import visitor
 
 CHOICES = {"Intervals": "interval", "Base strategies": "base", "Weight functions": "weight"}
@@ -54,8 +54,10 @@ def build() -> None:
                 *APP.steps, Request.steps, step=1, label="Steps of each", elem_id="sweep-steps"
             )
             with gr.Row(elem_classes="zc-buttons"):
-                go = gr.Button("Compare all", variant="primary", min_width=120)
-                halt = gr.Button("Stop", variant="stop", interactive=False, min_width=120)
+                go = gr.Button("Compare all", variant="primary", min_width=120, elem_id="sweep-run")
+                halt = gr.Button(
+                    "Stop", variant="stop", interactive=False, min_width=120, elem_id="sweep-stop"
+                )
         with gr.Column(scale=3, min_width=300):
             progress = gr.HTML(elem_classes="zc-progress", padding=False)
             figures = gr.HTML(
@@ -103,6 +105,7 @@ def build() -> None:
     go.click(None, js=REVEAL, **QUICK)
     started = go.click(begin, columns, [go, halt, columns], js=BY_WIDTH, **QUICK)
     inputs = [kind, prompt, label, over, interval, steps, columns]
+    started.success(None, js=FOCUS("sweep-stop"), **QUICK)
     running = started.then(
         compare,
         inputs,
@@ -114,7 +117,8 @@ def build() -> None:
     )
     running.success(None, js=REVEAL, **QUICK)
     for ended in (running.success, running.failure):
-        ended(idle, None, [go, halt], **QUICK)
+        rested = ended(idle, None, [go, halt], **QUICK)
+        rested.success(None, js=FOCUS("sweep-run"), **QUICK)
     halt.click(_stop, None, None, **QUICK)
 
 

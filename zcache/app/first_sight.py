@@ -22,6 +22,9 @@ HOW = {
     "base_alone": "steps predicted",
     "accelerated": "steps predicted, then corrected",
 }
+NAMES = {
+    "base_alone": {"title": "Forecasts alone"}
+}  # who sees this first knows no strategy by name
 SETTINGS = ("interval", "base", "weight", "reflect")
 
 
@@ -35,7 +38,7 @@ def head() -> str:
         (
             _address((files / f"{side}.webp").read_bytes()),
             result.ALT[side],
-            result.facts(side, report) | {"how": HOW[side]},
+            result.facts(side, report) | NAMES.get(side, {}) | {"how": HOW[side]},
         )
         for side in result.SIDES
     ]

@@ -27,6 +27,15 @@ REVEAL = """() => {
     figures.scrollIntoView({ behavior: "smooth" });
 }"""
 
+# A button that is disabled loses the focus to the page; its neighbour takes it, once it is enabled.
+FOCUS = """() => {{
+  setTimeout(() => {{
+    const at = document.activeElement;
+    if (!at || at === document.body || at.disabled)
+      document.getElementById("{}")?.focus({{ preventScroll: true }});
+  }}, 100);
+}}""".format
+
 
 def build(
     demo: gr.Blocks, kind: str, status: str
@@ -149,6 +158,7 @@ def _wire_runs(
         [given["seed"], go, halt, timer, *shown.values()],
         **QUICK,
     )
+    started.success(None, js=FOCUS(f"{kind}-stop"), **QUICK)
     running = started.then(
         compare,
         set(settings.values()),
@@ -160,7 +170,8 @@ def _wire_runs(
     )
     running.success(None, js=REVEAL, **QUICK)
     for ended in (running.success, running.failure):
-        ended(idle, None, [go, halt, timer, shown["preview"]], **QUICK)
+        rested = ended(idle, None, [go, halt, timer, shown["preview"]], **QUICK)
+        rested.success(None, js=FOCUS(f"{kind}-run"), **QUICK)
     timer.tick(look, None, shown["preview"], **QUICK)
     halt.click(stop, None, None, **QUICK)
 
