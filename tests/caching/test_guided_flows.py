@@ -58,13 +58,11 @@ def test_a_guided_flow_keeps_less_of_windows_longer_than_a_fifth(
     with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 1, 4, 11), base=base)) as handle:
         case.run(pipe, **guidance)
     sigmas, report = pipe.scheduler.sigmas.tolist(), handle.report()
-    assert sigmas[4] - sigmas[11] > 0.36 > 0.2 > sigmas[0] - sigmas[1]
-    damped_and_told = guided and name == "flux" and base == "automatic"
+    assert sigmas[4] - sigmas[11] > 0.2 > sigmas[0] - sigmas[1]
     for start, stop in itertools.pairwise(report.full_steps[1:]):
         kept = max(0.4, 2 * sigmas[stop] / (sigmas[start] + sigmas[stop]))
         length = sigmas[start] - sigmas[stop]
         kept *= (0.2 / length) ** 2 if guided and length > 0.2 else 1
-        kept = min(kept, 0.4) if damped_and_told else kept
         assert report.relaxation[stop] == pytest.approx(kept)
 
 
@@ -104,12 +102,12 @@ def test_the_base_that_is_chosen_is_of_the_guidance_of_a_flow_that_is_reflected(
         (12, 4, "damped", "damped"),  # four steps of 45: 0.089 of the time
         (11, 4, "damped", "fora"),  # of 41: 0.098
         (4, 4, "damped", "fora"),  # of 13: 0.308
-        (3, 5, "damped", "fora"),  # five of 11: 0.455
+        (3, 5, "fora", "fora"),  # five of 11: 0.455
     ],
 )
 def test_long_windows_of_a_guided_flow_reuse(full: int, window: int, told: str, added: str) -> None:
-    """Where outputs are added up, here with a scale of 3; told, as FLUX.1-dev is, it is forecast along a damped slope
-    however long they are."""
+    """Told, as FLUX.1-dev is, longer ones are forecast along a damped slope than where outputs are added up,
+    here with a scale of 3."""
     last = window * (full - 1)
     for name, base in (("flux", told), ("flux-true-cfg", added)):
         case = BY_NAME[name]
@@ -131,22 +129,6 @@ def test_the_stronger_the_guidance_the_sooner_a_flow_reuses(scale: float, base: 
     with zcache.enabled(pipe, ZCacheConfig(full_steps=range(0, 29, 4))) as handle:
         case.run(pipe, 29, true_cfg_scale=scale)
     assert handle.report().base == base
-
-
-@pytest.mark.parametrize(("last", "most"), [(15, 1.0), (17, 0.4)])
-def test_a_flow_that_is_told_its_guidance_keeps_less_in_a_run_with_a_long_window(
-    last: int, most: float
-) -> None:
-    """Of 40 steps one of 0.35 or 0.40 of the time, behind short ones."""
-    pipe = FLUX.build()
-    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
-    full = [*range(0, 22, 2), 20 + last - 1]
-    with zcache.enabled(pipe, ZCacheConfig(full_steps=full)) as handle:
-        FLUX.run(pipe, 40)
-    sigmas, kept = pipe.scheduler.sigmas.tolist(), handle.report().relaxation
-    assert (sigmas[20] - sigmas[full[-1]] > 0.36) == (most < 1)
-    for stop in full[1:-1]:
-        assert kept[stop] == pytest.approx(min(most, share("time", sigmas[stop - 2], sigmas[stop])))
 
 
 @pytest.mark.parametrize("relax", ["time", "sigma", 0.9])

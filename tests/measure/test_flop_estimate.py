@@ -108,6 +108,13 @@ def test_the_cache_holds_the_anchors_that_a_blend_needs_and_the_steps_of_a_windo
     assert cost.cache_bytes == anchors * 4096 * 3072 * 2 + kept
 
 
+def test_over_long_windows_the_base_is_reuse_which_holds_two_anchors() -> None:
+    """Of 20 steps of 50, 0.4 of the time of a flow that is told its guidance."""
+    cost = estimate("flux-dev", ZCacheConfig(full_steps=[0, 20, 40]), 50)
+    kept = 20 * pass_cost("flux-dev", "stack").step_bytes
+    assert cost.cache_bytes == 2 * 4096 * 3072 * 2 + kept
+
+
 @pytest.mark.parametrize(
     ("model", "own"),
     [

@@ -167,7 +167,11 @@ def price(
     plain = num_steps * cost.full
     used = bases.reach(bases.resolve(config.base), config.order)
     looks_back = any(p.weight not in (None, 1.0) for p in plan.walk)
-    if flow and guided and config.reflect:
+    told = flow and guided
+    if told and config.guided_base(plan.full_steps, num_steps) == bases.FORA:
+        # Of reuse two; more before the first reflection, where there are.
+        used, looks_back = max(used, 2), looks_back and plan.full_steps[1:2] == (1,)
+    elif told and config.reflect:
         looks_back |= config.weight == AUTOMATIC
     anchors = min(used + looks_back, len(plan.full_steps))
     window = max(b - a for a, b in pairwise((*plan.full_steps, num_steps)))

@@ -4,8 +4,8 @@ Guidance enlarges what a forecast is off, and early in a run it decides what the
 slope the newer anchor comes out on another picture; so a guided flow is forecast along half of it (`damped` in
 bases.py), which leaves the anchor near enough to go back from. Guidance that is added up from two outputs enlarges
 the error of each: the stronger it is, and the longer the windows are while it is early, the less of the correction
-is kept; and where windows take much of the flow's time reuse is the better forecast. Guidance that the denoiser is
-told, as FLUX.1-dev is, is part of what it learnt: only long windows keep less (examples/study)."""
+is kept. Where windows take much of the flow's time reuse is the better forecast. Guidance that the denoiser is
+told, as FLUX.1-dev is, is part of what it learnt (examples/study)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ GUIDED = 1.5  # scale above which a flow is called guided
 # What a slope is right for, of the flow's time, with a scale g of guidance that is added up:
 EARLY, LEAST_EARLY = 0.18, 0.07  # the mean window of a run's first half, by g - 1; and at least
 LONGEST, LEAST_LONGEST = 0.58, 0.29  # any window, by g - 1; and at least
+LONGEST_TOLD = 0.36  # any window, where the denoiser is told its guidance
 TRUSTED = 0.2  # the mean window of a run's first half, by (g - 1)^2, up to which all of a correction is kept
 LEAST_KEPT = 0.25
-LONGEST_TOLD = 0.36  # of the flow's time, where the denoiser is told its guidance: any window that all is kept of
-KEPT_TOLD = 0.4  # in a run with longer ones
 
 
 def leads_astray(full_steps: Sequence[int], times: Sequence[float], added: float = 1.0) -> bool:
@@ -31,9 +30,10 @@ def leads_astray(full_steps: Sequence[int], times: Sequence[float], added: float
         times: a flow's time at every step, from 1 down.
         added: the scale g of guidance that is added up from outputs; up to `GUIDED`, the denoiser is told it.
     """
+    longest = max((times[start] - times[stop] for start, stop in pairwise(full_steps)), default=0.0)
     if added <= GUIDED:
-        return False
-    if _longest(full_steps, times) > max(LEAST_LONGEST, LONGEST / (added - 1)):
+        return longest > LONGEST_TOLD
+    if longest > max(LEAST_LONGEST, LONGEST / (added - 1)):
         return True
     return early_window(full_steps, times) > max(LEAST_EARLY, EARLY / (added - 1))
 
@@ -44,13 +44,7 @@ def most_kept(full_steps: Sequence[int], times: Sequence[float], added: float = 
     Args:
         times, added: as for `leads_astray`.
     """
-    if added <= GUIDED:
-        return KEPT_TOLD if _longest(full_steps, times) > LONGEST_TOLD else 1.0
     early = early_window(full_steps, times)
-    if early <= 0:
+    if added <= GUIDED or early <= 0:
         return 1.0
     return min(1.0, max(LEAST_KEPT, TRUSTED / ((added - 1) ** 2 * early)))
-
-
-def _longest(full_steps: Sequence[int], times: Sequence[float]) -> float:
-    return max((times[start] - times[stop] for start, stop in pairwise(full_steps)), default=0.0)
