@@ -56,12 +56,13 @@ def test_a_profile_takes_the_place_of_the_settings(tiny, profile, tmp_path, caps
     assert report["full_steps"] == list(Profile.load(profile).budgets[full].full_steps)
 
 
-def test_a_profile_serves_other_steps_by_noise_level(tiny, profile, tmp_path, capsys):
+@pytest.mark.parametrize("steps", [9, 4])  # 4: below the interval, whose place it takes
+def test_a_profile_serves_other_steps_by_noise_level(tiny, profile, tmp_path, capsys, steps):
     capsys.readouterr()
 
     main(
         shlex.split(
-            f"generate --model {tiny} --prompt x --steps 9 --profile {profile} --out {tmp_path} --json"
+            f"generate --model {tiny} --prompt x --steps {steps} --profile {profile} --out {tmp_path} --json"
         )
     )
 

@@ -277,6 +277,8 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     steps = given.get("steps", Request.steps)
     if "interval" not in given and isinstance(steps, int) and 1 <= steps < Request.interval:
+        if getattr(options, "profile", None) is not None:
+            return given | {"interval": steps}  # in whose place the profile's full steps are taken
         raise RequestError(
             f"interval is {Request.interval} (the default), above the {steps} steps: give --interval too"
         )
