@@ -108,8 +108,8 @@ def page(rows: list[dict[str, Any]]) -> str:
 Written by `python examples/coverage.py` (torch {torch.__version__.split("+")[0]}, diffusers
 {diffusers.__version__}); do not edit. Every row is a real pipeline class with a tiny random transformer,
 {STEPS} steps, interval {INTERVAL}. {len(rows)} settings of {pipelines} pipelines and {classes} transformer classes;
-cached and not wrong in silence: {right["output"]} at `output`, {right["stack"]} at `stack`, {right["module"]} at `module`.
-Random weights say nothing about quality; [quality](../quality) does.
+cached and not wrong in silence: {right["output"]} at `output`, {right["stack"]} at `stack`, {right["module"]} at
+`module`. Random weights say nothing about quality; [quality](../quality) does.
 
 For every row: interval 1 is bit-identical to the plain pipeline, disable is exact, a second run equals the first,
 and full computations counted by hooks are those reported. *w0 law*: base `fora`, weight 0, reflection on against

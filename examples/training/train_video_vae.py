@@ -16,9 +16,9 @@ import random
 import time
 from pathlib import Path
 
+import moving_grounds
 import numpy as np
 import torch
-import moving_grounds
 from diffusers import AutoencoderKL, AutoencoderKLHunyuanVideo
 from optimization import autocast
 from train_vae import objective
