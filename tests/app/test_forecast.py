@@ -10,7 +10,7 @@ import pytest
 from zcache import ZCacheConfig
 from zcache.app import device, drawings, engine, explained, forecast, links, pace
 from zcache.measure import flop_table
-from zcache.measure.flop_estimate import pass_cost
+from zcache.measure.flop_estimate import count, pass_cost
 from zcache.method.weights import Fitted
 from zcache.models import loading
 from zcache.models.architectures import ARCHITECTURES
@@ -81,6 +81,19 @@ def test_every_shape_the_app_offers_of_a_full_size_model_is_in_the_table(name, g
         settings = {"frames": number} if number else {}
         request = forecast.asked(model.kind, granularity=granularity, **settings)
         assert flop_table.passes(model, request) in known.values()
+
+
+@pytest.mark.parametrize("kind", engine.EMBEDDED)
+@pytest.mark.parametrize("granularity", ["stack", "module", "output"])
+def test_the_shipped_costs_of_an_embedded_model_are_those_that_are_counted(kind, granularity):
+    model = loading.find(engine.EMBEDDED[kind])
+    frames = model.call.get("num_frames") or 1
+    sizes = model.call.get("height"), model.call.get("width")
+    text = model.call.get("max_sequence_length", 0)
+    architecture = flop_table.stored(model.local, *sizes, frames, text)
+    shipped = flop_table.table()[flop_table.key(model.name, granularity, architecture.shape)]
+    assert shipped == count(architecture, granularity, architecture.shape)
+    assert shipped == flop_table.passes(model, forecast.asked(kind), granularity)
 
 
 @pytest.mark.parametrize(

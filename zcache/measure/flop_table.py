@@ -1,7 +1,7 @@
 """What a request costs a model before the model is loaded, in well under a second.
 
-The passes of the full-size models were counted once at the shapes the app offers and ship as a
-table (`examples/count_costs.py` writes it). Of any other pipeline folder they are counted on the
+The passes of the full-size and the embedded models were counted once at the shapes the app offers and ship
+as a table (`examples/count_costs.py` writes it). Of any other pipeline folder they are counted on the
 meta device from its configuration.
 """
 
@@ -110,7 +110,11 @@ def _counted(
     folder: Path, granularity: str, height: int | None, width: int | None, frames: int, text: int
 ) -> PassCost | None:
     architecture = stored(folder, height, width, frames, text)
-    return count(architecture, granularity, architecture.shape) if architecture else None
+    if architecture is None:
+        return None
+    embedded = folder.parent == Path(str(resources.files("zcache") / "checkpoints"))
+    known = table().get(key(folder.name, granularity, architecture.shape)) if embedded else None
+    return known or count(architecture, granularity, architecture.shape)
 
 
 def stored(
