@@ -1,5 +1,6 @@
 """What a run will do and cost, told before it; links that restore settings; the small pictures."""
 
+import dataclasses
 import re
 import xml.etree.ElementTree as ElementTree
 from urllib.parse import parse_qsl
@@ -94,6 +95,18 @@ def test_the_shipped_costs_of_an_embedded_model_are_those_that_are_counted(kind,
     shipped = flop_table.table()[flop_table.key(model.name, granularity, architecture.shape)]
     assert shipped == count(architecture, granularity, architecture.shape)
     assert shipped == flop_table.passes(model, forecast.asked(kind), granularity)
+
+
+def test_an_embedded_model_is_not_counted_anew_and_a_folder_of_its_name_is(monkeypatch, tmp_path):
+    model, request = loading.find("mini-dit"), forecast.asked("class")
+    (tmp_path / "mini-dit").symlink_to(model.local)
+    counted = []
+    monkeypatch.setattr(flop_table, "count", lambda *what: counted.append(what))
+    flop_table._counted.cache_clear()
+    assert flop_table.passes(model, request) is not None and not counted
+    flop_table.passes(dataclasses.replace(model, source=str(tmp_path / "mini-dit")), request)
+    flop_table._counted.cache_clear()
+    assert len(counted) == 1
 
 
 @pytest.mark.parametrize(
