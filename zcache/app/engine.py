@@ -19,6 +19,7 @@ from ..measure import environment
 from ..method.profile import Profile
 from ..models import hub, loading, profiles
 from ..models.quiet import quieten
+from . import background
 from .errors import public
 from .imports import import_diffusers
 
@@ -91,8 +92,7 @@ class Engine:
             if self._thread is None or self._may_try_again():
                 self._loaded.clear()
                 self._error = None
-                self._thread = threading.Thread(target=self._load, name="zcache-load", daemon=True)
-                self._thread.start()
+                self._thread = background.begin(self._load, "zcache-load")
 
     def load_here(self) -> None:
         """Load in this thread, unless that was begun before."""

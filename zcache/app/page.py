@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from . import (
+    background,
     comparing,
     device,
     engine,
@@ -38,7 +38,7 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
         for host in engine.all_hosts().values():
             host.load_here()
     engine.of("image").start()
-    threading.Thread(target=forecast.prepare, name="zcache-count", daemon=True).start()
+    background.begin(forecast.prepare, "zcache-count")
     with gr.Blocks(title="Z-Cache", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         gr.HTML(first_sight.head(), elem_classes="zc-head", padding=False)
         told = gr.HTML(elem_classes="zc-plan", padding=False)
