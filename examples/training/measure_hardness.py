@@ -1,10 +1,10 @@
-"""How hard a mini-dit or mini-flux is: PSNR of fewer steps and of TaylorSeer to 50 steps of the same seed.
+"""How hard an embedded model is: PSNR of fewer steps and of TaylorSeer to 50 steps of the same seed.
 
     python examples/training/measure_hardness.py --model runs/dit/pipeline --sheet hardness.png
 
 The reference is 50 steps of the pipeline's sampler with the guidance that the model ships with. TaylorSeer
 is one residual of the whole stack, order 1, three warm-up steps, then every N-th, without reflection. The
-sheet shows a class, or a held-out caption, a column: the reference, then the other rows.
+sheet shows a class, or a held-out caption, a column: the reference, then the other rows; of a clip its last frame.
 """
 
 import argparse
@@ -13,20 +13,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, FluxPipeline
+from diffusers import DiffusionPipeline
 from PIL import Image
 
 import zcache
 from zcache.measure.metrics import psnr
-from zcache.models.catalogue import KNOWN
-from zcache.models.mini.scenes import caption, samples
+from zcache.models.catalogue import KNOWN, Model
+from zcache.models.mini import motion, scenes
+
+EMBEDDED = {
+    "FluxPipeline": KNOWN["mini-flux"],
+    "HunyuanVideoPipeline": KNOWN["mini-hunyuan"],
+    "DiTPipeline": KNOWN["mini-dit"],
+}
+
+
+def model_of(pipe: DiffusionPipeline) -> Model:
+    """The embedded model of a pipeline's class."""
+    return EMBEDDED[type(pipe).__name__]
 
 
 def subjects(pipe: DiffusionPipeline, count: int) -> dict[str, list]:
     """The argument of the pipeline and its values: held-out captions, or the classes in turn."""
-    if isinstance(pipe, FluxPipeline):
-        return {"prompt": [caption(scene) for scene in samples(count, "held-out", seed=0)]}
-    return {"class_labels": [row % len(pipe.labels) for row in range(count)]}
+    kind = model_of(pipe).kind
+    if kind == "class":
+        return {"class_labels": [row % len(pipe.labels) for row in range(count)]}
+    world = scenes if kind == "image" else motion
+    return {"prompt": [world.caption(one) for one in world.samples(count, "held-out", seed=0)]}
 
 
 def draw(
@@ -36,9 +49,9 @@ def draw(
     interval: int = 0,
     reflect: bool = False,
 ) -> np.ndarray:
-    """Draws `--count` pictures (N, H, W, 3) in 0..255, seed = `--seed` + row."""
+    """Draws `--count` pictures (N, H, W, 3) or clips (N, T, H, W, 3) in 0..255, seed = `--seed` + row."""
     parts = []
-    call = dict(KNOWN["mini-flux" if isinstance(pipe, FluxPipeline) else "mini-dit"].call)
+    call = dict(model_of(pipe).call)
     call |= {"num_inference_steps": steps, "output_type": "np"}
     if args.guidance is not None:
         call["guidance_scale"] = args.guidance
@@ -50,7 +63,7 @@ def draw(
         rows = range(start, min(start + args.batch, args.count))
         generators = [torch.Generator("cpu").manual_seed(args.seed + row) for row in rows]
         some = {argument: [asked[row] for row in rows]}
-        parts.append(pipe(**call, **some, generator=generators).images)
+        parts.append(pipe(**call, **some, generator=generators)[0])
     if config:
         zcache.disable(pipe)
     return np.concatenate(parts) * 255
@@ -70,12 +83,13 @@ def figures(reference: np.ndarray, pictures: np.ndarray) -> dict[str, float]:
 def sharpness(pictures: np.ndarray) -> float:
     """Mean absolute difference of neighbouring pixels, in 0..255."""
     return float(
-        np.abs(np.diff(pictures, axis=1)).mean() + np.abs(np.diff(pictures, axis=2)).mean()
+        np.abs(np.diff(pictures, axis=-3)).mean() + np.abs(np.diff(pictures, axis=-2)).mean()
     )
 
 
 def sheet(rows: list[np.ndarray]) -> Image.Image:
-    """Lays out rows of pictures, one below the other."""
+    """Lays out rows of pictures, or of the last frames of clips, one below the other."""
+    rows = [row if row.ndim == 4 else row[:, -1] for row in rows]
     lines = [
         np.concatenate(list(np.pad(row, ((0, 0), (1, 1), (1, 1), (0, 0)))), axis=1) for row in rows
     ]
