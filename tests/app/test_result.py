@@ -40,14 +40,48 @@ def test_each_side_has_seconds_and_the_cached_ones_decibels(report):
     plain, alone, ours = (result.facts(side, report) for side in result.SIDES)
 
     assert all(one["seconds"].endswith(" s") for one in (plain, alone, ours))
-    assert (plain["title"], alone["title"], ours["title"]) == (
-        "Plain",
-        "taylorseer alone",
-        "Z-Cache",
-    )
+    base = report["base"]
+    title = "Z-Cache" if base == "taylorseer" else f"Z-Cache on {base}"
+    assert (plain["title"], alone["title"], ours["title"]) == ("Plain", "taylorseer alone", title)
     assert "dB" in ours["said"] and "dB" in alone["said"]
     if "psnr_worst_frame" in report:
         assert f"{report['psnr_worst_frame']:.1f} dB, worst frame" == ours["said"]
+
+
+def test_where_the_base_alone_came_nearer_the_verdict_says_so(report):
+    figure = "psnr_worst_frame" if "psnr_worst_frame" in report else "psnr"
+
+    def with_alone(psnr):
+        alone = report["base_alone"] | {figure: psnr, "base": "fora"}
+        return report | {figure: 23.4, "base_alone": alone}
+
+    near, far = with_alone(27.2), with_alone(23.4)
+    assert "Here fora alone is nearer: 27.2 dB" in result.headline(near)
+    for told in (far, {name: value for name, value in near.items() if name != "base_alone"}):
+        assert result.nearer(told) == "" and "alone is nearer" not in result.headline(told)
+
+
+def test_the_base_is_the_one_that_a_run_chose_and_both_are_named_where_they_differ(report):
+    assert report["config"]["base"] == "automatic"
+    assert f"base {report['base']}" in result.name(report) and report["base"] != "automatic"
+    other = report | {"base": "damped"}
+
+    assert result.facts("accelerated", other)["title"] == "Z-Cache on damped"
+    assert result.facts("base_alone", other)["title"] == "taylorseer alone"
+
+
+@pytest.mark.parametrize(
+    ("speedup", "is_", "said"),
+    [
+        (3.77, "measured", ", 3.8 times faster"),
+        (3.77, "estimated", ", about 3.8 times faster"),
+        (0.97, "measured", ", no faster here"),
+    ],
+)
+def test_what_was_saved_is_told_in_flops_and_on_the_clock(report, speedup, is_, said):
+    told = report | {"flops_speedup": 5.0, "speedup": speedup, "speedup_is": is_}
+
+    assert result.saved(told).endswith(f"5.0 times fewer FLOPs{said}.")
 
 
 def test_an_estimate_is_marked_where_the_plain_seconds_stand(report):

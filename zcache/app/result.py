@@ -36,8 +36,17 @@ def headline(report: dict[str, Any], earlier: bool = False) -> str:
         verdict=report["verdict"],
         broken=report["verdict"]["level"] == verdict.OTHER,
         saved=saved(report),
+        nearer=nearer(report),
         sources=sources(report, earlier),
     )
+
+
+def nearer(report: dict[str, Any]) -> str:
+    """Return that the base alone came nearer to the plain run than Z-Cache; "" where it did not, or was not run."""
+    alone = report.get("base_alone")
+    if alone is None or report["identical"] or _shown(alone) <= _shown(report):
+        return ""
+    return f"Here {_base(alone)} alone is nearer: {likeness(alone)} against {likeness(report)}."
 
 
 def name(report: dict[str, Any]) -> str:
@@ -46,7 +55,13 @@ def name(report: dict[str, Any]) -> str:
     parts = [_cached(config), f"seed {report['seed']}", f"{report['num_steps']} steps"]
     if not config["reflect"]:
         parts.append("no reflection")
-    return f"“{shorten(report['subject'], SHOWN)}”, {', '.join(parts)}, base {config['base']}"
+    return f"“{shorten(report['subject'], SHOWN)}”, {', '.join(parts)}, base {_base(report)}"
+
+
+def _base(figures: Mapping[str, Any]) -> str:
+    """Return the base that a run forecast with, which it may have chosen itself; of one that forecast nothing the
+    base that was asked for."""
+    return str(figures["base"]) or bases.named(figures["config"]["base"])
 
 
 def _cached(config: Mapping[str, Any]) -> str:
@@ -68,7 +83,7 @@ def asked_for(settings: Mapping[str, Any]) -> str:
 
 
 def saved(report: dict[str, Any]) -> str:
-    """Return one line on what the cache saved: in FLOPs, which depend on no clock."""
+    """Return one line on what the cache saved: in FLOPs, which depend on no clock, and on the clock."""
     asked = "prompt" if "prompt" in report["call"] else "class"
     if not report.get("flops_speedup"):
         full, steps = report["full_passes"], report["num_steps"]
@@ -76,7 +91,16 @@ def saved(report: dict[str, Any]) -> str:
     times = report["flops_speedup"]
     if times < 1.005:
         return f"Same {asked}, same seed, as many FLOPs: nothing is cached."
-    return f"Same {asked}, same seed, {times:.1f} times fewer FLOPs."
+    return f"Same {asked}, same seed, {times:.1f} times fewer FLOPs, {_on_the_clock(report)}."
+
+
+def _on_the_clock(report: dict[str, Any]) -> str:
+    """Return the speedup in words."""
+    speedup = report["speedup"]
+    if speedup < 1.05:
+        return "no faster here"
+    about = "about " if report["speedup_is"] == "estimated" else ""
+    return f"{about}{speedup:.1f} times faster"
 
 
 def sources(report: dict[str, Any], earlier: bool = False) -> str:
@@ -109,9 +133,7 @@ def facts(side: str, report: dict[str, Any]) -> dict[str, str]:
         about = "≈ " if report["speedup_is"] == "estimated" else ""
         return _facts(SIDES[side], report["baseline_seconds"], said, about)
     figures = report if side == "accelerated" else report.get("base_alone")
-    title = (
-        f"{bases.named(report['config']['base'])} alone" if side == "base_alone" else SIDES[side]
-    )
+    title = _title(side, report)
     if figures is None:
         missing = "would take long" if report["config"]["reflect"] else "as Z-Cache: no reflection"
         return {"title": title, "seconds": "", "said": missing}
@@ -120,6 +142,15 @@ def facts(side: str, report: dict[str, Any]) -> dict[str, str]:
     estimated = "estimated" in (report["speedup_is"], figures["speedup_is"])
     seconds = report["baseline_seconds"] / figures["speedup"]  # at the pace of the others
     return _facts(title, seconds, likeness(figures), "≈ " if estimated else "")
+
+
+def _title(side: str, report: dict[str, Any]) -> str:
+    """Return what a cached side is called: Z-Cache with its base, where the base alone is another."""
+    alone = report.get("base_alone")
+    if side == "base_alone":
+        return f"{_base(alone) if alone else bases.named(report['config']['base'])} alone"
+    other = alone is not None and _base(alone) != _base(report)
+    return f"{SIDES[side]} on {_base(report)}" if other else SIDES[side]
 
 
 def halfway(report: dict[str, Any]) -> str:
@@ -135,6 +166,13 @@ def likeness(figures: dict[str, Any]) -> str:
     if "psnr_worst_frame" in figures:
         return f"{figures['psnr_worst_frame']:.1f} dB, worst frame"
     return f"{figures['psnr']:.1f} dB"
+
+
+def _shown(figures: Mapping[str, Any]) -> float:
+    """Return the dB that `likeness` shows, to its one decimal."""
+    if figures["identical"]:
+        return float("inf")
+    return round(figures.get("psnr_worst_frame", figures["psnr"]), 1)
 
 
 def difference(brightest: int) -> str:
