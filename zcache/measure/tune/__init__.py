@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,16 @@ from ...caching.bindings import inner
 from ...caching.enable import check_ready
 from ...caching.pipeline import find_denoisers
 from ...caching.times import FLOW, prediction
-from ...errors import ConfigError, UnsupportedPipelineError
-from ...method import checks
+from ...errors import UnsupportedPipelineError
 from ...method.profile import Profile
 from ..fingerprint import fingerprint
 from ..metrics import interval95
+from .asked import DEFAULT_FULL, Asked, parted, steps_of
 from .calls import calls
 from .search import Search
 from .trial import Told, Trials
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_FULL = 10
-LEAST_EFFORT = 6.0  # uncached runs' time
-FORMS = ("stack", "output")  # granularities that are tried
 
 
 def tune(
@@ -56,7 +52,7 @@ def tune(
         pipe: a diffusers pipeline without cache.
         prompts: strings, numbers of classes, or dicts of call arguments.
         full: number of full steps; `speedup`: that many times fewer FLOPs instead, or at most 2 % less; `psnr`: at
-            least that many dB instead. None of the three is 10 full steps.
+            least that many dB instead. None of the three is 10 full steps, or all of a run that has fewer.
         held_out: prompts that decide nothing and are reported on; None takes the last third of `prompts`.
         budgets: further numbers of full steps to find settings for, a curve of speed and quality.
         effort: the most that all runs together may take, in uncached runs; None is 6, or twice the number
@@ -67,39 +63,27 @@ def tune(
             memory.
         seed: of the first prompt's noise.
         told: told of progress; None logs it, and warns of the cost.
-        call: arguments of every pipeline call, `num_inference_steps` among them.
+        call: arguments of every pipeline call, `num_inference_steps` among them. Pictures are always taken as
+            numbers, whatever `output_type` is; `latent` compares latents.
 
     Raises:
-        ConfigError: arguments that do not fit together, or a goal that cannot be reached.
+        ConfigError: arguments outside their limits, or that do not fit together, before anything runs; or a goal
+            that turns out to be beyond reach.
         UnsupportedPipelineError: a pipeline that cannot be cached. AlreadyEnabledError: it has a cache.
     """
     said, told = told or logger.warning, told or logger.info
     check_ready(pipe)
-    _check(full, speedup, psnr)
-    _check_counts(full, budgets, batch, effort, call.get("num_inference_steps"))
-    prompts = list(prompts) if not isinstance(prompts, str) else prompts
-    if held_out is None:
-        if len(prompts) < 2 or isinstance(prompts, str):
-            raise ConfigError(
-                f"prompts is {prompts!r:.60}; give two or more, one of them to judge by, or held_out"
-            )
-        share = max(1, len(prompts) // 3)
-        prompts, held_out = prompts[:-share], prompts[-share:]
-    sets = calls(pipe, prompts, call), calls(pipe, held_out, call)
-    if effort is None:
-        effort = max(LEAST_EFFORT, 2.0 * len(sets[0] + sets[1]))
+    asked = Asked(full, speedup, psnr, budgets, effort, granularity, folder, batch, seed)
+    sets = [calls(pipe, part, call) for part in parted(prompts, held_out)]
+    sizes = len(sets[0]), len(sets[1])
+    asked.check(steps_of(pipe, sets[0] + sets[1]), *sizes)
     said(
-        f"tuning takes up to {effort:g} uncached runs' time: {len(sets[0])} to calibrate by, {len(sets[1])} held "
+        f"tuning takes up to {asked.most(*sizes):g} uncached runs' time: {sizes[0]} to calibrate by, {sizes[1]} held "
         "out, and accelerated runs"
     )
     header = _header(pipe)
-    where = None if folder is None else Path(folder)
-    forms = FORMS if granularity is None else (granularity,)
-    about = {**header, "weights": fingerprint(pipe), "granularities": list(forms)}
-    about |= {"batch": batch, "metered": speedup is not None}
-    near = Trials(pipe, sets[0], "calibration", seed, about, where, told, batch, about["metered"])
-    far = Trials(pipe, sets[1], "held-out", seed + 10_000, about, where, told, batch)
-    grams = near.reference(forms)
+    near, far = _trials(pipe, sets, asked, header, told)
+    grams = near.reference(asked.forms)
     if not near.times:
         raise UnsupportedPipelineError(
             f"{type(pipe.scheduler).__name__} has no noise levels to place full steps by; use another scheduler"
@@ -107,13 +91,9 @@ def tune(
     flow = header["prediction"] == FLOW
     of_forms = {name: gram.tolist() for name, gram in grams.items()}
     search = Search(of_forms, near.times, flow, len(sets[0]), near.measure)
-    if speedup is not None:
-        full = search.count_for_speedup(speedup)
-    elif psnr is not None:
-        full = search.count_for_quality(psnr)
-    main = full or DEFAULT_FULL
-    counts = sorted({main, *budgets})
-    limit = _limit(effort, len(sets[0]), len(sets[1]), counts, search.num_steps)
+    main = _main(search, asked)
+    counts = asked.counts(main)
+    limit = asked.limit(search.num_steps, *sizes, counts)
     told(
         f"{main} full steps of {search.num_steps}: up to {limit} accelerated runs for each of {len(counts)} budgets"
     )
@@ -127,37 +107,30 @@ def tune(
     return Profile(default=main, budgets=found, figures=figures, call=_plain(call), **header)
 
 
-def _check(full: int | None, speedup: float | None, psnr: float | None) -> None:
-    if sum(value is not None for value in (full, speedup, psnr)) > 1:
-        raise ConfigError("give one of full, speedup and psnr, not several")
-    for name, value, least in (("speedup", speedup, 1), ("psnr", psnr, 0)):
-        if value is not None and not value >= least:
-            raise ConfigError(f"{name} is {value!r}; give a number from {least} up")
+def _trials(
+    pipe: Any,
+    sets: Sequence[Sequence[Mapping[str, Any]]],
+    asked: Asked,
+    header: Mapping[str, Any],
+    told: Told,
+) -> tuple[Trials, Trials]:
+    """Both sets of calls to run, to calibrate by and held out, each with noise of its own."""
+    about = {**header, "weights": fingerprint(pipe), "granularities": list(asked.forms)}
+    about |= {"batch": asked.batch, "metered": asked.speedup is not None}
+    near = Trials(
+        pipe, sets[0], "calibration", asked.seed, about, asked.where, told, asked.batch, about["metered"]
+    )  # fmt: skip
+    seed = asked.seed + 10_000
+    return near, Trials(pipe, sets[1], "held-out", seed, about, asked.where, told, asked.batch)
 
 
-def _check_counts(
-    full: int | None, budgets: Sequence[int], batch: int, effort: float | None, num_steps: Any
-) -> None:
-    """What can be refused before the first run, which may take minutes."""
-    checks.whole("batch", batch, 1)
-    most = num_steps if isinstance(num_steps, int) else None
-    for name, count in [("full", full)] * (full is not None) + [("a budget", n) for n in budgets]:
-        checks.whole(name, count, 2, most)
-    if effort is not None and not (checks.is_number(effort) and effort > 0):
-        raise ConfigError(f"effort is {effort!r}; give uncached runs' time, a number above 0")
-
-
-def _limit(effort: float, near: int, far: int, counts: Sequence[int], num_steps: int) -> int:
-    """How many accelerated runs there may be for each budget: two settings on all prompts at least."""
-    share = sum(counts) / num_steps
-    limit = int((effort - near - far - far * share) / share)
-    if limit < 2 * near:
-        needed = near + far + (far + 2 * near) * share
-        raise ConfigError(
-            f"effort is {effort:g} uncached runs, and these prompts and budgets need {needed:.1f} at least; "
-            "give more effort, or fewer prompts or budgets"
-        )
-    return limit
+def _main(search: Search, asked: Asked) -> int:
+    """The number of full steps that was asked for, or that fulfils what was."""
+    if asked.speedup is not None:
+        return search.count_for_speedup(asked.speedup)
+    if asked.psnr is not None:
+        return search.count_for_quality(asked.psnr)
+    return asked.full or min(DEFAULT_FULL, search.num_steps)
 
 
 def _figures(measured: dict[str, Any]) -> dict[str, Any]:

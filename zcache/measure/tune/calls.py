@@ -11,16 +11,22 @@ import torch
 
 from ...errors import ConfigError
 
+OUTPUTS = (
+    "np",
+    "pt",
+    "pil",
+    "latent",
+)  # the types that may be asked for; pictures are drawn as the first
+
 
 def calls(pipe: Any, prompts: Sequence[Any], shared: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One pipeline call for each prompt: a string, a class label, or a mapping of call arguments.
 
     Raises:
-        ConfigError: no prompts, one of another kind, or an argument that the pipeline's call has not.
+        ConfigError: a prompt of another kind, or an argument that the pipeline's call has not, or no output that
+            can be compared.
     """
-    if isinstance(prompts, str) or not prompts:
-        raise ConfigError(f"prompts is {prompts!r}; give a list of one or more prompts")
-    asked = [{**shared, **_subject(prompt)} for prompt in prompts]
+    asked = [_comparable({**shared, **_subject(prompt)}) for prompt in prompts]
     taken = inspect.signature(type(pipe).__call__).parameters
     for name in dict.fromkeys(name for call in asked for name in call):
         if name not in taken and not any(one.kind is one.VAR_KEYWORD for one in taken.values()):
@@ -39,6 +45,17 @@ def _subject(prompt: Any) -> dict[str, Any]:
     raise ConfigError(
         f"a prompt is {prompt!r:.60}; give text, the number of a class, or a dict of call arguments"
     )
+
+
+def _comparable(call: dict[str, Any]) -> dict[str, Any]:
+    """The call with an output that is numbers, and has a name: pictures in [0, 1], or latents."""
+    call.pop("return_dict", None)
+    asked = call.get("output_type", "np")
+    if asked not in OUTPUTS:
+        raise ConfigError(f"output_type is {asked!r}; give one of: {', '.join(OUTPUTS)}")
+    if asked != "latent" and "output_type" in call:
+        call["output_type"] = "np"
+    return call
 
 
 def batches(

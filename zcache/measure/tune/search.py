@@ -201,6 +201,8 @@ class Search:
             ConfigError: not even two full steps are that fast.
         """
         total = self.num_steps
+        if total <= 2:
+            return total
         count = min(max(2, int(total / speedup)), total - 1)
         reached = self._measure(self.first(count), 1)["flops_speedup"]
         cached = max(0.0, (total / reached - count) / (total - count))
@@ -214,12 +216,13 @@ class Search:
         return min(most, total)
 
     def count_for_quality(self, psnr: float) -> int:
-        """The fewest full steps, 4 to 20, with so many dB on the calibration prompts, by bisection.
+        """The fewest full steps, 4 to 20 if the run has as many, with so many dB on the calibration prompts, by
+        bisection.
 
         Raises:
             ConfigError: twenty are not enough.
         """
-        low, high = LEAST, min(MOST, self.num_steps)
+        low, high = min(LEAST, self.num_steps), min(MOST, self.num_steps)
         if (reached := self.quality(self.first(high))) < psnr:
             raise ConfigError(
                 f"psnr is {psnr:g} dB, and {high} full steps give {reached:.1f}; ask for less, or name `full`"

@@ -117,7 +117,12 @@ class Trials:
     def _stored(self, header: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         if self._folder is None:
             return {}
-        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"folder {self._folder.parent} cannot be made ({error.strerror}); give another"
+            ) from error
         about = self._folder / "about.json"
         wanted = json.loads(json.dumps({**header, "seed": self.seed, "calls": _shown(self.calls)}))
         if _read_json(about, wanted) != wanted:
