@@ -13,7 +13,8 @@ import zcache
 from zcache import ZCacheConfig
 from zcache.caching.conditioning import Conditioning
 
-from ..pipelines import BY_NAME, seeded
+from ..pipelines import BY_NAME, STEPS, seeded
+from .loops import Loop
 
 FLUX, GUIDED = BY_NAME["flux"], BY_NAME["flux-true-cfg"]
 SAID = "prompt"
@@ -34,11 +35,14 @@ def switch(at: int, name: str = "prompt_embeds", write: bool = False) -> dict[st
     }
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("write", [False, True], ids=["replaced", "written"])
 @pytest.mark.parametrize("at", [2, 4, 6])
-def test_the_step_after_a_change_is_full_and_its_window_stays(at: int, write: bool) -> None:
+def test_the_step_after_a_change_is_full_and_its_window_stays(
+    at: int, write: bool, mode: Any
+) -> None:
     pipe, full = FLUX.build(), (0, 4, 8)
-    with zcache.enabled(pipe, ZCacheConfig(full_steps=full)) as handle:
+    with mode(), zcache.enabled(pipe, ZCacheConfig(full_steps=full)) as handle:
         FLUX.run(pipe, **switch(at, write=write))
     report = handle.report()
     assert report.full_steps == tuple(sorted({*full, at + 1}))
@@ -138,6 +142,26 @@ def test_what_is_made_anew_at_every_step_is_no_conditioning() -> None:
     assert seen.see([torch.zeros(2), torch.zeros(2)]) == 1
     assert seen.see([torch.zeros(2), torch.zeros(2)]) == 1
     assert seen.see([torch.zeros(2)]) == 1
+
+
+def test_two_tensors_by_turns_are_a_change_at_every_call() -> None:
+    seen, one, other = Conditioning(), torch.zeros(2), torch.ones(2)
+    assert [seen.see([tensor]) for tensor in (one, other, one, other)] == [0, 0, 1, 2]
+
+
+def test_a_loop_that_alternates_between_prompts_caches_nothing_from_the_third_step_on() -> None:
+    loop = Loop()
+    prompts = [
+        torch.randn(loop.arguments["encoder_hidden_states"].shape, generator=seeded(i))
+        for i in (1, 2)
+    ]
+
+    def velocity(index: int, x: Tensor, t: Tensor) -> Tensor:
+        return loop.predict(index, x, t, encoder_hidden_states=prompts[index % 2])
+
+    _, report = loop.cached(ZCacheConfig(full_steps=(0, 4, 8)), velocity=velocity)
+    assert report.kinds == ("full", "forecast", *["full"] * (STEPS - 2))
+    assert any(SAID in reason for reason in report.fallbacks)
 
 
 def test_no_tensor_is_kept_alive() -> None:

@@ -47,6 +47,7 @@ class ZCache:
         self._armed: list[tuple[Any, str, intercept.Handler]] = []
         self._attached = False
         self._at_work = False  # inside a call or a step of the run
+        self._early = False  # a denoiser was called before the scheduler was told its steps
         self._scope: Scope | None = None
         self._entering = threading.Lock()
         self._run: Run | None = None
@@ -84,7 +85,7 @@ class ZCache:
             with scope.suspended() if scope.is_own_thread else nullcontext():
                 yield
             return
-        self._run, self._log = None, Log()
+        self._run, self._log, self._early = None, Log(), False
         try:
             self._refit()
             yield
@@ -168,7 +169,12 @@ class ZCache:
         if run is not None:
             run.end()
         if not self._log.passes and self._denoisers:
-            self._log.fall_back("no denoiser call was seen between two steps of the scheduler")
+            self._log.fall_back(
+                "everything was computed in full: the scheduler's set_timesteps was not called in the run; in a loop "
+                "of your own call it inside `sampling()`"
+                if self._early
+                else "no denoiser call was seen between two steps of the scheduler"
+            )
 
     def _replaced(self) -> int:
         return 0 if self._scope is None else self._scope.replaced
@@ -211,7 +217,7 @@ class ZCache:
             if run is None:
                 return original(*args, **kwargs)
             if run.kind is None:
-                run.cannot_go_back("the pipeline calls the scheduler more than once for each pass")
+                run.cannot_go_back(self._why_no_call())
                 return original(*args, **kwargs)
             named = {
                 name: kwargs.pop(name)
@@ -219,6 +225,13 @@ class ZCache:
                 if name in kwargs
             }
             return run.take_step(original, (*args, *named.values()), kwargs)
+
+    def _why_no_call(self) -> str:
+        """Why the scheduler takes a step for which no denoiser of the run was called."""
+        pipe = self._pipe()
+        if pipe is not None and _found(pipe) != [denoiser.module for denoiser in self._denoisers]:
+            return "the pipeline's transformer was replaced in the run, and the new one computes in full"
+        return "the pipeline calls the scheduler more than once for each pass"
 
     def _on_other_step(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self._on_copied_step(None)
@@ -236,6 +249,7 @@ class ZCache:
             return original(*args, **kwargs)
         with intercept.lock(denoiser.module, "__call__"), self._working() as run:
             if run is None:
+                self._early |= self._run is None and self._is_current()
                 return original(*args, **kwargs)
             if self._log is not run.log:
                 self._log = run.log

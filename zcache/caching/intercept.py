@@ -19,7 +19,15 @@ Notice = Callable[[Any], None]  # told of an instance that is not armed
 
 
 class _Front:
-    """What stands in front of one method of one class."""
+    """What stands in front of one method of one class.
+
+    Attributes:
+        own: what the class itself had there; None where it inherits the method.
+        dispatch: what it has there now, unless somebody put something else in front.
+    """
+
+    own: Any = None
+    dispatch: Any = None
 
     def __init__(self) -> None:
         self.handlers: weakref.WeakKeyDictionary[object, tuple[Handler, ...]]
@@ -44,9 +52,10 @@ def arm(instance: object, method: str, handler: Handler) -> None:
 
 
 def disarm(instance: object, method: str, handler: Handler | None = None) -> None:
-    """Undo `arm` exactly: take `handler` away, or the one armed last."""
-    key = (type(instance), method)
+    """Undo `arm` exactly: take `handler` away, or the one armed last. The instance may have got another class since
+    (FSDP2 gives one)."""
     with _lock:
+        key = _key(instance, method)
         kept = list(_fronts[key].handlers.pop(instance))
         kept.pop() if handler is None else kept.remove(handler)
         if kept:
@@ -58,8 +67,8 @@ def disarm(instance: object, method: str, handler: Handler | None = None) -> Non
 
 def lock(instance: object, method: str) -> AbstractContextManager[Any]:
     """Return one lock for all who stand in front of `instance.method`; inert where nobody does."""
-    front = _fronts.get((type(instance), method))
-    found = front.locks.get(instance) if front is not None else None
+    key = _key(instance, method)
+    found = _fronts[key].locks.get(instance) if key in _fronts else None
     return found if found is not None else nullcontext()
 
 
@@ -80,13 +89,21 @@ def unwatch(cls: type, method: str, notice: Notice) -> None:
 
 def handlers(instance: object, method: str) -> tuple[Handler, ...]:
     """Return the handlers in front of `instance.method`, first armed first."""
-    front = _fronts.get((type(instance), method))
-    return front.handlers.get(instance, ()) if front is not None else ()
+    key = _key(instance, method)
+    return _fronts[key].handlers.get(instance, ()) if key in _fronts else ()
 
 
 def is_armed(instance: object, method: str) -> bool:
     """Return whether a handler stands in front of `instance.method`."""
     return bool(handlers(instance, method))
+
+
+def _key(instance: object, method: str) -> tuple[type, str]:
+    """The class in whose front an instance is armed: its own, or one that it had."""
+    for cls in type(instance).__mro__[:-1]:
+        if (cls, method) in _fronts and instance in _fronts[cls, method].handlers:
+            return cls, method
+    return type(instance), method
 
 
 def _front(cls: type, method: str) -> _Front:
@@ -100,34 +117,42 @@ def _leave(key: tuple[type, str]) -> None:
     front = _fronts[key]
     if not front.handlers and not front.notices:
         del _fronts[key]
-        _uninstall(*key)
+        _uninstall(*key, front)
 
 
 def _install(cls: type, method: str, front: _Front) -> None:
-    own = cls.__dict__.get(method)
+    own = front.own = _below(cls.__dict__.get(method))
 
     @functools.wraps(getattr(cls, method))
     def dispatch(self: Any, *args: Any, **kwargs: Any) -> Any:
         call = (
             own.__get__(self, type(self)) if own is not None else getattr(super(cls, self), method)
         )
-        if type(self) is not cls:
-            return call(*args, **kwargs)
         found = front.handlers.get(self, ())
         for handler in found:
             call = functools.partial(handler, call)
-        if not found:
+        if not found and type(self) is cls:
             for notice in front.notices:
                 notice(self)
         return call(*args, **kwargs)
 
-    dispatch.__zcache_own__ = own  # type: ignore[attr-defined]
+    dispatch.__zcache_front__ = front  # type: ignore[attr-defined]
+    front.dispatch = dispatch
     setattr(cls, method, dispatch)
 
 
-def _uninstall(cls: type, method: str) -> None:
-    own = cls.__dict__[method].__zcache_own__
-    if own is None:
+def _uninstall(cls: type, method: str, front: _Front) -> None:
+    """Give the class its own method back, unless somebody patched it since: what is under another's patch stays,
+    inert."""
+    if cls.__dict__.get(method) is not front.dispatch:
+        return
+    if front.own is None:
         delattr(cls, method)
     else:
-        setattr(cls, method, own)
+        setattr(cls, method, front.own)
+
+
+def _below(found: Any) -> Any:
+    """What is under a dispatcher that was left behind inert; a patch copies its attributes, but is not it."""
+    left = getattr(found, "__zcache_front__", None)
+    return left.own if left is not None and left.dispatch is found else found

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .features import version
+from .features import writes
 from .tape import CONSTANT, LIVE, Op, Recording, Slot
 
 _ATTRIBUTES = """shape dtype device ndim layout itemsize is_cuda is_cpu is_meta is_mps is_sparse is_quantized
@@ -82,9 +82,9 @@ class Recorder(Recording, TorchFunctionMode):
                 if not self._is_weight(tensor):
                     self.fault = f"{function} takes a tensor of unknown origin"
                 self.slot(tensor, CONSTANT)
-        before = [version(tensor) for tensor in given]
+        before = [writes(tensor) for tensor in given]
         result = function(*args, **kwargs)
-        if before != [version(tensor) for tensor in given]:
+        if before != [writes(tensor) for tensor in given]:
             self.fault = f"{function} writes into a tensor"
         if not self.fault:
             self._note(function, args, kwargs, given, result)

@@ -80,10 +80,7 @@ class Run(RunState):
             else:
                 output = self._compute(key, denoiser, run_original, memo, flat, given)
         found = list(leaves(output))
-        written = tuple(map(version, found))
-        self.branches.append(
-            Branch(key, denoiser, original, arguments, kept, found, cached, memo, written)
-        )
+        self.branches.append(Branch(key, denoiser, original, arguments, kept, found, cached, memo))
         return output
 
     def _compute(
@@ -97,11 +94,13 @@ class Run(RunState):
     ) -> Any:
         if self.kind is Kind.FULL and key in self.anchors:
             self.anchors[key].make_room(self._looks_back())
-        output, feature = denoiser.binding.full(run_original, memo)
+        caches = self.caches and not self.in_full  # else untouched: compiled, the same graph
+        full = denoiser.binding.full if caches else lambda call, _: (call(), None)
+        output, feature = full(run_original, memo)
         self.log.full_computations += 1
         if self.kind is Kind.FORECAST:
             self.log.fall_back("a denoiser call that began inside a window was computed in full")
-        if not self.caches or self.in_full:
+        if not caches:
             return output
         if feature is None:
             self._give_up("a full step gave no feature to cache (its blocks were skipped)")

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from . import intercept
-from .features import version
+from .features import Contents, writes
 
 LATENTS = "latents"  # of what a callback may replace, the one that is no conditioning
 
@@ -72,8 +72,8 @@ class Scope:
             result = original(*args, **kwargs)
         if isinstance(result, Mapping):
             self.replaced += any(
-                result.get(name, tensor) is not tensor or version(tensor) != writes
-                for name, (tensor, writes) in given.items()
+                result.get(name, tensor) is not tensor or writes(tensor) != before
+                for name, (tensor, before) in given.items()
             )
         return result
 
@@ -82,10 +82,10 @@ class Scope:
         return functools.update_wrapper(wrapped, callback)
 
 
-def _conditioning(arguments: tuple[Any, ...]) -> dict[str, tuple[Tensor, int | None]]:
+def _conditioning(arguments: tuple[Any, ...]) -> dict[str, tuple[Tensor, int | Contents]]:
     """The tensors but the latents that a callback is given by name, and the writes into each."""
     return {
-        name: (tensor, version(tensor))
+        name: (tensor, writes(tensor))
         for named in arguments
         if isinstance(named, Mapping)
         for name, tensor in named.items()

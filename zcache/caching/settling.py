@@ -26,6 +26,8 @@ def settle(run: RunState, visit: Visit) -> None:
         return
     asked = run.config.granularity == "output"
     tells_noise = prediction(run.scheduler) == NOISE and not run.in_full
+    # What the pipeline has made of the first output is no anchor.
+    tells_noise &= asked or all(branch.is_as_returned for branch in visit.branches)
     scale = first_scale(run, visit) if tells_noise and not asked else None
     num_steps = steps_of(run.scheduler)
     there = settled(run.fitting(num_steps), num_steps, tells_noise, scale)

@@ -21,7 +21,7 @@ from .bindings import Denoiser
 from .cached_pass import CachedPass
 from .conditioning import Conditioning
 from .edits import Edits
-from .features import tensors, version
+from .features import Contents, tensors, writes
 from .forms import Form
 from .guidance import Combination
 from .noise import States
@@ -35,6 +35,7 @@ Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
 Guidance = Combination | Form
 Signature = tuple[Any, ...]
+Writes = int | Contents
 
 
 @dataclass
@@ -49,7 +50,14 @@ class Branch:
     leaves: list[Tensor]
     from_cache: bool
     memo: Memo
-    versions: tuple[int | None, ...] = ()  # of the leaves, as the call returned them
+
+    def __post_init__(self) -> None:
+        self.versions: tuple[Writes, ...] = tuple(map(writes, self.leaves))  # as they were returned
+
+    @property
+    def is_as_returned(self) -> bool:
+        """Whether nobody has written into the output since the call returned it."""
+        return self.versions == tuple(map(writes, self.leaves))
 
 
 @dataclass
@@ -66,19 +74,19 @@ class Visit:
     branches: list[Branch]
     returned: Tensor | None = None
     noise: States | None = None
-    versions: tuple[int | None, ...] = ()
+    versions: tuple[Writes, ...] = ()
 
-    def then(self) -> tuple[int | None, ...]:
+    def then(self) -> tuple[Writes, ...]:
         """The writes into what the step is made of: until it, and into outputs until they were returned."""
         return self._writes(count for branch in self.branches for count in branch.versions)
 
-    def now(self) -> tuple[int | None, ...]:
+    def now(self) -> tuple[Writes, ...]:
         """The same until now."""
-        return self._writes(version(leaf) for branch in self.branches for leaf in branch.leaves)
+        return self._writes(writes(leaf) for branch in self.branches for leaf in branch.leaves)
 
-    def _writes(self, returned: Iterable[int | None]) -> tuple[int | None, ...]:
-        given = (version(x) for b in self.branches for x in b.flat if isinstance(x, Tensor))
-        return (version(self.model_output), *given, *returned)
+    def _writes(self, returned: Iterable[Writes]) -> tuple[Writes, ...]:
+        given = (writes(x) for b in self.branches for x in b.flat if isinstance(x, Tensor))
+        return (writes(self.model_output), *given, *returned)
 
     def after(self) -> Tensor:
         """The latent that the step returned, of a visit that was remembered."""
