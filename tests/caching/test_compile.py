@@ -89,3 +89,15 @@ def test_a_second_run_compiles_nothing_more() -> None:
         graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         case.run(pipe)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs > 0
+
+
+@pytest.mark.parametrize("case", MODELS, ids=str)
+def test_an_interval_of_one_runs_the_graph_that_is_there(case: Case) -> None:
+    """A graph of its own would round otherwise, so the picture would not be the plain one bit for bit."""
+    pipe = case.build()
+    in_place(pipe)
+    plain = case.run(pipe)
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    with zcache.enabled(pipe, ZCacheConfig(interval=1)):
+        assert torch.equal(case.run(pipe), plain)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs > 0

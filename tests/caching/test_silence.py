@@ -203,6 +203,50 @@ def test_two_steps_for_each_pass_are_forecast_but_not_reflected(loop: Loop) -> N
     assert "more than once for each pass" in report.fallbacks[0]
 
 
+def test_a_loop_that_was_told_its_steps_outside_of_the_run_is_plain_and_said(loop: Loop) -> None:
+    plain = loop.run()
+    scheduler, x = loop.pipe.scheduler, loop.latent.clone()
+    scheduler.set_timesteps(STEPS, mu=0.5)
+    with torch.no_grad(), zcache.enabled(loop.pipe, ZCacheConfig(interval=4)) as handle:
+        with handle.sampling():
+            for index, t in enumerate(scheduler.timesteps):
+                x = scheduler.step(loop.predict(index, x, t), t, x, return_dict=False)[0]
+        assert torch.equal(x, plain)
+        (said,) = handle.report().fallbacks
+        assert "set_timesteps" in said and "`sampling()`" in said
+        with handle.sampling():
+            loop.run()
+        assert handle.report().fallbacks == ()
+
+
+def test_a_run_that_is_begun_anew_says_where_the_first_ended(loop: Loop) -> None:
+    """A pipeline that tells its scheduler the steps twice: what the first run lacks stays in the report."""
+    scheduler = loop.pipe.scheduler
+    with (
+        torch.no_grad(),
+        zcache.enabled(loop.pipe, ZCacheConfig(interval=4)) as handle,
+        handle.sampling(),
+    ):
+        scheduler.set_timesteps(STEPS, mu=0.5)
+        for index, t in enumerate(scheduler.timesteps[:3]):
+            scheduler.step(loop.predict(index, loop.latent, t), t, loop.latent)
+        loop.run()
+    assert f"the run ended after 3 of {STEPS} steps" in handle.report().fallbacks
+
+
+def test_a_transformer_that_is_replaced_in_the_run_is_named(loop: Loop) -> None:
+    other = Loop().pipe.transformer
+
+    def velocity(index: int, x: Tensor, t: Tensor) -> Tensor:
+        if index == 6:
+            loop.pipe.transformer = other
+        return loop.predict(index, x, t)
+
+    _, report = loop.cached(ZCacheConfig(interval=4), velocity=velocity)
+    assert any("transformer was replaced in the run" in reason for reason in report.fallbacks)
+    assert not any("more than once" in reason for reason in report.fallbacks)
+
+
 def test_a_second_latent_with_a_scheduler_of_its_own_stops_reflection(loop: Loop) -> None:
     """LTX-2's audio: the copy of a scheduler takes a second latent along, in the same pipeline call."""
     pipe = loop.pipe
