@@ -50,7 +50,7 @@ def refused(seed: int, name: str = "", meanwhile: Callable[[], None] | None = No
     if meanwhile is not None:
         acting.start()
     try:
-        runs.last("image", name, **ASKED, seed=seed)
+        runs.last("image", name, watched=name == "watched", **ASKED, seed=seed)
     except gr.Error as error:
         return str(error.message)
     else:

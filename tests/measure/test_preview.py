@@ -121,7 +121,7 @@ def test_a_run_of_the_page_leaves_pictures_while_it_lasts(tinies, tmp_path, monk
     monkeypatch.setattr(device, "_show", watch)
     device.announce("mine")
     asked = {"prompt": "a red circle", "steps": 10, "interval": 3}
-    *_, last = runs.outcomes("image", "mine", **asked)
+    *_, last = runs.outcomes("image", "mine", watched=True, **asked)
     runs.store.cache_clear()
 
     assert set(seen[-1]) == {"accelerated", "baseline", "alone"}

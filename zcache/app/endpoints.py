@@ -11,12 +11,14 @@ from ..method import bases, weights
 from ..method.config import GRANULARITY_CHOICES, MAX_ORDER
 from ..models.examples import EXAMPLES
 from ..models.request import APP, PROMPT_LENGTH, SEED_MAX, SUBJECTS, Request, RequestError, choice
-from . import engine, forecast, runs, sweeps
+from . import callers, engine, forecast, runs, sweeps
 from .errors import told
 from .inputs import own_frames, own_rate
+from .outcome import Outcome
 from .visitors import visitor
 
-# One device serves all, but those who wait must be in here: equal runs are shared, any can be stopped.
+# One device serves all, but those who wait must be in here: equal runs are shared, and any can be stopped, on the
+# page by its name there, in a program by the event that `callers` follows.
 ON_DEVICE: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 8}
 AT_ONCE: dict[str, Any] = {"queue": False}
 HIDDEN: dict[str, Any] = {"visible": False}
@@ -41,7 +43,7 @@ def compare_image(
     request: gr.Request = NOBODY,
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one prompt with and without Z-Cache; return baseline file, accelerated file, report."""
-    outcome = runs.last("image", **_asked(locals()))
+    outcome = _made("image", _asked(locals()))
     return outcome.paths["baseline"], outcome.paths["accelerated"], outcome.report
 
 
@@ -62,7 +64,7 @@ def compare_video(
 ) -> tuple[str, str, str, dict[str, Any]]:
     """Film one prompt with and without Z-Cache; return baseline, accelerated and side-by-side clip,
     report."""
-    outcome = runs.last("video", **_asked(locals()))
+    outcome = _made("video", _asked(locals()))
     paths = outcome.paths
     return paths["baseline"], paths["accelerated"], paths["side_by_side"], outcome.report
 
@@ -82,7 +84,7 @@ def compare_class(
 ) -> tuple[str, str, dict[str, Any]]:
     """Draw one class, given by name or number, with and without Z-Cache; return baseline file,
     accelerated file, report."""
-    outcome = runs.last("class", **_asked(locals()))
+    outcome = _made("class", _asked(locals()))
     return outcome.paths["baseline"], outcome.paths["accelerated"], outcome.report
 
 
@@ -105,7 +107,7 @@ def three_pictures(
     asked = _asked(locals())
     with told():
         named = SUBJECTS[choice("kind", asked.pop("kind"), tuple(engine.EMBEDDED))][0]
-    outcome = runs.last(kind, **{named: asked.pop("subject")}, **asked)
+    outcome = _made(kind, {named: asked.pop("subject"), **asked})
     paths = outcome.paths
     return paths["baseline"], paths.get("base_alone"), paths["accelerated"], outcome.report
 
@@ -115,7 +117,8 @@ def sweep(
 ) -> tuple[str, list[dict[str, Any]]]:
     """Run one prompt or class over several intervals, bases or weight functions; return a contact
     sheet and the figures of each, the plain run first."""
-    *_, (rows, sheet) = sweeps.sweep(**_asked(locals()))
+    asked = _asked(locals())
+    *_, (rows, sheet) = sweeps.sweep(**asked, run=callers.begin())
     return sheet, rows
 
 
@@ -204,6 +207,11 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
     with told():
         _check_tuned(settings)
     return {"visitor": visitor(settings.pop("request")), **settings}
+
+
+def _made(kind: str, asked: dict[str, Any]) -> Outcome:
+    """Return what a run makes, which ends early if its caller does not wait for it."""
+    return runs.last(kind, callers.begin(), **asked)
 
 
 def _check_tuned(settings: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from . import (
     background,
+    callers,
     comparing,
     device,
     engine,
@@ -58,6 +59,7 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
     demo.queue(max_size=20, api_open=False)
     guard.keep_alive(demo)
     visitors.share_queue(demo)
+    callers.follow(demo)
     return demo
 
 

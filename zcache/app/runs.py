@@ -36,11 +36,14 @@ KEPT_RUNS = 16  # Gradio copies what it serves; these are only the originals
 RUNS, OPENED = "runs", "opened"  # folders of what is made here, and of what the store had
 
 
-def outcomes(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Iterator[Outcome]:
+def outcomes(
+    kind: str, run: str = "", visitor: str = "", watched: bool = False, **raw: Any
+) -> Iterator[Outcome]:
     """Yield the stages of one comparison of a kind of model.
 
     Every input in `raw` is checked before anything runs; `run` is the name to stop it by, `visitor`
-    who asks. Two equal requests at once are run once.
+    who asks. A run that is `watched` leaves small pictures for `device.seen`. Two equal requests at once are
+    run once.
 
     Raises:
         gr.Error: with one sentence that names the value, the limit and the cure.
@@ -53,21 +56,23 @@ def outcomes(kind: str, run: str = "", visitor: str = "", **raw: Any) -> Iterato
             request = loading.asked(host.model, APP, **raw)
             pace.check(host.model, [request], loading.default_device().type)
             with admitted(visitor):
-                yield from of_request(host, request, run)
+                yield from of_request(host, request, run, watched)
     finally:
         device.forget(run)
 
 
-def of_request(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome]:
+def of_request(
+    host: engine.Engine, request: Request, run: str, watched: bool = False
+) -> Iterator[Outcome]:
     """Yield the stages of one checked request, which an equal one in progress may be making."""
     yield from shared(
         (host.model.name, request),
-        lambda: _stages(host, request, run),
+        lambda: _stages(host, request, run, watched),
         lambda: device.check(run),
     )
 
 
-def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome]:
+def _stages(host: engine.Engine, request: Request, run: str, watched: bool) -> Iterator[Outcome]:
     """Run one checked request when the device is free, and write what it makes."""
     pipe = _pipeline(host, run)  # here, because a worker process would wait for a thread it has not
     fps = loading.fps(host.model, request)
@@ -77,7 +82,7 @@ def _stages(host: engine.Engine, request: Request, run: str) -> Iterator[Outcome
         folder = _new_folder()  # here, where one run at a time is: it drops old ones
         baseline = store().get(key)
         alone = device.shows_base_alone(request)
-        for stage in device.run_on_device(request, device.flag(run), baseline, alone, bool(run)):
+        for stage in device.run_on_device(request, device.flag(run), baseline, alone, watched):
             if isinstance(stage, Comparison):
                 if not stage.baseline.stored:
                     store().put(key, stage.baseline)

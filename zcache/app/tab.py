@@ -129,7 +129,8 @@ def _wire_runs(
         named = result.asked_for(asked)
         yield {shown["figures"]: views.running(named)}
         try:
-            for outcome in runs.outcomes(kind, _name(kind, request), visitor(request), **asked):
+            name = _name(kind, request)
+            for outcome in runs.outcomes(kind, name, visitor(request), watched=True, **asked):
                 link = links.address(kind, asked) if outcome.done else ""
                 yield outputs.of_outcome(shown, outcome, link)
         except gr.Error as error:
