@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from zcache import ZCacheConfig, __version__
-from zcache.commands import main, output
+from zcache.commands import _parser, main, output
 from zcache.models import loading
 from zcache.models.mini import world
 from zcache.models.request import checked
@@ -112,6 +112,7 @@ def test_plan_as_json(capsys):
 
     said = capsys.readouterr().out
     assert json.loads(said) == {
+        "adaptive": False,
         "full_steps": [0, 3],
         "walk": "0F 1f 2f 3F",
         "full_passes": 2,
@@ -120,6 +121,17 @@ def test_plan_as_json(capsys):
         "most_speedup": 2.0,
     }
     assert '"full_steps": [0, 3],' in said  # in one line
+
+
+def test_a_plan_that_the_run_decides_is_told_as_about_what_it_is(capsys):
+    assert main(["plan", "--steps", "20", "--base", "teacache"]) == 0
+    first, _, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("full steps: about 0, 5, ")
+    assert first.endswith(" (adaptive: decided in the run, by how much its steps change)")
+    assert last.startswith("about 5 of 20 steps in full, ") and "at most" not in last
+
+    assert main(["plan", "--steps", "20", "--base", "teacache", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["adaptive"] is True
 
 
 def test_a_class_is_compared_by_name_or_number(capsys, tinies, tmp_path):
@@ -251,6 +263,20 @@ def test_every_setting_has_help_and_the_command_an_example(capsys, command):
     said = " ".join(capsys.readouterr().out.split())
     assert f"example: python -m zcache {command} --" in said
     assert re.search(r"--no-reflect [a-z]", said)
+
+
+def test_every_option_has_help_and_a_model_its_names_and_default(tinies):
+    commands = _parser()._subparsers._group_actions[0].choices
+    actions = {(name, a.dest): a for name, sub in commands.items() for a in sub._actions}
+
+    assert [place for place, action in actions.items() if not action.help] == []
+    models = {name: a.help for (name, dest), a in actions.items() if dest == "model"}
+    assert len(models) == 7
+    for said in models.values():
+        assert all(name in said for name in set(loading.KNOWN) - set(tinies.values()))
+        assert "default" in said
+    orders = [a.help for (_, dest), a in actions.items() if dest == "order"]
+    assert orders and all("taylorseer and hicache" in said for said in orders)
 
 
 def test_a_terminal_is_told_how_far_it_is(tiny, tmp_path, capsys, monkeypatch):

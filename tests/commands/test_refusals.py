@@ -109,6 +109,38 @@ def test_a_folder_that_is_no_checkpoint_is_one_line(capsys, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("tune --steps 0", "steps is 0; give a whole number from 2 up"),
+        ("tune --steps 1", "steps is 1; give a whole number from 2 up"),
+        ("tune --count 0", "count is 0; give a whole number from 1 up"),
+        ("tune --count -1", "count is -1; give a whole number from 1 up"),
+        ("tune --held-out 0", "held-out is 0; give a whole number from 1 up"),
+        ("tune --effort 1", "effort is 1 uncached runs, and these prompts and budgets need 12.8"),
+        ("tune --speedup 60", "two full steps of 50 give 25 at most; ask for less"),
+        ("tune --full 9 --steps 8", "full is 9; give a whole number from 2 to 8"),
+        ("tune --granularity x", "granularity 'x' is unknown; choose one of"),
+        (f"tune --folder {__file__}", "test_refusals.py, which is a file; give a folder"),
+        ("bench --intervals 0", "interval is 0; give a whole number from 1 up"),
+        ("bench --steps 5 --intervals 8", "interval 8 is above the 5 sampling steps"),
+        ("bench --methods zcache:x", "method 'zcache:x': it has 'x' where a whole number stands"),
+        ("evaluate --methods zcache:x", "method 'zcache:x': it has 'x' where a whole number"),
+        ("figure fig9 --count 0", "count is 0; give a whole number from 1 up"),
+        ("figure fig9 --count -1", "count is -1; give a whole number from 1 up"),
+        ("figure fig6 --intervals 3 0", "interval is 0; give a whole number from 1 up"),
+        ("figure fig7 --intervals 9 --steps 8", "interval 9 is above the 8 sampling steps"),
+    ],
+)
+def test_what_the_options_tell_is_refused_before_a_model_is_loaded(
+    capsys, tiny, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.setattr(loading, "load", None)
+    monkeypatch.chdir(tmp_path)
+
+    assert message in refused(capsys, *arguments.split(), "--model", tiny)
+
+
 def test_an_unwritable_place_is_one_line(capsys, tiny, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     common = ["--model", tiny, "--prompt", "x", "--steps", "2", "--interval", "1"]

@@ -195,6 +195,34 @@ def test_bad_arguments_are_one_sentence(arguments, said, capsys, tmp_path, monke
     assert not list(Path(tmp_path).iterdir())
 
 
+ROW = {"family": "Z-Cache", "speedup": 2.0, "psnr_mean": 30.0}
+ABOUT = {"device": "x", "dtype": "y"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no JSON",
+        "{}",
+        "[1]",
+        json.dumps({"methods": [ROW]}),
+        json.dumps({"methods": [], "environment": ABOUT}),
+        json.dumps({"methods": [ROW, 5], "environment": ABOUT}),
+        json.dumps({"methods": [{**ROW, "speedup": None}], "environment": ABOUT}),
+        json.dumps({"methods": [{**ROW, "family": 5}], "environment": ABOUT}),
+        json.dumps({"methods": [ROW], "environment": {"device": "x"}}),
+    ],
+)
+def test_a_file_that_bench_did_not_write_is_named(text, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("other.json").write_text(text)
+
+    assert main(["figure", "speed-quality", "--bench", "other.json"]) == 2
+    assert capsys.readouterr().err == (
+        "zcache: other.json is not what bench writes: give the JSON of `python -m zcache bench`\n"
+    )
+
+
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigError, match="matplotlib is not installed"):

@@ -29,6 +29,22 @@ def test_a_bad_method_is_one_sentence(name, said):
         methods.parse(name, 50)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["zcache:x", "zcache:51", "taylorseer:x", "unipc:x", "l2c:x", "diffusers-taylorseer-lite:x", "cache-dit-foca:x",
+     "spectrum:x", "dpcache:x", "toca:x", "zcache:5,base=x", "row:x", "zcache:5,colour=red"],
+)  # fmt: skip
+def test_what_is_refused_is_named_as_it_was_written(name):
+    with pytest.raises(ConfigError, match=f"^method {re.escape(repr(name))}: "):
+        methods.parse(name, 50)
+
+
+@pytest.mark.parametrize("name", ["equal:x", "weights:five", "equal:51"])
+def test_a_set_that_is_refused_is_named_too(name):
+    with pytest.raises(ConfigError, match=f"^method {name!r}: "):
+        methods.expand([name], "mini-flux", 50)
+
+
 def test_sets_are_written_out_once_each_with_the_reference_first():
     names = methods.expand(["equal:5", "zcache:5", "weights:5"], "mini-flux", 50)
 

@@ -11,18 +11,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
 from ..errors import ZCacheError
-from ..method import bases, weights
-from ..method.config import GRANULARITY_CHOICES, ZCacheConfig
+from ..method.config import ZCacheConfig
 from ..method.profile import Profile
 from ..method.schedule import shifted
 from ..models.quiet import quieten
 from ..models.request import Request, RequestError, checked
 from . import cost, paper, tune
+from .options import add_cache, add_run
 from .output import Progress, compact, in_words, output_folder, output_path, sentence, tell_outside
 
 if TYPE_CHECKING:
@@ -127,21 +126,32 @@ def plan(options: argparse.Namespace) -> None:
 
     request = checked(prompt="plan", **_given(options))
     times = shifted(request.steps, options.shift)
-    planned = request.config().plan(request.steps, times, options.diffusion)
+    config = request.config()
+    planned = config.plan(request.steps, times, options.diffusion)
     passes = {f"{kind.word}_passes": planned.count(kind) for kind in Kind}
     most = request.steps / passes["full_passes"]
     report = {
+        "adaptive": config.adaptive,
         "full_steps": list(planned.full_steps),
         "walk": str(planned),
         **passes,
         "most_speedup": most,
     }
-    _say(
-        options,
-        report,
-        f"full steps: {', '.join(map(str, planned.full_steps))}\n{planned}\n"
-        f"{passes['full_passes']} of {request.steps} steps in full, {passes['forecast_passes']} forecast "
-        f"and {passes['reflect_passes']} reflect passes: at most {most:.2f} times fewer FLOPs",
+    _say(options, report, _planned(report, request.steps))
+
+
+def _planned(report: dict[str, Any], num_steps: int) -> str:
+    """Return a plan in words; one whose full steps the run decides as about what it is."""
+    about, at_most, decided = "", "at most", ""
+    if report["adaptive"]:
+        about, at_most = "about ", "about"
+        decided = " (adaptive: decided in the run, by how much its steps change)"
+    return (
+        f"full steps: {about}{', '.join(map(str, report['full_steps']))}{decided}\n"
+        f"{report['walk']}\n"
+        f"{about}{report['full_passes']} of {num_steps} steps in full, {report['forecast_passes']} forecast "
+        f"and {report['reflect_passes']} reflect passes: "
+        f"{at_most} {report['most_speedup']:.2f} times fewer FLOPs"
     )
 
 
@@ -170,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
             epilog=f"example: {PROGRAM} {name} {EXAMPLE[name]}",
         )
         sub.set_defaults(command=command)
-        _add_cache_options(sub)
+        add_cache(sub)
         if command is plan:
             sampler = sub.add_mutually_exclusive_group()
             sampler.add_argument(
@@ -186,50 +196,11 @@ def _parser() -> argparse.ArgumentParser:
                 "before the end",
             )
         else:
-            _add_run_options(sub, "folder" if command is compare_both else "file or folder")
+            add_run(sub, "folder" if command is compare_both else "file or folder")
     cost.add_commands(commands)
     paper.add_commands(commands)
     tune.add_commands(commands)
     return parser
-
-
-def _add_cache_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--interval", type=_number, help="one step in N is full (default 5)")
-    sub.add_argument("--base", help=f"forecast: {', '.join(bases.choices())}")
-    sub.add_argument("--weight", help=f"blend of the reflection: {', '.join(weights.choices())}")
-    sub.add_argument(
-        "--no-reflect",
-        dest="reflect",
-        action="store_false",
-        default=None,
-        help="leave the forecast steps as they are: the base strategy alone",
-    )
-    sub.add_argument(
-        "--order",
-        type=_number,
-        help="highest derivative of taylorseer (default 1)",
-    )
-    sub.add_argument("--granularity", help=f"what is cached: {', '.join(GRANULARITY_CHOICES)}")
-    sub.add_argument("--steps", type=_number, help="sampling steps (default 50)")
-    sub.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
-
-
-def _add_run_options(sub: argparse.ArgumentParser, place: str) -> None:
-    sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
-    sub.add_argument("--prompt", help="what to draw or film, 1 to 500 characters")
-    sub.add_argument("--class", dest="label", help="what a class model draws: a name or number")
-    sub.add_argument(
-        "--profile", type=Path, help="JSON of `tune`: takes the place of all cache options"
-    )
-    sub.add_argument("--full", type=int, help="which full steps of the profile (default: its own)")
-    sub.add_argument("--device", help="cuda, cpu, ... (default: CUDA where there is any)")
-    sub.add_argument("--seed", type=_number, help="seed of the noise (default 0)")
-    sub.add_argument("--height", type=_number, help="pixels, divisible by 16")
-    sub.add_argument("--width", type=_number, help="pixels, divisible by 16")
-    sub.add_argument("--frames", type=_number, help="frames of a clip, 4k + 1")
-    sub.add_argument("--fps", type=_number, help="frames of a clip per second")
-    sub.add_argument("--frames-png", action="store_true", help="write every frame as PNG as well")
-    sub.add_argument("--out", type=Path, default=Path("out"), help=f"{place} (default: out)")
 
 
 def _asked(options: argparse.Namespace) -> tuple[Model, Request]:
@@ -283,17 +254,6 @@ def _given(options: argparse.Namespace) -> dict[str, Any]:
             f"interval is {Request.interval} (the default), above the {steps} steps: give --interval too"
         )
     return given
-
-
-def _number(text: str) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
 def _say(options: argparse.Namespace, report: dict[str, Any], said: str) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..method import checks
 from ..method.config import GRANULARITY_CHOICES, ZCacheConfig
+from .options import add_model
 from .output import compact, output_file
+
+if TYPE_CHECKING:
+    from ..evaluation.method import Method
 
 EXAMPLE = "python -m zcache"
 CACHE = ("model", "interval", "granularity", "reflect")  # what a row of the paper settles
@@ -57,8 +61,7 @@ def add_commands(commands: Any) -> None:
         epilog=f"example: {EXAMPLE} bench --model mini-dit --steps 20 --intervals 4 --repeats 3",
     )
     sub.set_defaults(command=bench)
-    sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
-    sub.add_argument("--device", help="cuda, cpu, ... (default: CUDA where there is any)")
+    add_model(sub)
     sub.add_argument("--prompt", help="for pictures and clips (default: the model's first example)")
     sub.add_argument("--class", dest="label", help="for class models (default: the first class)")
     sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
@@ -177,9 +180,7 @@ def bench(options: argparse.Namespace) -> None:
     import torch
 
     from ..evaluation import bench as harness
-    from ..evaluation import methods as named
     from ..evaluation.figures import speed_quality
-    from ..evaluation.rivals import lineup
     from ..models import loading
 
     model = loading.find(options.model)
@@ -188,13 +189,27 @@ def bench(options: argparse.Namespace) -> None:
     request = loading.asked(model, steps=options.steps, interval=1, **given)
     checks.whole("repeats", options.repeats, 1)
     output_file("out", options.out, ".json")
-    _tell(f"loading {model.title}")
-    pipe = loading.load(model, options.device)
-    pipe.set_progress_bar_config(disable=True)
     call = {**loading.call_arguments(model, request), "output_type": "np"}
 
     def draw(same: Any, index: int = 0) -> None:
         same(**call, generator=torch.Generator("cpu").manual_seed(index))
+
+    methods = _methods(options, draw)
+    _tell(f"loading {model.title}")
+    pipe = loading.load(model, options.device)
+    pipe.set_progress_bar_config(disable=True)
+    result = harness.bench(pipe, call, methods, options.repeats, told=_tell)
+    result["model"] = options.model
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    options.out.with_suffix(".md").write_text(harness.table(result) + "\n")
+    speed_quality.plot(result).savefig(options.out.with_suffix(".svg"))
+    print(compact(result) if options.json else harness.table(result))
+
+
+def _methods(options: argparse.Namespace, draw: Callable[..., None]) -> list[Method]:
+    """Return what is timed; raises ConfigError for what does not fit the steps, before anything is loaded."""
+    from ..evaluation import methods as named
+    from ..evaluation.rivals import lineup
 
     methods = []
     for interval in options.intervals:
@@ -203,13 +218,7 @@ def bench(options: argparse.Namespace) -> None:
         methods += lineup.fewer_steps(interval, options.steps)
     if not options.no_peers:
         methods += lineup.adaptive(options.steps, draw)
-    methods += [named.parse(name, options.steps, draw) for name in options.methods]
-    result = harness.bench(pipe, call, methods, options.repeats, told=_tell)
-    result["model"] = options.model
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
-    options.out.with_suffix(".md").write_text(harness.table(result) + "\n")
-    speed_quality.plot(result).savefig(options.out.with_suffix(".svg"))
-    print(compact(result) if options.json else harness.table(result))
+    return methods + [named.parse(name, options.steps, draw) for name in options.methods]
 
 
 def subject(model: Any) -> dict[str, Any]:

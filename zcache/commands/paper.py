@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..method import checks
 from ..method.config import GRANULARITIES, ZCacheConfig
 from ..models.quiet import quieten
+from .options import add_model
 
 DRAWN = ("fig2", "fig4", "fig6", "fig7", "fig8", "fig9")  # need a model
 PLANNED = ("schedule", "speed-quality")
@@ -25,8 +28,7 @@ def _add_evaluate(commands: Any) -> None:
     sub = commands.add_parser("evaluate", help=evaluate.__doc__, description=evaluate.__doc__)
     sub.set_defaults(command=evaluate)
     sub.add_argument("--task", choices=("class", "image", "video"), help="must be the model's")
-    sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
-    sub.add_argument("--device", help="cuda, cpu, ... (default: CUDA where there is any)")
+    add_model(sub)
     sub.add_argument(
         "--methods",
         nargs="+",
@@ -64,8 +66,7 @@ def _add_figure(commands: Any) -> None:
     sub = commands.add_parser("figure", help=figure.__doc__, description=figure.__doc__)
     sub.set_defaults(command=figure)
     sub.add_argument("name", choices=(*DRAWN, *PLANNED), help="which figure")
-    sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
-    sub.add_argument("--device", help="cuda, cpu, ... (default: CUDA where there is any)")
+    add_model(sub)
     sub.add_argument("--prompt", help="for pictures and clips (default: a held-out caption)")
     sub.add_argument("--class", dest="label", help="for class models (default: the first class)")
     sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
@@ -90,6 +91,7 @@ def _add_figure(commands: Any) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Generate with every method, judge it, and write the paper's table; a stopped run goes on."""
+    from ..evaluation import methods
     from ..evaluation.drawing import sample_as_in_the_paper
     from ..evaluation.evaluate import Asked
     from ..evaluation.evaluate import evaluate as run
@@ -102,6 +104,8 @@ def evaluate(options: argparse.Namespace) -> None:
             f"task is {options.task}, but {model.name} makes {model.kind}: give --task {model.kind}, "
             "or another model"
         )
+    for name in methods.expand(options.methods, model.name, options.steps):
+        methods.parse(name, options.steps)
     share = Share.launched()
     quieten()
     pipe = loading.load(model, options.device or launched_device())
@@ -144,14 +148,20 @@ def _planned(options: argparse.Namespace, config: ZCacheConfig) -> Any:
     """Return a figure that needs no model."""
     from ..evaluation.figures import speed_quality
     from ..evaluation.figures.walk import schedule
-    from ..evaluation.store import read_json
 
     if options.name == "schedule":
         return schedule(config.plan(options.steps))
-    result = read_json(options.bench)
-    if result is None:
+    try:
+        result = json.loads(options.bench.read_text(encoding="utf-8"))
+    except FileNotFoundError:
         raise ConfigError(
             f"{options.bench} is no file: run `python -m zcache bench`, or give --bench"
+        ) from None
+    except (ValueError, RecursionError):
+        result = None
+    if not speed_quality.is_result(result):
+        raise ConfigError(
+            f"{options.bench} is not what bench writes: give the JSON of `python -m zcache bench`"
         )
     return speed_quality.plot(result)
 
@@ -164,6 +174,9 @@ def _drawn(options: argparse.Namespace, config: ZCacheConfig) -> Any:
     from ..evaluation.figures.fig678_pictures import fig6, fig7, fig8
     from ..models import loading
 
+    checks.whole("count", options.count, 1)
+    for interval in options.intervals or ():
+        config.replace(interval=interval).plan(options.steps)
     model = loading.find(options.model)
     calls = _calls(model, options)
     quieten()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from math import gcd
 from pathlib import Path
 from typing import Any
 
+from ..method import checks
 from ..models.quiet import quieten
+from .options import add_model
 from .output import output_file
 
 NEAR, FAR = 4, 6  # prompts to calibrate by and to judge by, where none are given
@@ -23,8 +26,7 @@ def add_commands(commands: Any) -> None:
     """Put `tune` on the command line's parser."""
     sub = commands.add_parser("tune", help=tune.__doc__, description=tune.__doc__)
     sub.set_defaults(command=tune)
-    sub.add_argument("--model", default="mini-flux", help="known name, pipeline folder or Hub repo")
-    sub.add_argument("--device", help="cuda, cpu, ... (default: CUDA where there is any)")
+    add_model(sub)
     sub.add_argument(
         "--prompts", default="embedded", help="embedded, parti, vbench, imagenet or a file"
     )
@@ -48,7 +50,12 @@ def add_commands(commands: Any) -> None:
     sub.add_argument("--seed", type=int, default=0, help="of the first prompt's noise (default 0)")
     sub.add_argument("--folder", type=Path, help="keep runs here: a stopped tuning goes on")
     sub.add_argument("--plot", type=Path, help="draw the curve of speed and quality")
-    sub.add_argument("--out", type=Path, default=Path("out/profile.json"))
+    sub.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/profile.json"),
+        help="the profile, .json (default out/profile.json)",
+    )
 
 
 def tune(options: argparse.Namespace) -> None:
@@ -56,8 +63,14 @@ def tune(options: argparse.Namespace) -> None:
     from ..evaluation import prompts
     from ..evaluation.figures import tuned
     from ..measure.tune import tune as search
+    from ..measure.tune.asked import Asked
     from ..models import loading
 
+    for name, least in (("count", 1), ("held_out", 1), ("steps", 2)):
+        checks.whole(name.replace("_", "-"), getattr(options, name), least)
+    names = [field.name for field in fields(Asked)]
+    goal = {name: getattr(options, name) for name in names}
+    Asked(**goal).check(options.steps, options.count, options.held_out)
     model = loading.find(options.model)
     count = options.count + options.held_out
     subjects = prompts.read(options.prompts, model, count)
@@ -72,15 +85,7 @@ def tune(options: argparse.Namespace) -> None:
         pipe,
         subjects[: options.count],
         held_out=subjects[options.count :],
-        full=options.full,
-        speedup=options.speedup,
-        psnr=options.psnr,
-        budgets=options.budgets,
-        effort=options.effort,
-        granularity=options.granularity,
-        folder=options.folder,
-        batch=options.batch,
-        seed=options.seed,
+        **goal,
         told=lambda line: print(line, file=sys.stderr, flush=True),
         **{**model.call, "num_inference_steps": options.steps},
     )

@@ -55,7 +55,8 @@ def parse(name: str, num_steps: int, draw: Draw = lambda pipe, index=0: None) ->
         raise ConfigError(f"method {name!r} is unknown; begin with one of: {', '.join(_KINDS)}")
     if not rest and word != UNCACHED:
         raise ConfigError(f"method {name!r} lacks its number; write for example '{word}:5'")
-    method = _KINDS[word](rest, num_steps, draw)
+    with _naming(name):
+        method = _KINDS[word](rest, num_steps, draw)
     return Method(name, method.apply, method.call)
 
 
@@ -71,14 +72,24 @@ def expand(names: list[str], model: str, num_steps: int) -> list[str]:
         if name == "paper":
             found += printed.methods(model)
         elif word in _SETS:
-            found += _SETS[word](_number(name, rest, int), num_steps)
+            with _naming(name):
+                found += _SETS[word](_number(rest, int), num_steps)
         else:
             found.append(name)
     return list(dict.fromkeys(found))
 
 
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """What is refused meanwhile is refused of the method of this name."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"method {name!r}: {error}") from error
+
+
 def _fewer(scheduler: Callable[[Any], Any] | None, rest: str, num_steps: int, _: Draw) -> Method:
-    steps = _number(f"steps:{rest}", rest, int)
+    steps = _number(rest, int)
     if not 1 <= steps <= num_steps:
         raise ConfigError(f"fewer steps are {steps}; choose 1 to {num_steps}, the uncached run's")
     call = {"num_inference_steps": steps}
@@ -100,7 +111,7 @@ def _alone(base: str) -> Callable[[str, int, Draw], Method]:
 
 
 def _teacache(rest: str, num_steps: int, _: Draw) -> Method:
-    threshold = _number(f"teacache:{rest}", rest, float)
+    threshold = _number(rest, float)
     interval = min(5, num_steps)
     config = ZCacheConfig(interval, base="teacache", threshold=threshold, reflect=False)
     return Method.zcache("", config)
@@ -113,18 +124,18 @@ def _row(rest: str, num_steps: int, _: Draw) -> Method:
 
 
 def _mask(calibrator: str, rest: str, num_steps: int, _: Draw) -> Method:
-    interval = _number(f"cache-dit-mask:{rest}", rest, int)
+    interval = _number(rest, int)
     full = ZCacheConfig.paper(interval).plan(num_steps).full_steps
     return Method("", lambda pipe: libraries.cache_dit_mask(pipe, full, num_steps, calibrator))
 
 
 def _dynamic(rest: str, num_steps: int, _: Draw) -> Method:
-    threshold = _number(f"cache-dit:{rest}", rest, float)
+    threshold = _number(rest, float)
     return Method("", lambda pipe: libraries.cache_dit_dynamic(pipe, threshold, num_steps))
 
 
 def _mag(rest: str, num_steps: int, draw: Draw) -> Method:
-    threshold = _number(f"mag:{rest}", rest, float)
+    threshold = _number(rest, float)
     known: dict[int, list[float]] = {}
 
     @contextmanager
@@ -138,12 +149,12 @@ def _mag(rest: str, num_steps: int, draw: Draw) -> Method:
 
 
 def _taylorseer_of_diffusers(lite: bool, rest: str, num_steps: int, _: Draw) -> Method:
-    interval = _number(f"diffusers-taylorseer:{rest}", rest, int)
+    interval = _number(rest, int)
     return Method("", lambda pipe: libraries.diffusers_taylorseer(pipe, interval, lite))
 
 
 def _first_block(rest: str, num_steps: int, _: Draw) -> Method:
-    threshold = _number(f"first-block:{rest}", rest, float)
+    threshold = _number(rest, float)
     return Method("", lambda pipe: libraries.diffusers_first_block(pipe, threshold))
 
 
@@ -154,7 +165,7 @@ def _spectrum(rest: str, num_steps: int, _: Draw) -> Method:
 
 
 def _seacache(rest: str, num_steps: int, _: Draw) -> Method:
-    threshold = _number(f"seacache:{rest}", rest, float)
+    threshold = _number(rest, float)
     seacache.settings(threshold)
     return Method("", lambda pipe: seacache.seacache(pipe, threshold))
 
@@ -181,7 +192,7 @@ def _tokenwise(way: Callable[..., Any], rest: str, num_steps: int, _: Draw) -> M
 
 
 def _smoothcache(rest: str, num_steps: int, draw: Draw) -> Method:
-    return Method("", calibrated(_number(f"smoothcache:{rest}", rest, float), num_steps, draw))
+    return Method("", calibrated(_number(rest, float), num_steps, draw))
 
 
 def _l2c(rest: str, num_steps: int, draw: Draw) -> Method:

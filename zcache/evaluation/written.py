@@ -7,18 +7,23 @@ from typing import Any
 from ..errors import ConfigError
 
 
-def number(name: str, text: str, kind: type) -> Any:
+def number(text: str, kind: type) -> Any:
+    """The number that is written.
+
+    Raises:
+        ConfigError: there is none; who knows the method's whole name says it.
+    """
     try:
         return kind(text)
     except ValueError:
         what = "a whole number" if kind is int else "a number"
-        raise ConfigError(f"method {name!r} has {text!r} where {what} stands; write one") from None
+        raise ConfigError(f"it has {text!r} where {what} stands; write one") from None
 
 
 def settings(rest: str, known: set[str], first: str = "interval") -> dict[str, Any]:
     """The leading whole number, named `first`, and every name=value after it."""
     leading, *rest_of = rest.split(",")
-    values: dict[str, Any] = {first: number(rest, leading, int)}
+    values: dict[str, Any] = {first: number(leading, int)}
     for setting in rest_of:
         key, equals, text = setting.partition("=")
         if not equals or key not in known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...method import checks
 from .canvas import blank
 
 if TYPE_CHECKING:
@@ -12,11 +13,28 @@ if TYPE_CHECKING:
 OURS = "Z-Cache"
 
 
+def is_result(value: Any) -> bool:
+    """Whether it is what `bench` wrote, as far as `plot` reads it."""
+    if not isinstance(value, dict) or not isinstance(value.get("methods"), list):
+        return False
+    if not {"device", "dtype"} <= set(value.get("environment") or ()):
+        return False
+    return bool(value["methods"]) and all(map(_is_row, value["methods"]))
+
+
+def _is_row(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    numbers = [value.get(name) for name in ("psnr_mean", "speedup")]
+    scored = isinstance(value.get("family"), str) and all(map(checks.is_number, numbers))
+    return numbers[0] is None or scored
+
+
 def plot(result: dict[str, Any]) -> Figure:
     """PSNR to the uncached output over the speedup, one curve per family of methods.
 
     Args:
-        result: what `zcache.bench.bench` returned, with quality.
+        result: what `evaluation.bench.bench` returned, with quality.
 
     Raises:
         ConfigError: matplotlib is not installed.
