@@ -108,7 +108,7 @@ def test_a_run_against_a_stored_one(world, paces):
 def test_compare(world, paces):
     world.of = lambda side: paces.get(side, 1.0)
 
-    *_, (rows, _) = sweeps.sweep("image", SUBJECT, "interval", steps=STEPS)
+    *_, (rows, *_) = sweeps.sweep("image", SUBJECT, "interval", steps=STEPS)
 
     for row in rows[1:]:
         truth = world.ratio(ZCacheConfig(interval=int(row["name"][4:])), STEPS)

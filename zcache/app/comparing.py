@@ -25,7 +25,8 @@ base strategies or weight functions the same is cached, the stack of blocks; "au
 chosen.
 """
 COLUMNS = 4
-BY_WIDTH = f"() => innerWidth <= 560 ? 2 : {COLUMNS}"
+# By the width of the screen, and whether it is dark.
+BY_SCREEN = f"() => [innerWidth <= 560 ? 2 : {COLUMNS}, document.body.classList.contains('dark')]"
 
 
 def build() -> None:
@@ -65,7 +66,8 @@ def build() -> None:
                 elem_classes="zc-figures",
                 padding=False,
             )
-            columns = gr.Number(COLUMNS, visible=False)  # of the sheet, by the width of the screen
+            columns = gr.Number(COLUMNS, visible=False)  # of the sheet, and whether it is dark
+            dark = gr.Checkbox(False, visible=False)
             sheet = gr.Image(
                 label="Contact sheet", show_label=False, type="filepath", format="png", interactive=False,
                 alt_text="The plain picture and each variant, captioned with its figures",
@@ -74,27 +76,29 @@ def build() -> None:
     kind.change(_subject, kind, [prompt, label], **QUICK)
     over.change(lambda chosen: gr.Slider(visible=chosen != "Intervals"), over, interval, **QUICK)
 
-    def begin(columns: int, request: gr.Request) -> tuple[Any, ...]:
+    def begin(columns: int, dark: bool, request: gr.Request) -> tuple[Any, ...]:
         device.announce(_name(request))
-        return gr.Button(interactive=False), gr.Button(interactive=True), columns
+        return gr.Button(interactive=False), gr.Button(interactive=True), columns, dark
 
     def compare(
         kind: str, prompt: str, label: str, over: str, interval: int, steps: int,
-        columns: int, request: gr.Request,
+        columns: int, dark: bool, request: gr.Request,
     ) -> Iterator[tuple[str, str | None]]:  # fmt: skip
         subject = label if kind == "class" else prompt
         swept = sweeps.sweep(
             kind, subject, CHOICES.get(over, over), _name(request), visitor(request),
-            interval=interval, steps=steps, columns=2 if columns == 2 else COLUMNS,
+            interval=interval, steps=steps,
+            look=sweeps.Look(2 if columns == 2 else COLUMNS, dark is True),
         )  # fmt: skip
         named = f"{over.lower()} of “{shorten(str(subject), SHOWN)}”"
         title = f"{named[:1].upper()}{named[1:]}, {_others(kind, over, interval, steps)}"
         table = ""
         yield views.running(named), None
         try:
-            for rows, path in swept:
-                table = views.table(rows, title)
-                yield table if path else views.running(named) + table, path or None
+            for rows, path, done, of in swept:
+                table = views.table(rows, title) if rows else ""
+                now = views.running(f"{named}: {min(done + 1, of)} of {of}")
+                yield table if path else now + table, path or None
         except gr.Error as error:
             ended = views.stopped(named) if was_stopped(error) else views.failed(sentence_of(error))
             yield ended + table, None
@@ -103,8 +107,9 @@ def build() -> None:
         return gr.Button(interactive=True), gr.Button(interactive=False)
 
     go.click(None, js=REVEAL, **QUICK)
-    started = go.click(begin, columns, [go, halt, columns], js=BY_WIDTH, **QUICK)
-    inputs = [kind, prompt, label, over, interval, steps, columns]
+    screen = [columns, dark]
+    started = go.click(begin, screen, [go, halt, *screen], js=BY_SCREEN, **QUICK)
+    inputs = [kind, prompt, label, over, interval, steps, *screen]
     started.success(None, js=FOCUS("sweep-stop"), **QUICK)
     running = started.then(
         compare,

@@ -118,8 +118,8 @@ def sweep(
     """Run one prompt or class over several intervals, bases or weight functions; return a contact
     sheet and the figures of each, the plain run first."""
     asked = _asked(locals())
-    *_, (rows, sheet) = sweeps.sweep(**asked, run=callers.begin())
-    return sheet, rows
+    *_, last = sweeps.sweep(**asked, run=callers.begin())
+    return last.sheet, last.rows
 
 
 def plan(

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from ..measure import verdict
+from ..measure import timing, verdict
 from ..models.catalogue import Model
 from ..models.mini import world
 from .templating import html
@@ -167,8 +167,19 @@ def _unbroken(text: str) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]], title: str = "") -> str:
-    """Return the figures of a sweep as a table under its title, the plain run first."""
-    return html("table", title=title, heads=HEADS, rows=[_cells(row) for row in rows])
+    """Return the figures of a sweep as a table under its title, the plain run first, and why a row is faster than
+    its FLOPs."""
+    above = {row["name"]: _above(row) for row in rows}
+    notes = [f"{name}: {why}." for name, why in above.items() if why]
+    cells = [_cells(row) for row in rows]
+    return html("table", title=title, heads=HEADS, rows=cells, notes=notes)
+
+
+def _above(row: dict[str, Any]) -> str:
+    """Return why a row reads faster than its FLOPs, "" where it does not."""
+    flops = row["flops_speedup"]
+    reads = flops and f"{row['speedup']:.2f}" != f"{flops:.2f}"
+    return timing.above_flops(row, flops) if reads else ""
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
