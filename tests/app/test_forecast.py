@@ -1,6 +1,7 @@
 """What a run will do and cost, told before it; links that restore settings; the small pictures."""
 
 import dataclasses
+import itertools
 import re
 import xml.etree.ElementTree as ElementTree
 from urllib.parse import parse_qsl
@@ -170,8 +171,26 @@ def test_a_run_without_cached_passes_tells_nothing_of_them(hosts):
 def test_the_line_says_why_the_settings_cannot_be_run(hosts):
     said = "Steps is 9; it must be a whole number from 10 to 50: choose one in that range."
     assert forecast.line("image", {"steps": 9}) == said
-    assert "from 1 to 10" in forecast.line("image", {"steps": 10, "interval": 25})
+    said = "Interval is 25; it must be a whole number from 1 to 10, the number of steps: choose one"
+    assert said in forecast.line("image", {"steps": 10, "interval": 25})
+    assert "from 1 to 25: choose" in forecast.line("image", {"steps": 50, "interval": 26})
     assert forecast.line("image", {"steps": 10, "interval": 4}).startswith("This run: 4 full steps")
+
+
+@pytest.mark.parametrize("kind", engine.EMBEDDED)
+def test_a_run_that_caches_nothing_says_so_and_no_saving(hosts, kind):
+    line = forecast.line(kind, {"steps": 20, "interval": 1})
+
+    assert line == "This run: all 20 steps in full, nothing is cached."
+    assert "at most 4 apart" in forecast.line(kind, {"steps": 20, "interval": 4})
+
+
+@pytest.mark.parametrize("interval", range(1, 26))
+@pytest.mark.parametrize("kind", engine.EMBEDDED)
+def test_full_steps_are_at_most_as_far_apart_as_is_said(hosts, kind, interval):
+    for steps in (25, 37, 50):
+        full = forecast.asked(kind, steps=steps, interval=interval).plan().full_steps
+        assert max((b - a for a, b in itertools.pairwise(full)), default=0) <= interval
 
 
 def test_too_much_work_is_refused_before_it_begins(hosts):
@@ -196,6 +215,21 @@ def test_the_gpu_is_asked_for_as_long_as_the_run_will_take(hosts):
     alone = device.seconds_of(request, "run", object(), True)
     low, high = device.SECONDS_ASKED
     assert low < stored < alone < both < high
+
+
+def test_where_the_gpu_is_lent_less_is_asked_for_and_a_long_base_alone_left_out(hosts, monkeypatch):
+    request = forecast.asked("image", steps=50, interval=5)
+    flux = loading.KNOWN["flux-dev"]
+    monkeypatch.setattr(hosts["image"], "model", flux)
+    owned = device.seconds_of(request, "run", None, False)
+    monkeypatch.setattr(engine, "on_zero_gpu", lambda: True)
+    lent = device.seconds_of(request, "run", None, False)
+
+    # 50 steps of 0.744 s (74.4 TFLOPs at 100 a second) and four beside, twice 11 full ones; the margin, a cold start.
+    assert lent == pytest.approx(15 + 1.4 * 0.744 * (50 + 4 + 2 * 11), abs=1) and lent < owned
+    assert not device.shows_base_alone(request)
+    pace.learn(flux, request, REPORT | {"seconds": REPORT["seconds"] | {"full": 1.0}})
+    assert device.shows_base_alone(request)
 
 
 def test_info_tells_models_versions_and_limits_and_no_path(hosts):

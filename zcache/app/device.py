@@ -27,6 +27,7 @@ OVERHEAD_SECONDS = 15  # a cold worker fetches the weights from the disk
 MARGIN = 1.4  # a run that exceeds what was asked for is aborted
 SECONDS_ASKED = (20, 600)
 ALONE_SECONDS = 120.0  # the longest run of the base alone that is made besides
+LENT_SECONDS = 5.0  # the same where the visitor's quota pays for it
 UPDATE_SECONDS = 0.1
 ANNOUNCED = 256  # names of runs kept for Stop; the queue and the device hold far fewer
 SIDE_NAMES = {
@@ -108,7 +109,8 @@ def seconds_of(
 ) -> int:
     """Return how many seconds of a shared GPU to ask for: what the run is expected to take."""
     model = engine.of(request.kind).model
-    times = pace.seconds(model, request, pace.cost_of(model, request), "cuda")
+    lent = pace.LENT if engine.on_zero_gpu() else "cuda"
+    times = pace.seconds(model, request, pace.cost_of(model, request), lent)
     if times is None:
         return SECONDS_ASKED[1] // 2
     beside = compare.BESIDE / request.steps * times["plain"]
@@ -122,10 +124,11 @@ def seconds_of(
 def shows_base_alone(request: Request) -> bool:
     """Whether the base without reflection is run too: unless that would take long."""
     model = engine.of(request.kind).model
-    times = pace.seconds(
-        model, request, pace.cost_of(model, request), loading.default_device().type
-    )
-    return request.reflect and (times is None or times["accelerated"] <= ALONE_SECONDS)
+    lent = engine.on_zero_gpu()
+    where = pace.LENT if lent else loading.default_device().type
+    times = pace.seconds(model, request, pace.cost_of(model, request), where)
+    most = LENT_SECONDS if lent else ALONE_SECONDS
+    return request.reflect and (times is None or times["accelerated"] <= most)
 
 
 @spaces.GPU(duration=seconds_of)
