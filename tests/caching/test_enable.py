@@ -48,6 +48,13 @@ def test_disabling_without_enabling_is_refused() -> None:
         zcache.disable(flux())
 
 
+@pytest.mark.parametrize("wrong", [None, "a", 5, {}, [dit]])
+def test_what_is_no_pipeline_has_no_cache(wrong: Any) -> None:
+    said = f"{type(wrong).__name__} has no zcache; call zcache.enable first"
+    with pytest.raises(zcache.NotEnabledError, match=said):
+        zcache.disable(wrong)
+
+
 def test_another_librarys_cache_is_refused() -> None:
     pipe = flux()
     pipe.transformer.enable_cache(TaylorSeerCacheConfig())

@@ -1,12 +1,13 @@
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from zcache import ConfigError, Profile, ZCacheConfig
+from zcache import ConfigError, Profile, ZCacheConfig, recommended
 
 BAD = {
     "interval": ([0, -1, 2.5, True, "5", None, float("nan")], "interval"),
@@ -88,7 +89,21 @@ def test_settings_are_loaded_from_their_own_file_and_from_a_profile(tmp_path: Pa
     assert ZCacheConfig.load(profile.save(path)) == budgets[4]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "7", '{"interval": 0}', '{"budgets": {}}', "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "7",
+        '{"interval": 0}',
+        '{"budgets": {}}',
+        "\x00",
+        "[" * 100_000,
+        '"x"',
+        "null",
+        '{"budgets": {"4": null}, "default": 4}',
+    ],
+)
 def test_a_file_without_settings_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "one.json"
     path.write_text(text)
@@ -101,6 +116,26 @@ def test_a_file_without_settings_is_named(tmp_path: Path, text: str) -> None:
 def test_an_unknown_key_is_named() -> None:
     with pytest.raises(ConfigError, match="'intervall'"):
         ZCacheConfig.from_dict({"intervall": 3})
+    with pytest.raises(ConfigError, match="unknown setting 1; known are: base, factors"):
+        ZCacheConfig.from_dict({1: 2, "a": 3})
+
+
+@pytest.mark.parametrize("settings", [None, [1], 5, "interval"])
+def test_settings_are_a_dict(settings: Any) -> None:
+    with pytest.raises(ConfigError, match=r"settings are .*; give a dict of them"):
+        ZCacheConfig.from_dict(settings)
+
+
+def test_an_unknown_name_is_named_wherever_settings_are_given() -> None:
+    for give in (
+        ZCacheConfig().replace,
+        partial(ZCacheConfig.paper, 5),
+        partial(recommended, None),
+    ):
+        with pytest.raises(
+            ConfigError, match="unknown setting 'granulariti'; known are: base, fac"
+        ):
+            give(granulariti="stack")
 
 
 def test_a_callable_weight_cannot_be_written_down() -> None:
@@ -149,13 +184,18 @@ def test_numbers_of_numpy_become_plain_ones() -> None:
     ("times", "said"),
     [
         ((1.0, 0.5), "2 times are given, and step 4 is a full one"),
-        ((1.0, 0.9, 0.5, 0.2, 5.0), "from 0.2 to 5"),
+        ((1.0, 0.9, 0.5, 0.2, 5.0), "from 0.2 to 5; give a flow's time at every step, from 0"),
         ((1.0, 0.9, 0.5, 0.2, -0.1), "from -0.1 to 1"),
     ],
 )
 def test_times_are_those_of_a_flow_at_every_step(times: tuple[float, ...], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         ZCacheConfig(full_steps=(0, 2, 4), times=times)
+
+
+def test_times_rise_where_a_picture_is_inverted() -> None:
+    rising = (0.1, 0.4, 0.7, 1.0)
+    assert ZCacheConfig(full_steps=(0, 3), times=rising).times == rising
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from zcache import ConfigError, Profile, ProfileError, ZCacheConfig
@@ -43,11 +45,30 @@ def test_a_budget_is_chosen_by_full_steps_speedup_or_quality():
         ({"speedup": 9}, "nothing for speedup 9"),
         ({"psnr": 90}, "nothing for psnr 90"),
         ({"full": 3, "psnr": 9}, "give one of"),
+        ({"full": "3"}, "full is '3'; give a whole number"),
+        ({"full": [3]}, r"full is \[3\]; give a whole number"),
+        ({"full": True}, "full is True; give a whole number"),
+        ({"speedup": "2"}, "speedup is '2'; give a number"),
+        ({"psnr": [9]}, r"psnr is \[9\]; give a number"),
+        ({"psnr": float("nan")}, "psnr is nan; give a number"),
     ],
 )
 def test_a_budget_that_is_not_there_is_refused(asked, message):
     with pytest.raises(ConfigError, match=message):
         PROFILE.config(**asked)
+
+
+def test_a_budget_without_figures_is_chosen_by_its_full_steps_alone():
+    for figures in ({}, {3: {}}, {3: {"flops_speedup": None, "psnr": None}}):
+        profile = replace(PROFILE, figures=figures)
+        assert profile.config(3) == FITTED
+        for asked in ({"speedup": 0}, {"psnr": 0}):
+            with pytest.raises(ConfigError, match=f"nothing for {next(iter(asked))} 0; it has 3"):
+                profile.config(**asked)
+
+
+def test_numbers_of_numpy_choose_alike():
+    assert PROFILE.config(np.int64(4)) == PROFILE.config(psnr=np.float32(35)) == PROFILE.config(4)
 
 
 def test_another_model_or_sampler_is_refused_with_the_cure():
@@ -67,6 +88,21 @@ def test_another_model_or_sampler_is_refused_with_the_cure():
         ('{"version": 1}', "damaged"),
         (json.dumps({**PROFILE.to_dict(), "default": 9}), "default of 9"),
         (json.dumps({**PROFILE.to_dict(), "more": 9}), "damaged"),
+        (json.dumps({**PROFILE.to_dict(), "default": [4]}), r"damaged \(default is \[4\]\)"),
+        (json.dumps({**PROFILE.to_dict(), "default": "3"}), "damaged .default is '3'"),
+        (json.dumps({**PROFILE.to_dict(), "model": None}), "damaged .model is None"),
+        (json.dumps({**PROFILE.to_dict(), "call": None}), "damaged .call is None"),
+        (
+            json.dumps({**PROFILE.to_dict(), "figures": {"4": None}}),
+            "figures of 4 full steps are N",
+        ),
+        (json.dumps({**PROFILE.to_dict(), "figures": {"4": 5}}), "figures of 4 full steps are 5"),
+        (json.dumps({**PROFILE.to_dict(), "figures": {"4": {}}}), "figures of 4 full steps are {}"),
+        (
+            json.dumps({**PROFILE.to_dict(), "figures": {"4": {"psnr": 9}}}),
+            "lack a number for flops",
+        ),
+        ("[" * 100_000, "cannot be read"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path, text, message):
@@ -76,6 +112,8 @@ def test_a_bad_file_is_refused(tmp_path, text, message):
         Profile.load(path)
     with pytest.raises(ProfileError, match="cannot be read"):
         Profile.load(tmp_path / "none.json")
+    with pytest.raises(ProfileError, match="None cannot be read as a profile"):
+        Profile.load(None)
 
 
 def test_the_same_noise_levels_change_nothing():

@@ -81,7 +81,10 @@ def disable(pipe: Any) -> None:
     Raises:
         NotEnabledError: the pipeline has no zcache.
     """
-    handle = handles.pop(pipe, None)
+    try:
+        handle = handles.pop(pipe, None)
+    except TypeError:  # of what no weak reference can be made: it is no pipeline
+        handle = None
     if handle is None:
         raise NotEnabledError(f"{type(pipe).__name__} has no zcache; call zcache.enable first")
     handle.detach()

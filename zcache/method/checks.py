@@ -63,8 +63,8 @@ def times(values: Sequence[float], full_steps: Sequence[int]) -> None:
     """Raise ConfigError unless they are a flow's, and there is one for every full step."""
     if not all(0 <= time <= 1 for time in values):
         raise ConfigError(
-            f"times are from {min(values):g} to {max(values):g}; give a flow's time at every step, from 1 (noise) "
-            "down to 0"
+            f"times are from {min(values):g} to {max(values):g}; give a flow's time at every step, from 0 "
+            "(the picture) to 1 (noise)"
         )
     if full_steps[-1] >= len(values):
         raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,9 @@ class ZCacheConfig:
             in [0, 1], or None (the paper: all).
         factors: the weight of every step, for `weight="fitted"` with explicit full steps; found by
             `zcache.tune`.
-        times: noise levels, as times of the flow from 1 to 0, of the steps that full_steps and
-            factors count; a run at other levels maps them to its nearest steps.
+        times: noise levels, as times of the flow from 0 to 1 (noise), of the steps that full_steps and
+            factors count; they fall, or rise where a picture is inverted. A run at other levels maps them to its
+            nearest steps.
         threshold: TeaCache's threshold on the accumulated distance; None derives it from `interval`
             during the run (see `zcache.teacache`).
 
@@ -127,7 +128,7 @@ class ZCacheConfig:
             "weight": "logarithmic",
             "relax": None,
         }
-        return cls(interval=interval, **{**own, **changes})
+        return cls.from_dict({"interval": interval, **own, **changes})
 
     def guided_base(
         self,
@@ -233,8 +234,10 @@ class ZCacheConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ZCacheConfig:
         """The inverse of `to_dict`; an unknown key raises ConfigError."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"settings are {values!r:.60}; give a dict of them, as to_dict makes")
         known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
+        unknown = sorted(set(values) - known, key=str)
         if unknown:
             raise ConfigError(
                 f"unknown setting {unknown[0]!r}; known are: {', '.join(sorted(known))}"
@@ -254,8 +257,10 @@ class ZCacheConfig:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
             if "budgets" in values:
                 values = values["budgets"][str(values["default"])]
+            if not isinstance(values, Mapping):
+                raise TypeError(f"it holds {values!r:.60}")
             return cls.from_dict(values)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, ConfigError):
                 raise
             why = getattr(error, "strerror", None) or error
@@ -264,8 +269,8 @@ class ZCacheConfig:
             ) from error
 
     def replace(self, **changes: Any) -> ZCacheConfig:
-        """A copy with some settings changed, checked again."""
-        return replace(self, **changes)
+        """A copy with some settings changed, checked again; an unknown one raises ConfigError."""
+        return self.from_dict({**vars(self), **changes})
 
 
 def _check_factors(config: ZCacheConfig) -> None:

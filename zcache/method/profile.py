@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, ProfileError
+from . import checks
 from .config import ZCacheConfig
 
 VERSION = 1
+MEASURED = ("flops_speedup", "psnr")  # the figures that settings are chosen by
 
 
 @dataclass(frozen=True)
@@ -53,21 +55,29 @@ class Profile:
         """
         if sum(value is not None for value in (full, speedup, psnr)) > 1:
             raise ConfigError("give one of full, speedup and psnr, not several")
+        name, value = "full", checks.plain(self.default if full is None else full)
         if speedup is not None:
-            fits = [m for m, row in self.figures.items() if row["flops_speedup"] >= speedup]
-            full = max(fits, default=None)
+            name, value = "speedup", checks.plain(speedup)
+            found = max(self._reach("flops_speedup", name, value), default=None)
         elif psnr is not None:
-            fits = [m for m, row in self.figures.items() if row["psnr"] >= psnr]
-            full = min(fits, default=None)
-        elif full is None:
-            full = self.default
-        if full not in self.budgets:
-            asked = f"speedup {speedup}" if speedup else f"psnr {psnr}" if psnr else f"full {full}"
+            name, value = "psnr", checks.plain(psnr)
+            found = min(self._reach("psnr", name, value), default=None)
+        else:
+            checks.whole(name, value, 0)
+            found = value
+        if found not in self.budgets:
             raise ConfigError(
-                f"the profile has nothing for {asked}; it has {', '.join(map(str, sorted(self.budgets)))} "
+                f"the profile has nothing for {name} {value}; it has {', '.join(map(str, sorted(self.budgets)))} "
                 "full steps: choose one, or tune again"
             )
-        return self.budgets[full]
+        return self.budgets[found]
+
+    def _reach(self, figure: str, name: str, least: Any) -> list[int]:
+        """The numbers of full steps of which a figure was measured to be at least so much."""
+        if not checks.is_number(least):
+            raise ConfigError(f"{name} is {least!r:.60}; give a number")
+        known = {m: (row or {}).get(figure) for m, row in self.figures.items() if m in self.budgets}
+        return [m for m, reached in known.items() if reached is not None and reached >= least]
 
     def check(self, model: str, prediction: str) -> None:
         """Raise ProfileError unless the profile was found on this kind of model and sampler."""
@@ -100,7 +110,7 @@ class Profile:
         """The inverse of `to_dict`.
 
         Raises:
-            ProfileError: another version, or no profile. ConfigError: settings that do not hold.
+            ProfileError: another version, no profile, or a damaged one. ConfigError: settings that do not hold.
         """
         if not isinstance(values, Mapping) or values.get("version") != VERSION:
             found = values.get("version") if isinstance(values, Mapping) else None
@@ -120,6 +130,7 @@ class Profile:
             raise ProfileError(
                 f"the profile is damaged ({error}); make it again with zcache.tune"
             ) from error
+        _check(profile)
         if profile.default not in profile.budgets:
             raise ProfileError(
                 f"the profile's default of {profile.default} full steps is not among its budgets; "
@@ -143,9 +154,27 @@ class Profile:
         """
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             why = getattr(error, "strerror", None) or error
             raise ProfileError(
                 f"{path} cannot be read as a profile ({why}); give the JSON file that zcache.tune wrote"
             ) from error
         return cls.from_dict(values)
+
+
+def _check(profile: Profile) -> None:
+    """Raise ProfileError for what `from_dict` was given in the place of a value of another kind."""
+    kinds: dict[str, type] = {"model": str, "scheduler": str, "prediction": str, "default": int}
+    kinds |= {"scheduler_config": Mapping, "call": Mapping}
+    for name, kind in kinds.items():
+        if not isinstance(value := getattr(profile, name), kind):
+            raise ProfileError(
+                f"the profile is damaged ({name} is {value!r:.60}); make it again with zcache.tune"
+            )
+    for count, row in profile.figures.items():
+        numbers = [row.get(n) for n in MEASURED] if isinstance(row, Mapping) else [None]
+        if not all(map(checks.is_number, numbers)):
+            raise ProfileError(
+                f"the profile is damaged (its figures of {count} full steps are {row!r:.60}, and lack a number "
+                f"for {' or '.join(MEASURED)}); make it again with zcache.tune"
+            )

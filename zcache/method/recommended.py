@@ -16,6 +16,6 @@ def recommended(pipe: Any, interval: int = 5, **changes: Any) -> ZCacheConfig:
         changes: settings of ZCacheConfig that are to be others.
 
     Raises:
-        ConfigError: a value is outside its limits.
+        ConfigError: a value is outside its limits, or a setting unknown.
     """
-    return ZCacheConfig(interval=interval, **changes)
+    return ZCacheConfig.from_dict({"interval": interval, **changes})

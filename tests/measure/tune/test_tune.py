@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMInverseScheduler
 
 import zcache
 from zcache import ConfigError, ProfileError, ZCacheConfig
@@ -236,6 +237,23 @@ def test_the_full_steps_of_a_speedup_come_within_two_percent_of_it(asked, count)
     search = Search({"output": np.eye(50).tolist()}, times, False, 1, measure)
 
     assert search.count_for_speedup(asked) == count
+
+
+def test_a_sampler_that_goes_back_to_the_noise_is_tuned_and_its_profile_mapped():
+    """Its noise levels rise; elsewhere they fall."""
+    pipe = pipelines.dit()
+    pipe.scheduler = DDIMInverseScheduler.from_config(pipe.scheduler.config)
+    call = {"num_inference_steps": STEPS, "guidance_scale": 1.0}
+
+    profile = zcache.tune(pipe, [0, 1], full=4, effort=9, **call)
+
+    times = profile.config().times
+    assert list(times) == sorted(times) and times[0] < 0.1 < 0.9 < times[-1]
+    with zcache.enabled(pipe, profile) as handle:
+        pipe(class_labels=[1], **{**call, "num_inference_steps": 12})
+        report = handle.report()
+    assert report.finished and report.full_steps[0] == 0 and report.full_steps[-1] == 11
+    assert "mapped" in report.fallbacks[0]
 
 
 def test_the_cost_is_warned_of_where_nobody_is_told(caplog):
