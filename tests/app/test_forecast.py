@@ -228,7 +228,9 @@ def test_where_the_gpu_is_lent_less_is_asked_for_and_a_long_base_alone_left_out(
     # 50 steps of 0.744 s (74.4 TFLOPs at 100 a second) and four beside, twice 11 full ones; the margin, a cold start.
     assert lent == pytest.approx(15 + 1.4 * 0.744 * (50 + 4 + 2 * 11), abs=1) and lent < owned
     assert not device.shows_base_alone(request)
-    pace.learn(flux, request, REPORT | {"seconds": REPORT["seconds"] | {"full": 1.0}})
+    pace.learn(
+        flux, request, REPORT | {"seconds": {"full": 1.0, "forecast": 0.01, "reflect": 0.01}}
+    )
     assert device.shows_base_alone(request)
 
 
