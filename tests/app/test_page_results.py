@@ -49,6 +49,23 @@ def test_on_a_phone_the_verdict_comes_into_view_and_the_buttons_stay(page):
     assert page.locator("#image-stop").bounding_box()["y"] >= 0
 
 
+@pytest.mark.parametrize("page", ["phone"], indirect=True)
+def test_on_a_phone_the_result_of_a_link_comes_into_view(page, served):
+    set_steps(page, 10)
+    prompt(page).fill("a circle that is sent to a phone")
+    run(page)
+    link = page.get_by_role("link", name="Link to these settings").get_attribute("href")
+    page.goto(served)
+    page.locator("#image-run").wait_for(timeout=PATIENCE)
+    page.wait_for_timeout(1500)
+    assert page.evaluate("scrollY") == 0  # without a result there is nothing to show
+    page.goto(served + link)
+    page.locator(".zc-name").wait_for(timeout=PATIENCE)
+
+    page.wait_for_function("document.querySelector('.zc-name').getBoundingClientRect().top < 200")
+    assert page.locator(".zc-name").bounding_box()["y"] >= 0
+
+
 def test_a_class_becomes_three_pictures(page):
     open_tab(page, "class")
     set_steps(page, 10, "class")

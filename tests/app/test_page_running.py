@@ -7,6 +7,7 @@ import pytest
 from zcache.app import engine
 from zcache.models.mini import world
 
+from . import looking
 from .asking import KINDS
 from .visiting import PATIENCE, at_one_width, open_tab, prompt, run, set_steps
 
@@ -148,6 +149,46 @@ def test_a_prompt_outside_the_models_world_is_told_before_the_run(page, monkeypa
 
     prompt(page).fill("a red circle")
     page.locator(".zc-outside").wait_for(state="detached", timeout=PATIENCE)
+
+
+@at_one_width
+def test_the_box_does_not_flicker_while_a_word_is_typed_and_run_stays_where_it_is(
+    page, monkeypatch
+):
+    name = engine.of("image").model.name
+    monkeypatch.setitem(world.TAUGHT, name, {"a", "red", "circle"})
+    monkeypatch.setitem(world.SUBJECTS, name, {"circle"})
+    box, go = page.locator(".zc-outside"), page.locator("#image-run")
+    prompt(page).fill("a red circle ")
+    box.wait_for(state="detached", timeout=PATIENCE)
+    place = go.bounding_box()
+    page.evaluate("""() => {
+      window.boxes = 0;
+      new MutationObserver((all) => all.forEach((one) => one.addedNodes.forEach((node) => {
+        if (node.querySelector?.(".zc-outside") || node.matches?.(".zc-outside")) window.boxes++;
+      }))).observe(document.body, { childList: true, subtree: true });
+    }""")
+    prompt(page).press_sequentially("zebrafish", delay=60)
+    page.wait_for_timeout(500)  # for what must not come
+    assert page.evaluate("window.boxes") == 0
+    go.focus()
+    box.filter(has_text="“zebrafish”").wait_for(timeout=PATIENCE)
+    assert go.bounding_box() == place
+
+
+@pytest.mark.parametrize("words", ["x" * 300, "一只红色的狐狸在雪地里" * 20])
+def test_words_without_an_end_stay_in_their_box(page, monkeypatch, words):
+    name = engine.of("image").model.name
+    monkeypatch.setitem(world.TAUGHT, name, {"a", "circle"})
+    monkeypatch.setitem(world.SUBJECTS, name, {"circle"})
+    prompt(page).fill(f"{words} ")
+    page.locator(".zc-outside").wait_for(timeout=PATIENCE)
+
+    assert page.evaluate(looking.CUT_OFF) == []
+    assert page.evaluate("""() => {
+      const box = document.querySelector(".zc-outside");
+      return box.scrollWidth <= box.clientWidth;
+    }""")
 
 
 def test_the_back_button_ends_the_run_and_the_next_one_works(browser, served):

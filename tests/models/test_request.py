@@ -3,7 +3,7 @@ import math
 import pytest
 
 from zcache import ConfigError
-from zcache.models.request import APP, Request, RequestError, checked
+from zcache.models.request import APP, TURNING, Request, RequestError, checked
 
 
 def test_the_defaults_are_those_of_the_configuration():
@@ -129,3 +129,19 @@ def test_a_missing_subject_is_asked_for(kind, subject):
 
 def test_a_clip_keeps_the_models_default_length():
     assert checked(APP, "video", prompt="a cat").frames is None
+
+
+@pytest.mark.parametrize("sign", TURNING)
+def test_what_turns_the_text_around_it_is_refused_and_the_rest_of_unicode_is_not(sign):
+    said = f"prompt holds U\\+{ord(sign):04X}, which turns the direction of the text around it; .*: remove it"
+    with pytest.raises(RequestError, match=said):
+        checked(prompt=f"a {sign}cat")
+    for prompt in ("قطة حمراء", "חתול אדום", "一只猫", "👩‍🚀 on a horse", "a\tb\nc"):
+        assert checked(prompt=prompt).prompt == prompt
+
+
+def test_an_interval_above_the_steps_is_refused_with_the_steps_as_the_reason():
+    with pytest.raises(RequestError, match="from 1 to 10, the number of steps: choose"):
+        checked(APP, prompt="a", steps=10, interval=11)
+    with pytest.raises(RequestError, match="from 1 to 25: choose"):
+        checked(APP, prompt="a", steps=50, interval=26)

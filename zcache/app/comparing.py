@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from textwrap import shorten
 from typing import Any
 
 import gradio as gr
@@ -16,13 +15,14 @@ from .errors import sentence_of, was_stopped
 from .result import SHOWN
 from .tab import AS_TYPED, FOCUS, PRIVATE, QUICK, REVEAL
 from .visitors import visitor
+from .words import cut
 
 CHOICES = {"Intervals": "interval", "Base strategies": "base", "Weight functions": "weight"}
 WORDS = """
 One prompt, one seed, several settings: what each costs and how close it stays. PSNR, in decibels, and SSIM, at most
 1, say how near a picture is to the plain one; ≈ marks what is estimated. A clip shows its middle. Of several
 base strategies or weight functions the same is cached, the stack of blocks; "automatic" is what runs when nothing is
-chosen.
+chosen. Settings that turn out to be the same run share a row.
 """
 COLUMNS = 4
 # By the width of the screen, and whether it is dark.
@@ -90,7 +90,7 @@ def build() -> None:
             interval=interval, steps=steps,
             look=sweeps.Look(2 if columns == 2 else COLUMNS, dark is True),
         )  # fmt: skip
-        named = f"{over.lower()} of “{shorten(str(subject), SHOWN)}”"
+        named = f"{over.lower()} of “{cut(str(subject), SHOWN)}”"
         title = f"{named[:1].upper()}{named[1:]}, {_others(kind, over, interval, steps)}"
         table = ""
         yield views.running(named), None

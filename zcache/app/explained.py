@@ -15,8 +15,8 @@ INTERVALS = (2, 6)
 BEAT = 0.8  # seconds between the passes of a played walk
 WORDS = """
 A diffusion transformer draws in many small steps, and neighbouring steps do almost the same work.
-Z-Cache computes only every N-th step in full (**F**) and predicts what the steps between would have
-computed (**f**). When the next full step is known, it goes back and redoes those steps with a blend
+Z-Cache computes only some steps in full (**F**), at most N apart, and predicts what the steps between would
+have computed (**f**). When the next full step is known, it goes back and redoes those steps with a blend
 of the prediction from the past and the one that knows the future (**r**), which costs next to
 nothing. Drawn over the steps, the way looks like a Z. Press *Play* or move *Pass* to follow it.
 """

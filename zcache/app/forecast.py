@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ..errors import ZCacheError
@@ -120,14 +121,22 @@ def line(kind: str, settings: dict[str, Any]) -> str:
         told_plan = described(host, request)
     except ZCacheError as error:
         return engine.sentence(error)
+    if told_plan["full_passes"] == told_plan["num_steps"]:
+        return f"This run: all {told_plan['num_steps']} steps in full, nothing is cached."
+    said = ", ".join(_saved(request, told_plan))
+    return f"This run: {said}.{_expected(host, len(told_plan['full_steps']), request)}"
+
+
+def _saved(request: Request, told_plan: dict[str, Any]) -> Iterator[str]:
+    """Yield what a run computes in full, what it saves, and how long it takes."""
     about = "about " if told_plan["adaptive"] else ""
-    parts = [f"{about}{told_plan['full_passes']} full steps of {told_plan['num_steps']}"]
+    yield f"{about}{told_plan['full_passes']} full steps of {told_plan['num_steps']}"
+    if not (told_plan["adaptive"] or request.tuned):
+        yield f"at most {request.interval} apart"
     if told_plan["flops_speedup"]:
-        parts.append(f"{told_plan['flops_speedup']:.1f} times fewer FLOPs")
-    if told_plan["seconds"]:
-        times = told_plan["seconds"]
-        parts.append(f"about {_short(times['accelerated'])} instead of {_short(times['plain'])}")
-    return f"This run: {', '.join(parts)}.{_expected(host, len(told_plan['full_steps']), request)}"
+        yield f"{told_plan['flops_speedup']:.1f} times fewer FLOPs"
+    if times := told_plan["seconds"]:
+        yield f"about {_short(times['accelerated'])} instead of {_short(times['plain'])}"
 
 
 def curve(kind: str, settings: dict[str, Any]) -> str:

@@ -26,17 +26,19 @@ def build(kind: str) -> dict[str, Any]:
     the buttons `go` and `halt`, `randomise`, the lines `world` and `cost`, the `curve`. Of a model with a
     profile one of them is `tuned`, of any other there is a `preset`."""
     subject = _label() if kind == "class" else _prompt(kind)
-    world = gr.HTML(elem_classes="zc-plan", padding=False)
     with gr.Row(elem_classes="zc-buttons"):
         go = gr.Button("Run", variant="primary", min_width=120, elem_id=f"{kind}-run")
         halt = gr.Button(
             "Stop", variant="stop", interactive=False, min_width=120, elem_id=f"{kind}-stop"
         )
+    world = gr.HTML(
+        elem_classes="zc-plan", padding=False
+    )  # below the buttons, which then stay in place
     preset = _preset(kind)
     by_hand = "preset" in preset
     interval = gr.Slider(
         *APP.interval, Request.interval, step=1, label="Interval N", visible=by_hand,
-        info="Every N-th step is computed in full, the steps between are predicted. 1 computes all; "
+        info="Steps that are computed in full stand at most N apart, those between are predicted. 1 computes all; "
         "the larger N is, the faster, until the picture breaks.",
     )  # fmt: skip
     cost = gr.HTML(elem_classes="zc-plan", padding=False)

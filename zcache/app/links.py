@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from textwrap import shorten
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,6 +12,7 @@ from ..models.examples import EXAMPLES
 from ..models.request import APP, Request, label
 from . import engine, inputs, runs
 from .outcome import Outcome
+from .words import cut
 
 TAB = "tab"
 SETTINGS = [name for name in Request.__dataclass_fields__ if name != "kind"]
@@ -62,7 +62,7 @@ def ignored(query: Mapping[str, str]) -> str:
     left = [name for name in query if name in SETTINGS and name not in settings]
     if tab is not None and not found and tab not in OTHER_TABS:
         left.insert(0, TAB)
-    said = ", ".join(f"{name}={shorten(query[name], SHOWN) or '…'}" for name in left)
+    said = ", ".join(f"{name}={cut(query[name], SHOWN)}" for name in left)
     return f"Ignored from the link: {said}." if said else ""
 
 

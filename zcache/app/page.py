@@ -27,6 +27,19 @@ from . import (
 from .endpoints import add_endpoints
 from .tab import QUICK
 
+# As after a run: on a phone the result of a link is below the screen. It comes when its tab is drawn.
+RESTORED = """() => {
+  let times = 30;
+  const look = () => {
+    const result = [...document.querySelectorAll(".zc-result")].find((box) => box.offsetParent);
+    if (!result && times--) return setTimeout(look, 100);
+    const figures = result?.closest(".zc-figures");
+    if (figures && !scrollY && figures.getBoundingClientRect().top > innerHeight / 2)
+      figures.scrollIntoView();
+  };
+  look();
+}"""
+
 
 def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
     """Return the page; `hosts` are the engines by kind, by default those the environment asks for.
@@ -103,7 +116,8 @@ def _restore(
         return outputs.of_outcome(shown[kind], outcome, link, earlier=True)
 
     demo.load(restore, None, [all_tabs, told, *parts], **QUICK)
-    demo.load(result, None, [all_tabs, *results], **QUICK)
+    found = demo.load(result, None, [all_tabs, *results], **QUICK)
+    found.success(None, js=RESTORED, **QUICK)
 
 
 def _leave(request: gr.Request) -> None:

@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from PIL import Image
@@ -14,6 +13,7 @@ from PIL import Image
 from ..measure import verdict
 from ..method import bases
 from .templating import html
+from .words import cut
 
 SIDES = {"baseline": "Plain", "base_alone": "Base alone", "accelerated": "Z-Cache"}
 ALT = {
@@ -55,7 +55,7 @@ def name(report: dict[str, Any]) -> str:
     parts = [_cached(config), f"seed {report['seed']}", f"{report['num_steps']} steps"]
     if not config["reflect"]:
         parts.append("no reflection")
-    return f"“{shorten(report['subject'], SHOWN)}”, {', '.join(parts)}, base {_base(report)}"
+    return f"“{cut(report['subject'], SHOWN)}”, {', '.join(parts)}, base {_base(report)}"
 
 
 def _base(figures: Mapping[str, Any]) -> str:
@@ -76,7 +76,7 @@ def _tuned(full: int) -> str:
 
 def asked_for(settings: Mapping[str, Any]) -> str:
     """Return what a run is called before anything of it was checked; a long prompt is cut."""
-    subject = shorten(str(settings.get("prompt") or settings.get("label") or ""), SHOWN)
+    subject = cut(str(settings.get("prompt") or settings.get("label") or ""), SHOWN)
     tuned = settings.get("tuned")
     cached = _tuned(tuned) if tuned else f"N = {settings['interval']}"
     return f"“{subject}”, {cached}, seed {settings['seed']}"

@@ -27,6 +27,9 @@ REVEAL = """() => {
     figures.scrollIntoView({ behavior: "smooth" });
 }"""
 
+# Whether a prompt is being written, or was set by an example, a link or a visitor who went on.
+TYPING = "(prompt) => [prompt, document.activeElement?.tagName === 'TEXTAREA']"
+
 # A button that is disabled loses the focus to the page; its neighbour takes it, once it is enabled.
 FOCUS = """() => {{
   setTimeout(() => {{
@@ -75,12 +78,13 @@ def _wire_presets(kind: str, given: dict[str, Any]) -> None:
 def _wire_world(demo: gr.Blocks, kind: str, given: dict[str, Any]) -> None:
     """Say before a run whether the prompt is outside what the model was taught."""
 
-    def tell(prompt: str) -> str:
-        return views.outside(engine.of(kind).model, prompt or "")
+    def tell(prompt: str, typing: bool) -> str:
+        return views.outside(engine.of(kind).model, prompt or "", typing)
 
     gr.on(
-        [given["prompt"].change, demo.load], tell, given["prompt"], given["world"],
-        trigger_mode="always_last", **QUICK,
+        [given["prompt"].change, given["prompt"].blur, demo.load], tell,
+        [given["prompt"], gr.Checkbox(False, visible=False)], given["world"],
+        js=TYPING, trigger_mode="always_last", **QUICK,
     )  # fmt: skip
 
 

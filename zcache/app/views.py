@@ -13,9 +13,11 @@ from ..measure import timing, verdict
 from ..models.catalogue import Model
 from ..models.mini import world
 from .templating import html
+from .words import cut
 
 LARGE = {"image": "FLUX.1-dev", "video": "HunyuanVideo"}
-WORDS_SHOWN = 6
+WORDS_SHOWN, WORD = 6, 24  # words, and characters of one
+LAST_WORD = re.compile(r"[^\W_]+$")
 MEANINGS = {"F": "computed in full", "f": "predicted", "r": "redone once the next F is known"}
 TONES = {"F": "full", "f": "forecast", "r": "reflect"}
 PASS = re.compile(r"(\d+)([Ffr])")
@@ -50,14 +52,19 @@ def plan(line: str) -> str:
     return html("plan", line=line)
 
 
-def outside(model: Model, prompt: str) -> str:
-    """Return what is said before a run of a prompt that the model was not taught; "" of any other."""
-    words = world.outside(model.name, prompt)
+def outside(model: Model, prompt: str, typing: bool = False) -> str:
+    """Return what is said before a run of a prompt that the model was not taught; "" of any other.
+
+    While its visitor is `typing`, the last word may be half of one, and a subject may still come.
+    """
+    words = world.outside(model.name, LAST_WORD.sub("", prompt) if typing else prompt)
+    if typing:
+        words = [word for word in words if word not in world.TAUGHT[model.name]]
     if not words:
         return ""
     return html(
         "outside",
-        words=", ".join(f"“{word}”" for word in words[:WORDS_SHOWN]),
+        words=", ".join(f"“{cut(word, WORD)}”" for word in words[:WORDS_SHOWN]),
         name=model.name,
         knows=model.knows,
         large=LARGE[model.kind],

@@ -21,6 +21,7 @@ PROMPT_LENGTH = 500
 SEED_MAX = 2**31 - 1
 SIZE_MULTIPLE = 16  # the transformers pack 2x2 latents of a VAE that shrinks by 8
 FRAME_MULTIPLE = 4  # HunyuanVideo's VAE makes one latent frame of four, after the first
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # the text around them, and with it a whole title
 LABELS_SHOWN = 30
 DIGITS = 60  # of a number; Python refuses to read or print one of 4300
 SHARED = ("interval", "base", "reflect", "order", "granularity")  # of a configuration and a request
@@ -123,12 +124,13 @@ def checked(
     values = {name: fields[name].default for name in allowed} | {"tuned": 0} | raw
     steps = whole("steps", values["steps"], *limits.steps)
     low, high = limits.interval
+    why = ", the number of steps" if steps < high else ""
     request = Request(
         kind=kind,
         prompt="" if kind == "class" else text(values["prompt"]),
         label=label(values["label"], labels or {}) if kind == "class" else None,
         steps=steps,
-        interval=whole("interval", values["interval"], low, min(high, steps)),
+        interval=whole("interval", values["interval"], low, min(high, steps), why),
         base=choice("base", values["base"], bases.choices()),
         weight=choice("weight", values["weight"], weights.choices()),
         reflect=switch("reflect", values["reflect"]),
@@ -204,16 +206,23 @@ def text(value: Any) -> str:
             f"prompt holds the control character U+{ord(bad[0]):04X}; only printable text is "
             "allowed: remove it"
         )
+    turning = [c for c in prompt if c in TURNING]
+    if turning:
+        raise RequestError(
+            f"prompt holds U+{ord(turning[0]):04X}, which turns the direction of the text around it; only text in "
+            "its own direction is allowed: remove it"
+        )
     return prompt
 
 
-def whole(name: str, value: Any, low: int, high: int) -> int:
-    """Return `value` as an int in low..high; 5.0 counts as whole, 2.5, "5" and True do not."""
+def whole(name: str, value: Any, low: int, high: int, why: str = "") -> int:
+    """Return `value` as an int in low..high; 5.0 counts as whole, 2.5, "5" and True do not. `why` is said of the
+    limit."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not low <= value <= high or value != int(value):
         said = "empty" if value is None else _shown(value)
         raise RequestError(
-            f"{name} is {said}; it must be a whole number from {low} to {high}: "
+            f"{name} is {said}; it must be a whole number from {low} to {high}{why}: "
             "choose one in that range"
         )
     return int(value)
