@@ -4,7 +4,7 @@ EXAMPLES = {
     "image": (
         "a rocket on a blue dotted background",
         "a dog above a tree and a car on a pink background",
-        "a cat left of a cake on a dark striped background",
+        "a rabbit above a flower on a blue background",
     ),
     "video": (
         "a red circle moves left while a blue square grows",
