@@ -115,7 +115,7 @@ def rows(pipe: Any, call: dict[str, Any], count: int) -> list[dict[str, float]]:
 
 
 def distinct(found: list[dict[str, float]]) -> list[dict[str, float]]:
-    """The rows of one setting without repeats: several intervals come to the same full steps, and so to the same run."""
+    """The rows of one setting without repeats: intervals that come to the same full steps are the same run."""
     return list({row["full"]: row for row in reversed(found)}.values())[::-1]
 
 
@@ -125,8 +125,8 @@ def table(settings: dict[str, list[dict[str, float]]]) -> str:
     gains = np.array([row["ours"] - row["alone"] for _, row in flat])
     below = [(gain, name, row) for gain, (name, row) in zip(gains, flat, strict=True) if gain < 0]
     lines = [
-        f"{len(flat)} rows of {len(settings)} settings, intervals {INTERVALS[0]} to {INTERVALS[-1]}, those with the same "
-        "full steps once. "
+        f"{len(flat)} rows of {len(settings)} settings, intervals {INTERVALS[0]} to {INTERVALS[-1]}, "
+        "those with the same full steps once. "
         f"The defaults against the same full steps without reflection: {gains.mean():+.1f} dB in the mean, "
         f"{gains.min():+.1f} in the worst row, {gains.max():+.1f} in the best; below in {len(below)}, "
         f"by more than {TOLERANCE_DB} dB in {sum(gains < -TOLERANCE_DB)}.",

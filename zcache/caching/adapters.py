@@ -48,9 +48,13 @@ def described(transformer_class: str) -> Adapter:
 
 def find(transformer: nn.Module) -> Adapter | None:
     """Return the description of this transformer, or None; of a class derived from a described one (FSDP2 makes
-    such) that one's."""
-    described_ones = (_adapters.get(cls.__name__) for cls in type(transformer).__mro__)
-    return next((found for found in described_ones if found is not None), None)
+    such) that one's, unless it has a forward of its own."""
+    for cls in type(transformer).__mro__:
+        if cls.__name__ in _adapters:
+            return _adapters[cls.__name__]
+        if "forward" in cls.__dict__:
+            return None
+    return None
 
 
 def resolve(owner: nn.Module, path: str) -> list[tuple[nn.Module, str]]:

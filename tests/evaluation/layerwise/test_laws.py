@@ -223,7 +223,8 @@ def test_another_number_of_steps_and_another_cache_are_refused() -> None:
 
 def test_a_transformer_without_described_layers_is_refused() -> None:
     pipe = flux()
-    pipe.transformer.__class__ = type("Unheard", (type(pipe.transformer),), {})
+    own = type(pipe.transformer)
+    pipe.transformer.__class__ = type("Unheard", (own,), {"forward": own.forward})
     with pytest.raises(UnsupportedPipelineError, match="SmoothCache has no layers of Unheard"):
         smoothcache(pipe, 0.1, {}, STEPS).__enter__()
 
