@@ -84,6 +84,7 @@ def test_a_profile_is_found_measured_and_runs():
     report = handle.report()
     assert report.full_steps == profile.config().full_steps
     assert report.fallbacks == ()
+    zcache.disable(pipe)
 
 
 def test_prompts_drawn_together_give_the_profile_of_prompts_drawn_alone():
