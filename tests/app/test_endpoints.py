@@ -5,6 +5,8 @@ import pytest
 from gradio_client import Client
 from PIL import Image
 
+from zcache.models.examples import EXAMPLES
+
 from .asking import KINDS, REPORT_KEYS, asked, decoded
 
 
@@ -133,3 +135,24 @@ def test_frames_are_planned_for_clips_alone(client):
         client.predict(kind="class", frames=5, steps=10, api_name="/plan")
     with pytest.raises(Exception, match="Base is 'fora', which tuned 10 settles"):
         client.predict(kind="class", tuned=10, base="fora", api_name="/plan")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("endpoint", ["/three_pictures", "/sweep"])
+def test_without_a_subject_an_example_of_the_kind_is_drawn(client, kind, endpoint):
+    given = {"kind": kind, "steps": 10, "api_name": endpoint}
+    if endpoint == "/sweep":
+        _, rows = client.predict(over="interval", **given)
+        assert rows[0]["name"] == "plain" and len(rows) > 2
+        return
+    *_, report = client.predict(reflect=False, **given)
+    example = "red circle" if kind == "class" else EXAMPLES[kind][0]
+    assert report["subject"] == example
+
+
+def test_the_order_that_runs_when_none_is_given_is_the_one_that_is_told(client):
+    told = client.view_api(return_format="dict")["named_endpoints"]["/compare_image"]
+    label = next(p["label"] for p in told["parameters"] if p["parameter_name"] == "order")
+    *_, report = client.predict(**asked(), api_name="/compare_image")
+
+    assert label.endswith(f"or none for {report['config']['order']}")

@@ -240,6 +240,7 @@ def test_info_tells_models_versions_and_limits_and_no_path(hosts):
     assert [model["state"] for model in info["models"]] == ["not loaded yet"] * 3
     assert info["limits"]["steps"] == APP.steps
     assert "torch" in info["versions"]
+    assert [model["device"] for model in info["models"]] == [None] * 3
     assert "/" not in "".join(model["note"] for model in info["models"])
 
 

@@ -90,7 +90,7 @@ def test_a_card_rounds_as_the_verdict_does(embedded):
 
 def test_a_profile_that_is_made_again_brings_its_own_claims(embedded, monkeypatch):
     old = engine.of(KIND).profile
-    figures = {17: {"flops_speedup": 2.99}, 7: {"flops_speedup": 7.0}}
+    figures = {17: {"flops_speedup": 2.99, "psnr": 40.0}, 7: {"flops_speedup": 7.0, "psnr": 30.0}}
     new = Profile.from_dict(old.to_dict() | {"figures": figures})
     monkeypatch.setattr(loading.profiles, "of", lambda model: new)
 
@@ -126,10 +126,14 @@ def test_the_api_runs_a_preset(page_of_presets):
     assert report["config"] == config.to_dict() and report["full_passes"] == full
     assert report["tuned"] == full
     assert report["flops_speedup"] == pytest.approx(plan["flops_speedup"])
-    assert told[KIND][str(full)] == pytest.approx(plan["flops_speedup"], rel=0.01)
-    assert told["image"] == {}
+    saved = {row["full_steps"]: row["flops_speedup"] for row in told[KIND]}
+    assert saved[full] == pytest.approx(plan["flops_speedup"], rel=0.01)
+    assert list(saved) == sorted(engine.of(KIND).profile.budgets)
+    for number in saved:  # as they are told they are taken
+        assert client.predict(kind=KIND, tuned=number, api_name="/plan")["full_passes"] == number
+    assert told["image"] == []
     assert result.name(report).endswith(
-        f"tuned to {full} full steps, seed 0, 50 steps, base {config.base}"
+        f"tuned to {full} full steps, seed 0, 50 steps, base {report['base']}"
     )
 
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from zcache import CheckpointError
-from zcache.app import build_demo, engine, runs, views
-from zcache.app.errors import StoppedError
+from zcache.app import build_demo, engine, launch_options, runs, views
+from zcache.app.errors import StoppedError, told
 from zcache.models import loading
 
 from ..folders import as_model
 from .asking import KINDS, asked
+from .visiting import PATIENCE
 
 
 def test_without_cuda_the_small_model_runs_and_the_page_says_why(monkeypatch):
@@ -148,3 +149,65 @@ def test_a_request_is_checked_against_the_model_that_is_loaded_in_the_end(
 
     with pytest.raises(gr.Error, match="this model has no profile"):
         runs.last("image", prompt="a cat on a blue background", steps=50, tuned=10)
+
+
+@pytest.mark.browser
+def test_the_classes_of_a_model_that_comes_late_fill_the_lists_that_were_empty(
+    monkeypatch, tmp_path, tinies, browser
+):
+    """As `ZCACHE_MODELS=dit-xl-2` where the Hub cannot be reached at the start."""
+    come, labels = threading.Event(), loading.labels
+
+    def late(model):
+        if model.kind == "class" and not come.is_set():
+            raise CheckpointError("facebook/late is not on this machine")
+        return labels(model)
+
+    monkeypatch.setattr(loading, "labels", late)
+    monkeypatch.setattr(engine, "RETRY_SECONDS", 0.0)
+    before, load = dict(engine._hosts), loading.load
+
+    def once_there(model):
+        if not come.is_set():
+            raise CheckpointError("facebook/late is not on this machine")
+        return load(model)
+
+    hosts = {kind: engine.Engine(name) for kind, name in tinies.items()}
+    demo = build_demo(hosts)
+    monkeypatch.setattr(loading, "load", once_there)
+    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options())
+    page = browser.new_page()
+    page.goto(url)
+    page.get_by_role("tab", name="Class", exact=True).click()
+    page.get_by_text("facebook/late is not on this machine.").wait_for(timeout=PATIENCE)
+    come.set()
+    page.get_by_role("tab", name="Image", exact=True).click()
+    page.get_by_role("tab", name="Class", exact=True).click()
+    filled = "() => [...document.querySelectorAll('input')].some((e) => e.value === 'red circle')"
+    page.wait_for_function(filled, timeout=PATIENCE)
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    page.get_by_label("Class", exact=True).last.check()
+    chosen = page.get_by_label("Class to compare", exact=True)
+    chosen.wait_for(timeout=PATIENCE)
+    assert chosen.input_value() == "red circle"
+    page.close()
+    demo.close()
+    engine.use(before)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("facebook/DiT-XL-2-256 is gone", "facebook/DiT-XL-2-256 is gone."),
+        ("steps is 9; from 10/20", "Steps is 9; from 10/20."),
+        ("the Hub answered", "The Hub answered."),
+        ("", "."),
+    ],
+)
+def test_a_sentence_begins_with_a_capital_and_a_repository_with_its_own_letters(said, shown):
+    error = CheckpointError(said)
+
+    assert engine.sentence(error) == shown
+    with pytest.raises(gr.Error) as caught, told():
+        raise error
+    assert f"{caught.value.message}." == shown

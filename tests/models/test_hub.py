@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub.utils import _http
 
 from zcache import CheckpointError
-from zcache.models import hub, loading
+from zcache.models import catalogue, hub, loading
 
 
 @pytest.fixture
@@ -58,6 +58,17 @@ def test_what_the_hub_refuses_is_one_sentence_with_the_cure(answer, auth, rest, 
         loading.load("owner/name")
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in loading.KNOWN if "mini" not in name])
+def test_the_embedded_model_that_is_offered_is_of_the_same_kind(answer, name):
+    answer("ConnectError", "ConnectError")
+    model = loading.KNOWN[name]
+    offered = catalogue.EMBEDDED[model.kind]
+
+    with pytest.raises(CheckpointError, match=f"or choose {offered}, which is embedded"):
+        hub.check_access(model.source)
+    assert loading.KNOWN[offered].kind == model.kind
 
 
 @pytest.fixture

@@ -145,3 +145,21 @@ def test_an_interval_above_the_steps_is_refused_with_the_steps_as_the_reason():
         checked(APP, prompt="a", steps=10, interval=11)
     with pytest.raises(RequestError, match="from 1 to 25: choose"):
         checked(APP, prompt="a", steps=50, interval=26)
+
+
+CLASSES = {"face": 0, "hand": 1, "leaf": 3}
+
+
+@pytest.mark.parametrize("value", ["leaf", 3, 3.0, "3", " 3 "])
+def test_a_class_is_its_name_or_its_number_as_any_whole_number_is(value):
+    assert checked(APP, "class", CLASSES, label=value).label == 3
+
+
+@pytest.mark.parametrize(
+    "value", ["\u0663", "\uff13", "3.0", 3.5, float("nan"), float("inf"), 2.0, True, "²", "x", None]
+)
+def test_what_is_no_class_is_refused(value):
+    with pytest.raises(
+        RequestError, match=r"class is .*; it must be one of face, hand, leaf, or a"
+    ):
+        checked(APP, "class", CLASSES, label=value)

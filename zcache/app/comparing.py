@@ -29,8 +29,8 @@ COLUMNS = 4
 BY_SCREEN = f"() => [innerWidth <= 560 ? 2 : {COLUMNS}, document.body.classList.contains('dark')]"
 
 
-def build() -> None:
-    """Lay out and wire the tab."""
+def build() -> gr.Dropdown:
+    """Lay out and wire the tab; return the list of classes, which may be empty until their model is loaded."""
     gr.Markdown(WORDS)
     with gr.Row(equal_height=False, elem_classes="zc-tab"):
         with gr.Column(scale=2, min_width=300):
@@ -125,6 +125,7 @@ def build() -> None:
         rested = ended(idle, None, [go, halt], **QUICK)
         rested.success(None, js=FOCUS("sweep-run"), **QUICK)
     halt.click(_stop, None, None, **QUICK)
+    return label
 
 
 def _subject(kind: str) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..method import bases, weights
-from ..method.config import GRANULARITY_CHOICES, MAX_ORDER
+from ..method.config import GRANULARITY_CHOICES, MAX_ORDER, ZCacheConfig
 from ..models.examples import EXAMPLES
 from ..models.request import APP, PROMPT_LENGTH, SEED_MAX, SUBJECTS, Request, RequestError, choice
 from . import callers, engine, forecast, runs, sweeps
@@ -24,9 +24,10 @@ AT_ONCE: dict[str, Any] = {"queue": False}
 HIDDEN: dict[str, Any] = {"visible": False}
 AS_SENT: dict[str, Any] = {"preprocess": False}  # or gradio makes text of a number, and of a list
 NOBODY: Any = None  # gradio gives each call its request
+FIRST_CLASS = "0"
 whole = "{}, a whole number from {} to {}".format
 SETTLED = ("interval", "base", "weight", "reflect", "order", "granularity")  # by `tuned`
-ORDER = whole("Order of the base", 0, MAX_ORDER) + ", or none for what suits the model"
+ORDER = whole("Order of the base", 0, MAX_ORDER) + f", or none for {ZCacheConfig.order}"
 
 
 def compare_image(
@@ -90,13 +91,13 @@ def compare_class(
 
 def three_pictures(
     kind: str,
-    subject: str,
-    interval: int,
-    base: str,
-    weight: str,
-    reflect: bool,
-    steps: int,
-    seed: int,
+    subject: str | None = None,
+    interval: int = Request.interval,
+    base: str = Request.base,
+    weight: str = Request.weight,
+    reflect: bool = Request.reflect,
+    steps: int = Request.steps,
+    seed: int = Request.seed,
     order: int | None = None,
     granularity: str = Request.granularity,
     tuned: int = 0,
@@ -104,7 +105,7 @@ def three_pictures(
 ) -> tuple[str, str | None, str, dict[str, Any]]:
     """Make one prompt or class plainly, with the base strategy alone, and with Z-Cache; return the
     three files (the second is empty where the base alone was not run) and the report."""
-    asked = _asked(locals())
+    asked = _asked(locals() | {"subject": _subject(kind, subject)})
     with told():
         named = SUBJECTS[choice("kind", asked.pop("kind"), tuple(engine.EMBEDDED))][0]
     outcome = _made(kind, {named: asked.pop("subject"), **asked})
@@ -113,11 +114,17 @@ def three_pictures(
 
 
 def sweep(
-    kind: str, subject: str, over: str, interval: int, steps: int, seed: int, request: gr.Request
+    kind: str,
+    subject: str | None = None,
+    over: str = "interval",
+    interval: int = Request.interval,
+    steps: int = Request.steps,
+    seed: int = Request.seed,
+    request: gr.Request = NOBODY,
 ) -> tuple[str, list[dict[str, Any]]]:
     """Run one prompt or class over several intervals, bases or weight functions; return a contact
     sheet and the figures of each, the plain run first."""
-    asked = _asked(locals())
+    asked = _asked(locals() | {"subject": _subject(kind, subject)})
     *_, last = sweeps.sweep(**asked, run=callers.begin())
     return last.sheet, last.rows
 
@@ -162,7 +169,7 @@ def add_endpoints() -> None:
         gr.Number(own_frames(), label=whole("Frames, 4k + 1", *APP.frames), **HIDDEN),
         gr.Number(own_rate(), label=whole("Frames per second", *APP.fps), **HIDDEN),
     ]
-    label = [gr.Textbox("0", label="Name or number of the class", **HIDDEN)]
+    label = [gr.Textbox(FIRST_CLASS, label="Name or number of the class", **HIDDEN)]
     pictures = _files("picture (PNG)", "Baseline", "Accelerated")
     _add(compare_image, drawn + _settings() + _tuned(), pictures)
     _add(
@@ -175,7 +182,9 @@ def add_endpoints() -> None:
 
     either = [
         gr.Textbox("image", label=_one_of("Kind", tuple(engine.EMBEDDED)), **HIDDEN),
-        gr.Textbox(EXAMPLES["image"][0], label="Prompt, or name or number of a class", **HIDDEN),
+        gr.Textbox(
+            None, label="Prompt, or name or number of a class; none for an example", **HIDDEN
+        ),
     ]
     sides = _files("picture (PNG) or clip (mp4)", "Baseline", "Base alone", "Accelerated")
     _add(three_pictures, either + _settings() + _tuned(), sides)
@@ -207,6 +216,13 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
     with told():
         _check_tuned(settings)
     return {"visitor": visitor(settings.pop("request")), **settings}
+
+
+def _subject(kind: Any, subject: Any) -> Any:
+    """Return the subject, of a call without one the first example of its kind."""
+    if subject is not None:
+        return subject
+    return EXAMPLES[kind][0] if isinstance(kind, str) and kind in EXAMPLES else FIRST_CLASS
 
 
 def _made(kind: str, asked: dict[str, Any]) -> Outcome:

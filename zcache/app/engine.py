@@ -17,20 +17,20 @@ from typing import Any
 from ..errors import CheckpointError, ZCacheError
 from ..measure import environment
 from ..method.profile import Profile
-from ..models import hub, loading, profiles
+from ..models import catalogue, hub, loading, profiles
 from ..models.quiet import quieten
 from . import background
-from .errors import public
+from .errors import capitalised, public
 from .imports import import_diffusers
 
 logger = logging.getLogger(__name__)
 
 AUTO, LARGE = "auto", "flux-dev"
-EMBEDDED = {"image": "mini-flux", "video": "mini-hunyuan", "class": "mini-dit"}
+EMBEDDED = catalogue.EMBEDDED
 VARIABLE = "ZCACHE_MODELS"
 RETRY_SECONDS = 60.0  # from a load that failed to the next one
 POLL_SECONDS = 0.2
-ZERO_GPU = "ZeroGPU"
+ZERO_GPU, READY = "ZeroGPU", "ready"
 in_use = threading.Lock()  # held by whoever loads or runs a model
 
 
@@ -123,7 +123,7 @@ class Engine:
         elif self._error is not None:
             state, device = "not loaded", "-"
         else:
-            state, device = "ready", self._device
+            state, device = READY, self._device
         return {
             "title": self.model.title,
             "device": device,
@@ -182,8 +182,7 @@ class Engine:
 
 def sentence(error: Exception) -> str:
     """Return an error's message with a capital and a full stop."""
-    said = str(error)
-    return f"{said[:1].upper()}{said[1:]}."
+    return f"{capitalised(str(error))}."
 
 
 def why_not_large() -> str:

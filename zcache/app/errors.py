@@ -77,7 +77,12 @@ def public(text: str) -> str:
     return PATH.sub(r"\1", text)
 
 
+def capitalised(text: str) -> str:
+    """Return `text` with a capital, unless it begins with the name of a repository, which has none of its own."""
+    first = text.partition(" ")[0]
+    return text if "/" in first else text[:1].upper() + text[1:]
+
+
 def _error(title: str, sentence: str) -> gr.Error:
-    sentence = public(sentence)
-    shown = html.escape(sentence[:1].upper() + sentence[1:], quote=False)
+    shown = html.escape(capitalised(public(sentence)), quote=False)
     return gr.Error(shown, title=title, print_exception=False)

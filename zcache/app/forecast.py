@@ -78,7 +78,8 @@ def info() -> dict[str, Any]:
             "kind": kind,
             "name": _name(host.model),
             "licence": host.model.licence,
-            **host.status(),
+            **(status := host.status()),
+            "device": status["device"] if status["state"] == engine.READY else None,
             "tuned": _tuned(kind, host),
         }
         for kind, host in engine.all_hosts().items()
@@ -102,10 +103,10 @@ def info() -> dict[str, Any]:
     }
 
 
-def _tuned(kind: str, host: engine.Engine) -> dict[str, float]:
-    """Return how many times fewer FLOPs the settings of a model's profile take, by number of full steps."""
-    figures = host.profile.figures if host.profile else {}
-    return {str(full): saves(kind, full) for full in figures}
+def _tuned(kind: str, host: engine.Engine) -> list[dict[str, Any]]:
+    """Return the numbers of full steps in a model's profile, as `tuned` takes them, with what each saves."""
+    figures = sorted(host.profile.figures) if host.profile else []
+    return [{"full_steps": full, "flops_speedup": saves(kind, full)} for full in figures]
 
 
 def _name(model: Model) -> str:

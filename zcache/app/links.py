@@ -104,5 +104,5 @@ def _written(value: Any) -> str:
 
 def _read(name: str, text: str) -> Any:
     if name in WHOLE:
-        return int(text) if text.isdecimal() and len(text) < 12 else text
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else text
     return SWITCH.get(text, text) if name == "reflect" else text

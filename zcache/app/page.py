@@ -62,10 +62,10 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
                 with gr.Tab(kind.capitalize(), id=kind) as tabs[kind]:
                     settings[kind], shown[kind], chips[kind] = tab.build(demo, kind, _chip(kind))
             with gr.Tab("Compare", id="compare"):
-                comparing.build()
+                labels = [settings["class"]["label"], comparing.build()]
             with gr.Tab("How it works", id="how"):
                 explained.build()
-        _keep_status(demo, tabs, list(chips.values()))
+        _keep_status(demo, tabs, list(chips.values()), [box for box in labels if not box.choices])
         _restore(demo, all_tabs, settings, shown, told)
         demo.unload(_leave)
         add_endpoints()
@@ -76,12 +76,17 @@ def build_demo(hosts: Mapping[str, engine.Engine] | None = None) -> gr.Blocks:
     return demo
 
 
-def _keep_status(demo: gr.Blocks, tabs: Mapping[str, gr.Tab], chips: list[gr.HTML]) -> None:
-    """Show what each model does, every second while one loads."""
+def _keep_status(
+    demo: gr.Blocks, tabs: Mapping[str, gr.Tab], chips: list[gr.HTML], empty: list[gr.Dropdown]
+) -> None:
+    """Show what each model does, every second while one loads, and in the lists that were empty when the page was
+    laid out the classes of a model that is there now."""
     timer = gr.Timer(1.0)
     for kind, opened in tabs.items():
         opened.select(partial(_open, kind), None, timer, **QUICK)
     gr.on([demo.load, timer.tick], _refresh, None, [*chips, timer], **QUICK)
+    for box in empty:
+        gr.on([demo.load, timer.tick], _fill, box, box, **tab.AS_TYPED, **QUICK)
 
 
 def _restore(
@@ -133,6 +138,12 @@ def _open(kind: str) -> gr.Timer:
 def _refresh() -> tuple[Any, ...]:
     busy = any(engine.of(kind).loading for kind in engine.EMBEDDED)
     return *map(_chip, engine.EMBEDDED), gr.Timer(active=busy)
+
+
+def _fill(chosen: str | None) -> Any:
+    host = engine.of("class")
+    names = host.labels() if host.status()["state"] == engine.READY and not chosen else []
+    return gr.Dropdown(names, value=names[0]) if names else gr.skip()
 
 
 def _chip(kind: str) -> str:

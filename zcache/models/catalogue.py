@@ -70,6 +70,15 @@ def packaged(name: str) -> str:
     return str(resources.files("zcache") / "checkpoints" / name)
 
 
+EMBEDDED = {"image": "mini-flux", "video": "mini-hunyuan", "class": "mini-dit"}
+
+
+def stand_in(source: str) -> str:
+    """Return the embedded model of the kind of a known source, or all of them."""
+    kinds = [model.kind for model in KNOWN.values() if model.source == source]
+    return EMBEDDED[kinds[0]] if kinds else "mini-flux, mini-hunyuan or mini-dit"
+
+
 KNOWN = {
     model.name: model
     for model in (

@@ -122,7 +122,7 @@ def check_memory(title: str, nbytes: int, device: torch.device, largest: int | N
     raise CheckpointError(
         f"{title} needs {needed / 1e9:.1f} GB of memory and this machine has "
         f"{max(free, host) / 1e9:.1f} GB free: close other programs, use a larger machine, "
-        "or choose mini-flux"
+        "or choose an embedded model: mini-flux, mini-hunyuan or mini-dit"
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from .catalogue import stand_in
 
 _commits: dict[str, str] = {}  # of each repository asked for without a revision, the one in use
 
@@ -147,7 +148,7 @@ def _by_status(repo: str, status: int) -> CheckpointError:
 def _no_network(repo: str) -> CheckpointError:
     return CheckpointError(
         f"{repo} is not on this machine and the Hub cannot be reached: connect to the network, "
-        "or choose mini-flux, which is embedded"
+        f"or choose {stand_in(repo)}, which is embedded"
     )
 
 

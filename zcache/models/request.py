@@ -254,11 +254,12 @@ def _on_grid(
 
 
 def label(value: Any, labels: Mapping[str, int]) -> int:
-    """Return the id of the class that `value` names; the id itself will do, also as text."""
+    """Return the id of the class that `value` names; the id itself will do, also as 3.0 or as text."""
     if isinstance(value, str) and value.strip() in labels:
         return labels[value.strip()]
-    digits = isinstance(value, str) and value.strip().isdecimal() and len(value) <= DIGITS
-    number = int(value) if digits else value
+    digits = isinstance(value, str) and value.isascii() and value.strip().isdecimal()
+    whole_float = isinstance(value, float) and value.is_integer()
+    number = int(value) if whole_float or (digits and len(value) <= DIGITS) else value
     if isinstance(number, int) and not isinstance(number, bool) and number in labels.values():
         return number
     known = _known_labels(value if isinstance(value, str) else "", labels)
