@@ -72,14 +72,16 @@ def test_a_word_is_told_once_it_is_whole(model):
     told = [views.outside(model, prompt[:end], typing=True) for end in range(len(prompt) + 1)]
 
     first = prompt.index("fox") + 4
-    assert not any(told[:first]) and all("“fox”" in box for box in told[first:])
+    assert not any(told[:first]) and all("“<bdi>fox</bdi>”" in box for box in told[first:])
     assert len(set(told)) == 2
-    assert "“fox”" in views.outside(model, "a red fox") and not views.outside(model, "a circle")
+    assert "“<bdi>fox</bdi>”" in views.outside(model, "a red fox") and not views.outside(
+        model, "a circle"
+    )
 
 
 def test_a_long_word_is_told_short_and_only_the_first_sentence_is_announced(model):
     shown = views.outside(model, "x" * 300)
 
-    assert f"“{'x' * 23}…”" in shown and "x" * 24 not in shown
+    assert f"“<bdi>{'x' * 23}…</bdi>”" in shown and "x" * 24 not in shown
     announced = shown.split('role="status">')[1].split("</span>")[0]
-    assert announced.endswith("…”.") and len(announced) < 110
+    assert announced.endswith("…</bdi>”.") and len(announced) < 120

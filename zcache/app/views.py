@@ -64,7 +64,7 @@ def outside(model: Model, prompt: str, typing: bool = False) -> str:
         return ""
     return html(
         "outside",
-        words=", ".join(f"“{cut(word, WORD)}”" for word in words[:WORDS_SHOWN]),
+        words=[cut(word, WORD) for word in words[:WORDS_SHOWN]],
         name=model.name,
         knows=model.knows,
         large=LARGE[model.kind],
