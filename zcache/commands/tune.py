@@ -35,7 +35,7 @@ def add_commands(commands: Any) -> None:
         "--held-out", type=int, default=FAR, help=f"further prompts to judge by (default {FAR})"
     )
     goal = sub.add_mutually_exclusive_group()
-    goal.add_argument("--full", type=int, help="full steps (default 10)")
+    goal.add_argument("--full", type=int, help="full steps (default 10, at most half)")
     goal.add_argument(
         "--speedup", type=float, help="so many times fewer FLOPs, or at most 2 %% less"
     )

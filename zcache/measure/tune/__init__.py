@@ -17,7 +17,7 @@ from ...errors import UnsupportedPipelineError
 from ...method.profile import Profile
 from ..fingerprint import fingerprint
 from ..metrics import interval95
-from .asked import DEFAULT_FULL, Asked, parted, steps_of
+from .asked import Asked, parted, steps_of
 from .calls import calls
 from .search import Search
 from .trial import Told, Trials
@@ -52,7 +52,7 @@ def tune(
         pipe: a diffusers pipeline without cache.
         prompts: strings, numbers of classes, or dicts of call arguments.
         full: number of full steps; `speedup`: that many times fewer FLOPs instead, or at most 2 % less; `psnr`: at
-            least that many dB instead. None of the three is 10 full steps, or all of a run that has fewer.
+            least that many dB instead. None of the three is 10 full steps, of a run of fewer than 20 half of them.
         held_out: prompts that decide nothing and are reported on; None takes the last third of `prompts`.
         budgets: further numbers of full steps to find settings for, a curve of speed and quality.
         effort: the most that all runs together may take, in uncached runs; None is 6, or twice the number
@@ -130,7 +130,7 @@ def _main(search: Search, asked: Asked) -> int:
         return search.count_for_speedup(asked.speedup)
     if asked.psnr is not None:
         return search.count_for_quality(asked.psnr)
-    return asked.full or min(DEFAULT_FULL, search.num_steps)
+    return asked.main(search.num_steps)
 
 
 def _figures(measured: dict[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,10 @@ class Asked:
             ZCacheConfig(granularity=self.granularity)  # which knows the names
         _check_folder(self.folder)
 
+    def main(self, num_steps: int) -> int:
+        """The full steps that are asked for, where no other goal is: by default ten, of short runs half the steps."""
+        return self.full or min(DEFAULT_FULL, max(2, num_steps // 2))
+
     @property
     def forms(self) -> tuple[str, ...]:
         """The granularities that are tried."""
@@ -95,7 +99,7 @@ class Asked:
                 f"speedup is {self.speedup:g}, and two full steps of {num_steps} give {num_steps / 2:g} at most; "
                 "ask for less"
             )
-        fewest = self.full or min(DEFAULT_FULL, num_steps)
+        fewest = self.main(num_steps)
         if self.speedup is not None:
             fewest = 2
         elif self.psnr is not None:
