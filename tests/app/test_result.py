@@ -21,7 +21,10 @@ def test_the_headline_has_name_verdict_savings_and_sources(report):
 
     for part in ("N = 5", "seed 3", "10 steps", report["verdict"]["sentence"], "same seed"):
         assert part in said
-    assert f"“<bdi>{report['subject']}</bdi>”" in said and report["subject"] in ("a red circle", "red square")
+    assert f"“<bdi>{report['subject']}</bdi>”" in said and report["subject"] in (
+        "a red circle",
+        "red square",
+    )
     assert "drawn now" in said
     assert "All from the store: run 20" in result.headline(report, earlier=True)
 
