@@ -19,6 +19,7 @@ from PIL import Image
 from zcache.models.mini import motion, motion_check
 
 FOLDER = Path(__file__).parents[1] / "zcache" / "checkpoints" / "mini-hunyuan"
+GAP = 8  # pixels between clips on the sheet
 
 
 def film(
@@ -42,13 +43,15 @@ def film(
     return clips
 
 
-def sheet(clips: list[list[Image.Image]], every: int = 2) -> Image.Image:
-    """Lays clips out on one sheet, a clip in each row."""
-    side, columns = clips[0][0].width + 2, -(-len(clips[0]) // every)
-    paper = Image.new("RGB", (columns * side, len(clips) * side), "white")
-    for row, frames in enumerate(clips):
+def sheet(clips: list[list[Image.Image]], every: int = 4, beside: int = 4) -> Image.Image:
+    """Lays clips out on one sheet, every fourth frame of each in a row, four clips beside each other."""
+    side, rows = clips[0][0].width + 2, -(-len(clips) // beside)
+    width = -(-len(clips[0]) // every) * side + GAP
+    paper = Image.new("RGB", (beside * width - GAP, rows * side), "white")
+    for index, frames in enumerate(clips):
+        left, top = index // rows * width, index % rows * side
         for column, frame in enumerate(frames[::every]):
-            paper.paste(frame, (column * side, row * side))
+            paper.paste(frame, (left + column * side, top))
     return paper
 
 
@@ -61,7 +64,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the captions and of the noise")
     parser.add_argument("--out", type=Path, help="file for the figures")
-    parser.add_argument("--sheet", type=Path, help="file for a sheet of the first twelve clips")
+    parser.add_argument("--sheet", type=Path, help="file for a sheet of the first 64 clips")
     args = parser.parse_args()
 
     pipe = HunyuanVideoPipeline.from_pretrained(args.model, torch_dtype=torch.float32)
@@ -94,7 +97,7 @@ def main() -> None:
     if args.out:
         args.out.write_text(json.dumps(figures | {"clips": rows}, indent=2) + "\n")
     if args.sheet:
-        sheet(clips[:12]).save(args.sheet)
+        sheet(clips[:64]).save(args.sheet)
 
 
 if __name__ == "__main__":
