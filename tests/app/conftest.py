@@ -2,7 +2,7 @@
 
 import pytest
 
-from zcache.app import engine, runs
+from zcache.app import engine, pace, runs
 from zcache.app.plain_runs import Store
 
 from .visiting import PATIENCE
@@ -38,3 +38,13 @@ def page(request, browser, served):
     page.close()
     assert complaints == []
     assert strangers == []
+
+
+@pytest.fixture
+def hosts(tinies, monkeypatch):
+    """Engines on the tiny models, of which no run has been timed."""
+    before = engine.all_hosts()
+    engine.use({kind: engine.Engine(name) for kind, name in tinies.items()})
+    monkeypatch.setattr(pace, "_measured", {})
+    yield engine.all_hosts()
+    engine.use(before)

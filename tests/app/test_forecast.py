@@ -1,33 +1,19 @@
-"""What a run will do and cost, told before it; links that restore settings; the small pictures."""
+"""What a run will do and cost, told before it."""
 
 import dataclasses
 import itertools
 import re
-import xml.etree.ElementTree as ElementTree
-from urllib.parse import parse_qsl
 
 import gradio as gr
 import pytest
 
 from zcache import ZCacheConfig
-from zcache.app import device, drawings, engine, explained, forecast, links, pace
+from zcache.app import device, engine, forecast, pace
 from zcache.measure import flop_table
 from zcache.measure.flop_estimate import count, pass_cost
-from zcache.method.weights import Fitted
 from zcache.models import loading
 from zcache.models.architectures import ARCHITECTURES
 from zcache.models.request import APP, RequestError
-
-
-@pytest.fixture
-def hosts(tinies, monkeypatch):
-    """Engines on the tiny models, of which no run has been timed."""
-    before = engine.all_hosts()
-    engine.use({kind: engine.Engine(name) for kind, name in tinies.items()})
-    monkeypatch.setattr(pace, "_measured", {})
-    yield engine.all_hosts()
-    engine.use(before)
-
 
 REPORT = {
     "full_passes": 3,
@@ -242,148 +228,3 @@ def test_info_tells_models_versions_and_limits_and_no_path(hosts):
     assert "torch" in info["versions"]
     assert [model["device"] for model in info["models"]] == [None] * 3
     assert "/" not in "".join(model["note"] for model in info["models"])
-
-
-# Links.
-
-
-def test_a_link_restores_what_it_was_made_of(hosts):
-    settings = {
-        "prompt": "a <red> & blue circle?",
-        "interval": 7,
-        "base": "fora",
-        "weight": "linear",
-        "reflect": False,
-        "steps": 20,
-        "seed": 5,
-    }
-
-    address = links.address("image", settings)
-    query = dict(parse_qsl(address[1:]))
-    assert links.restored(query) == ("image", settings)
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        {"interval": "99"},
-        {"interval": "1e3"},
-        {"steps": "٣٠٠"},
-        {"seed": "-1"},
-        {"reflect": "maybe"},
-        {"prompt": ""},
-        {"prompt": "x" * 501},
-        {"base": "<script>"},
-        {"frames": "17"},
-        {"label": "red square"},
-        {"nonsense": "1"},
-        {"kind": "video"},
-        {"limits": "none"},
-        {"model": "flux-dev"},
-    ],
-)
-def test_what_a_link_may_not_set_is_left_out(hosts, query):
-    assert links.restored({"tab": "image", **query}) == ("image", {})
-
-
-def test_a_link_to_no_tab_restores_nothing(hosts):
-    assert links.restored({"tab": "how"}) is None
-    assert links.restored({}) is None
-
-
-@pytest.mark.parametrize(
-    ("query", "said"),
-    [
-        ({}, ""),
-        ({"tab": "compare"}, ""),
-        ({"tab": "image", "interval": "7", "__theme": "dark"}, ""),
-        ({"tab": "image", "interval": "9999", "seed": "abc", "steps": "12"}, "interval=9999, seed=abc"),
-        ({"tab": "class", "label": "banana"}, "label=banana"),
-        ({"tab": "sound", "seed": "1"}, "tab=sound, seed=1"),
-        ({"tab": "how", "seed": "1"}, "seed=1"),
-        ({"tab": "image", "prompt": "x " * 300}, "prompt=x x x"),
-    ],
-)  # fmt: skip
-def test_what_of_a_link_is_left_out_is_said(hosts, query, said):
-    told = links.ignored(query)
-
-    assert told.startswith(f"Ignored from the link: {said}") if said else told == ""
-    assert len(told) < 100
-
-
-# The small pictures.
-
-
-def drawing(html):
-    """The SVG in some HTML, parsed."""
-    return ElementTree.fromstring(re.search(r"<svg.*?</svg>", html, re.DOTALL)[0])
-
-
-def test_the_error_chart_has_a_line_for_each_side_and_a_dot_for_each_full_step():
-    report = {
-        "errors": [0.0, 0.1, 0.05],
-        "full_steps": [0, 2],
-        "config": {"base": "<fora>"},
-        "base_alone": {"errors": [0.0, 0.1, 0.2]},
-    }
-
-    html = drawings.error_chart(report)
-    svg = drawing(html)
-    assert [len(line.get("points").split()) for line in svg.iter("polyline")] == [3, 3]
-    assert len(list(svg.iter("circle"))) == 2
-    assert "Z-Cache ends at 5.0%, &lt;fora&gt; alone ends at 20.0%" in html
-
-
-def test_without_errors_there_is_no_chart():
-    assert drawings.error_chart({"errors": [0.0, 0.0], "full_steps": [0, 1]}) == ""
-
-
-def test_the_weight_curve_ends_at_the_newer_full_step(hosts):
-    heights = [
-        float(dot.get("cy"))
-        for dot in drawing(forecast.curve("image", {"weight": "linear", "interval": 4})).iter(
-            "circle"
-        )
-    ]
-
-    assert len(heights) == 4
-    assert heights == sorted(heights, reverse=True)
-    assert heights[-1] == drawings.TOP
-    assert forecast.curve("image", {"weight": "<b>"}) == ""
-
-
-@pytest.mark.parametrize(
-    ("kind", "weight"), [("image", "linear"), ("video", "future"), ("class", "logarithmic")]
-)
-def test_the_weight_curve_of_a_choice_is_what_runs_on_the_model(kind, weight, hosts):
-    """mini-flux is a guided flow, mini-hunyuan an unguided one; of mini-dit the output is cached."""
-    engine.use({kind: engine.Engine(name) for kind, name in engine.EMBEDDED.items()})
-
-    curve = forecast.curve(kind, {})
-
-    assert f"automatic, which is {weight} on this model" in curve
-    dots = [
-        [dot.get("cy") for dot in drawing(c).iter("circle")]
-        for c in (curve, forecast.curve(kind, {"weight": weight}))
-    ]
-    assert dots[0] == dots[1]
-
-
-def test_weights_that_differ_from_window_to_window_have_no_curve(hosts, monkeypatch):
-    assert forecast.curve("class", {}) != ""
-    monkeypatch.setattr(flop_table, "weight", lambda *_: Fitted((1.0, 0.3, 0.8)))
-    assert forecast.curve("class", {}) == ""
-
-
-@pytest.mark.parametrize("shown", [1, 9, 25, 99])
-def test_the_walk_is_followed_pass_by_pass_in_words(shown):
-    html = explained.picture(4, True, shown)
-
-    assert len(list(drawing(html).iter("circle"))) == 25
-    assert html.count("zc-to-come") == 25 - min(shown, 25)
-    assert html.count("zc-now") == 1
-    assert f"Pass {min(shown, 25)} of 25." in html
-    assert explained.picture(999, True, 1) == explained.picture(6, True, 1)
-    assert explained.picture(None, True, None) == explained.picture(2, True, 1)
-    words = {1: "Step 0 is computed in full", 9: "Step 4 is redone", 25: "Step 12 is redone"}
-    assert words[min(shown, 25)] in html

@@ -59,9 +59,8 @@ def name(report: dict[str, Any]) -> str:
 
 
 def _base(figures: Mapping[str, Any]) -> str:
-    """Return the base that a run forecast with, which it may have chosen itself; of one that forecast nothing the
-    base that was asked for."""
-    return str(figures["base"]) or bases.named(figures["config"]["base"])
+    """Return the base that a run forecast with, which it may have chosen itself."""
+    return str(figures["base"])
 
 
 def _cached(config: Mapping[str, Any]) -> str:
