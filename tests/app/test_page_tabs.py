@@ -135,6 +135,7 @@ def test_the_weight_functions_are_compared_and_stop_is_calm(page):
     slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.1))
     page.get_by_role("button", name="Compare all").click()
     page.get_by_text("Running Weight functions of “").wait_for(timeout=PATIENCE)
+    page.get_by_text(f": 1 of {len(weights.choices())}").wait_for(timeout=PATIENCE)
     page.get_by_role("button", name="Stop").locator("visible=true").click()
     page.get_by_text("Stopped: Weight functions of “").wait_for(timeout=PATIENCE)
     slowed.remove()
