@@ -12,6 +12,7 @@ from .visiting import (
     open_tab,
     prompt,
     run,
+    seen,
     set_steps,
 )
 
@@ -115,7 +116,7 @@ def test_the_files_of_a_clip_hold_both_sides_beside_each_other(page):
     run(page)
     page.get_by_role("button", name="Report and files").click()
 
-    page.get_by_text("side_by_side").first.wait_for(timeout=PATIENCE)
+    seen(page, "side_by_side")
     page.get_by_role("link", name="Download side_by_side").wait_for(timeout=PATIENCE)
     assert page.get_by_label("Remove this file").locator("visible=true").count() == 0
 
@@ -167,7 +168,7 @@ def test_another_interval_reuses_the_plain_run_and_says_so(page):
     interval.press("Tab")
     page.locator(".zc-plan-line").filter(has_text="4 full steps of 10").wait_for(timeout=PATIENCE)
     page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_text("Plain from the store, timed ").wait_for(timeout=PATIENCE)
+    seen(page, "Plain from the store, timed ")
     page.locator(".zc-chart .zc-alone").first.wait_for(state="attached", timeout=PATIENCE)
     page.get_by_role("button", name="Where Z-Cache differs").click()
     page.get_by_alt_text("Heat map of the difference").wait_for(timeout=PATIENCE)
@@ -183,7 +184,7 @@ def test_equal_pictures_are_said_to_differ_nowhere(page):
     assert "Identical: every pixel" in page.locator(".zc-verdict").inner_text()
     page.get_by_role("button", name="Where Z-Cache differs").click()
 
-    page.get_by_text("No pixel differs.").wait_for(timeout=PATIENCE)
+    seen(page, "No pixel differs.")
 
 
 @at_one_width

@@ -1,7 +1,5 @@
 """The page in Chromium before and during a run: what is refused in a sentence, what is seen, and Stop."""
 
-import time
-
 import pytest
 
 from zcache.app import engine
@@ -9,7 +7,7 @@ from zcache.models.mini import world
 
 from . import looking
 from .asking import KINDS
-from .visiting import PATIENCE, at_one_width, open_tab, prompt, run, set_steps
+from .visiting import PATIENCE, at_one_width, open_tab, prompt, run, seen, set_steps, slowed, told
 
 pytestmark = pytest.mark.browser
 
@@ -20,7 +18,7 @@ def test_an_empty_prompt_is_refused_in_one_sentence_and_the_page_goes_on(page):
     prompt(page).fill("   ")
     page.get_by_role("button", name="Run", exact=True).click()
     said = "Prompt is empty; it needs 1 to 500 characters"
-    page.locator(".zc-waiting").filter(has_text=said).wait_for(timeout=PATIENCE)
+    told(page, said)
 
     prompt(page).fill("a red circle")
     run(page)
@@ -30,14 +28,12 @@ def test_an_empty_prompt_is_refused_in_one_sentence_and_the_page_goes_on(page):
 @pytest.mark.parametrize("kind", KINDS)
 def test_stop_ends_the_run(page, kind):
     open_tab(page, kind)
-    transformer = engine.of(kind).pipeline().transformer
-    # Longer than a click takes to arrive from a browser that has little of the processor.
-    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.5))
     set_steps(page, 50, kind)
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_role("button", name="Stop").click()
-    page.get_by_text("Stopped: “").wait_for(timeout=PATIENCE)
-    slowed.remove()
+    # Longer than a click takes to arrive from a browser that has little of the processor.
+    with slowed(kind, 0.5):
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_role("button", name="Stop").click()
+        told(page, "Stopped: “")
     assert page.get_by_test_id("toast-body").count() == 0  # nothing went wrong
 
     run(page)
@@ -47,31 +43,27 @@ def test_stop_ends_the_run(page, kind):
 @pytest.mark.parametrize(("tab", "name"), [("image", "Image"), ("sweep", "Compare")])
 def test_the_focus_goes_from_run_to_stop_and_back(page, tab, name):
     page.get_by_role("tab", name=name, exact=True).click()
-    transformer = engine.of("image").pipeline().transformer
-    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.3))
     focused = "id => document.activeElement.id === id"
     page.locator(f"#{tab}-run").focus()
-    page.keyboard.press("Enter")
-    page.wait_for_function(focused, arg=f"{tab}-stop")
-    page.keyboard.press("Enter")
-    page.get_by_text("Stopped: ").wait_for(timeout=PATIENCE)
-    slowed.remove()
+    with slowed("image", 0.3):
+        page.keyboard.press("Enter")
+        page.wait_for_function(focused, arg=f"{tab}-stop")
+        page.keyboard.press("Enter")
+        told(page, "Stopped: ")
 
     page.wait_for_function(focused, arg=f"{tab}-run")
 
 
 @at_one_width
 def test_shift_and_enter_during_a_run_leave_it_and_its_stop_alone(page):
-    transformer = engine.of("image").pipeline().transformer
-    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.5))
     set_steps(page, 50)
-    prompt(page).press("Shift+Enter")
-    page.locator(".zc-preview img").first.wait_for(timeout=PATIENCE)
-    prompt(page).press("Shift+Enter")
-    page.wait_for_timeout(1000)
-    page.get_by_role("button", name="Stop").click()
-    page.get_by_text("Stopped: “").wait_for(timeout=PATIENCE / 4)
-    slowed.remove()
+    with slowed("image", 0.5):
+        prompt(page).press("Shift+Enter")
+        page.locator(".zc-preview img").first.wait_for(timeout=PATIENCE)
+        prompt(page).press("Shift+Enter")
+        page.wait_for_timeout(1000)
+        page.get_by_role("button", name="Stop").click()
+        told(page, "Stopped: “", PATIENCE / 4)
 
 
 @at_one_width
@@ -79,14 +71,12 @@ def test_shift_and_enter_during_a_run_leave_it_and_its_stop_alone(page):
 def test_all_sides_are_seen_while_they_are_made(page, kind):
     open_tab(page, kind)
     set_steps(page, 30, kind)
-    transformer = engine.of(kind).pipeline().transformer
     # Longer than previews are apart: where the output is cached, full steps alone take time.
-    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.3))
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_alt_text("Preview: Base alone").wait_for(timeout=PATIENCE)
-    for side in ("Plain", "Z-Cache"):
-        assert page.get_by_alt_text(f"Preview: {side}").is_visible()
-    slowed.remove()
+    with slowed(kind, 0.3):
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_alt_text("Preview: Base alone").wait_for(timeout=PATIENCE)
+        for side in ("Plain", "Z-Cache"):
+            assert page.get_by_alt_text(f"Preview: {side}").is_visible()
 
     page.locator(".zc-speedup:visible").wait_for(timeout=PATIENCE)
     page.locator(".zc-preview").wait_for(state="detached", timeout=PATIENCE)
@@ -96,13 +86,11 @@ def test_all_sides_are_seen_while_they_are_made(page, kind):
 def test_a_new_run_clears_what_is_seen_and_is_named(page):
     set_steps(page, 10)
     run(page)
-    transformer = engine.of("image").pipeline().transformer
-    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.2))
     prompt(page).fill("a purple star")
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_text("Running “a purple star”, N = 5, seed 0").wait_for(timeout=PATIENCE)
-    assert page.locator(".zc-name, .zc-trio b, .zc-speedup").count() == 0
-    slowed.remove()
+    with slowed("image", 0.2):
+        page.get_by_role("button", name="Run", exact=True).click()
+        told(page, "Running “a purple star”, N = 5, seed 0")
+        assert page.locator(".zc-name, .zc-trio b, .zc-speedup").count() == 0
 
     page.locator(".zc-name").filter(has_text="a purple star").wait_for(timeout=PATIENCE)
 
@@ -118,7 +106,7 @@ def test_what_is_typed_beyond_a_slider_is_refused_in_the_plan_and_breaks_nothing
     page.get_by_role("tab", name="How it works", exact=True).click()
     box = page.get_by_label("number input for Interval N").locator("visible=true")
     box.fill("999")
-    page.get_by_text("Pass 25 of 25").wait_for(timeout=PATIENCE)
+    seen(page, "Pass 25 of 25")
 
     captured = capfd.readouterr()
     assert "Traceback" not in captured.err + captured.out + caplog.text
@@ -144,7 +132,7 @@ def test_a_prompt_outside_the_models_world_is_told_before_the_run(page, monkeypa
     monkeypatch.setitem(world.TAUGHT, name, {"a", "and", "red", "circle"})
     monkeypatch.setitem(world.SUBJECTS, name, {"circle"})
     prompt(page).fill("a red fox and a circle")
-    page.get_by_text("it was not taught “fox”").wait_for(timeout=PATIENCE)
+    seen(page, "it was not taught “fox”")
     assert "FLUX.1-dev" in page.locator(".zc-outside").inner_text()
 
     prompt(page).fill("a red circle")
@@ -197,19 +185,14 @@ def test_the_back_button_ends_the_run_and_the_next_one_works(browser, served):
     page.get_by_role("button", name="Run", exact=True).wait_for(timeout=PATIENCE)
     page.goto(f"{served}?tab=image&steps=50&prompt=a+run+that+is+left")
     page.locator(".zc-plan-line").filter(has_text="of 50").wait_for(timeout=PATIENCE)
-    passes = []
-    transformer = engine.of("image").pipeline().transformer
-    slowed = transformer.register_forward_pre_hook(
-        lambda *_: (passes.append(1), time.sleep(0.3))[0]
-    )
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_text("Running “a run that is left”").wait_for(timeout=PATIENCE)
-    page.go_back()
-    page.get_by_role("button", name="Run", exact=True).wait_for(timeout=PATIENCE)
-    set_steps(page, 10)
-    prompt(page).fill("the next run")
-    run(page)
-    slowed.remove()
+    with slowed("image", 0.3) as passes:
+        page.get_by_role("button", name="Run", exact=True).click()
+        told(page, "Running “a run that is left”")
+        page.go_back()
+        page.get_by_role("button", name="Run", exact=True).wait_for(timeout=PATIENCE)
+        set_steps(page, 10)
+        prompt(page).fill("the next run")
+        run(page)
     page.close()
 
     # Of the run that was left, 50 + 50 + 89 passes, less than half; the next has some 40.

@@ -1,15 +1,24 @@
 """The page in Chromium besides its runs: first sight, links that restore it, Compare and How it works."""
 
 import re
-import time
 
 import pytest
 
-from zcache.app import engine, first_sight, result, sweeps
+from zcache.app import first_sight, result, sweeps
 from zcache.method import weights
 
 from .looking import CUT_OFF
-from .visiting import PATIENCE, at_one_width, expect_three_pictures, prompt, run, set_steps
+from .visiting import (
+    PATIENCE,
+    at_one_width,
+    expect_three_pictures,
+    prompt,
+    run,
+    seen,
+    set_steps,
+    slowed,
+    told,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -50,7 +59,7 @@ def test_a_shared_link_opens_with_its_result_where_the_store_has_it(page, served
     link = page.get_by_role("link", name="Link to these settings").get_attribute("href")
     page.goto(served + link)
 
-    page.get_by_text("All from the store: run ").wait_for(timeout=PATIENCE)
+    seen(page, "All from the store: run ")
     assert "a shared green star" in page.locator(".zc-name").inner_text()
     expect_three_pictures(page)
     page.goto(served + link.replace("seed=0", "seed=12345"))
@@ -69,7 +78,7 @@ def test_a_link_by_the_number_of_a_class_chooses_it_by_name(page, served):
 @at_one_width
 def test_what_a_link_asks_for_in_vain_is_said_and_other_tabs_open(page, served):
     page.goto(f"{served}?tab=image&interval=9999&seed=%3Cb%3E")
-    page.get_by_text("Ignored from the link: interval=9999, seed=<b>.").wait_for(timeout=PATIENCE)
+    seen(page, "Ignored from the link: interval=9999, seed=<b>.")
     page.goto(f"{served}?tab=compare")
 
     page.get_by_role("button", name="Compare all").wait_for(timeout=PATIENCE)
@@ -111,14 +120,14 @@ def test_several_intervals_are_compared_on_one_sheet(page):
 
 def test_the_walk_can_be_followed_pass_by_pass(page):
     page.get_by_role("tab", name="How it works").click()
-    page.get_by_text("Pass 1 of 25. Step 0 is computed in full").wait_for(timeout=PATIENCE)
+    seen(page, "Pass 1 of 25. Step 0 is computed in full")
     box = page.get_by_label("number input for Pass")
     box.fill("6")
     box.press("Tab")
 
-    page.get_by_text("Pass 6 of 25. Step 1 is redone").wait_for(timeout=PATIENCE)
+    seen(page, "Pass 6 of 25. Step 1 is redone")
     page.get_by_role("button", name="Play").click()
-    page.get_by_text("Pass 8 of 25. Step 3 is redone").wait_for(timeout=PATIENCE)
+    seen(page, "Pass 8 of 25. Step 3 is redone")
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Play").wait_for(timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -131,14 +140,12 @@ def test_the_weight_functions_are_compared_and_stop_is_calm(page):
     box = page.get_by_label("number input for Steps of each")
     box.fill("10")
     box.press("Tab")
-    transformer = engine.of("image").pipeline().transformer
-    slowed = transformer.register_forward_pre_hook(lambda *_: time.sleep(0.1))
-    page.get_by_role("button", name="Compare all").click()
-    page.get_by_text("Running Weight functions of “").wait_for(timeout=PATIENCE)
-    page.get_by_text(f": 1 of {len(weights.choices())}").wait_for(timeout=PATIENCE)
-    page.get_by_role("button", name="Stop").locator("visible=true").click()
-    page.get_by_text("Stopped: Weight functions of “").wait_for(timeout=PATIENCE)
-    slowed.remove()
+    with slowed("image", 0.1):
+        page.get_by_role("button", name="Compare all").click()
+        told(page, "Running Weight functions of “")
+        seen(page, f": 1 of {len(weights.choices())}")
+        page.get_by_role("button", name="Stop").locator("visible=true").click()
+        told(page, "Stopped: Weight functions of “")
     assert page.get_by_test_id("toast-body").count() == 0
 
     page.get_by_role("button", name="Compare all").click()

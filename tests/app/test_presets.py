@@ -21,7 +21,7 @@ from zcache.app import (
 )
 from zcache.models import loading, profiles
 
-from .visiting import PATIENCE, open_tab, run
+from .visiting import PATIENCE, open_tab, run, seen
 
 KIND = "class"  # the quickest of the embedded models
 
@@ -154,7 +154,7 @@ def test_a_preset_on_the_page_hides_what_it_settles_and_its_link_restores_it(
     run(page)
     link = page.get_by_role("link", name="Link to these settings").get_attribute("href")
     page.goto(page_of_presets + link)
-    page.get_by_text("All from the store: run ").wait_for(timeout=PATIENCE)
+    seen(page, "All from the store: run ")
 
     assert f"tuned={most}" in link and "interval" not in link
     assert f"tuned to {most} full steps" in page.locator(".zc-name").inner_text()

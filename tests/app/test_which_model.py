@@ -13,7 +13,7 @@ from zcache.models import loading
 
 from ..folders import as_model
 from .asking import KINDS, asked
-from .visiting import PATIENCE
+from .visiting import PATIENCE, seen
 
 
 def test_without_cuda_the_small_model_runs_and_the_page_says_why(monkeypatch):
@@ -179,7 +179,7 @@ def test_the_classes_of_a_model_that_comes_late_fill_the_lists_that_were_empty(
     page = browser.new_page()
     page.goto(url)
     page.get_by_role("tab", name="Class", exact=True).click()
-    page.get_by_text("facebook/late is not on this machine.").wait_for(timeout=PATIENCE)
+    seen(page, "facebook/late is not on this machine.")
     come.set()
     page.get_by_role("tab", name="Image", exact=True).click()
     page.get_by_role("tab", name="Class", exact=True).click()

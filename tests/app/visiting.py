@@ -1,10 +1,12 @@
 """What a visitor does on the page, for the tests in Chromium."""
 
 import re
+import time
+from contextlib import contextmanager
 
 import pytest
 
-from zcache.app import result
+from zcache.app import engine, result
 
 # What does not depend on the width is tried at one.
 at_one_width = pytest.mark.parametrize("page", ["desktop"], indirect=True)
@@ -35,6 +37,30 @@ def prompt(page):
 def run(page) -> None:
     page.get_by_role("button", name="Run", exact=True).click()
     page.locator(".zc-speedup:visible").wait_for(timeout=PATIENCE)
+
+
+@contextmanager
+def slowed(kind: str, seconds: float):
+    """Let every full pass of a model take so much longer, and afterwards no longer."""
+    transformer = engine.of(kind).pipeline().transformer
+    passes = []
+    hook = transformer.register_forward_pre_hook(
+        lambda *_: (passes.append(1), time.sleep(seconds))[0]
+    )
+    try:
+        yield passes
+    finally:
+        hook.remove()
+
+
+def seen(page, text: str) -> None:
+    """Wait until a text is seen anywhere; listeners may hear the same beside it."""
+    page.get_by_text(text).locator("visible=true").first.wait_for(timeout=PATIENCE)
+
+
+def told(page, said: str, timeout: float = PATIENCE) -> None:
+    """Wait for what is said where the figures will be."""
+    page.locator(".zc-waiting").filter(has_text=said).wait_for(timeout=timeout)
 
 
 def expect_three_pictures(page) -> None:
