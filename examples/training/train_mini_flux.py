@@ -6,8 +6,8 @@
         --out runs/guided --teacher runs/flow/pipeline --data runs/flow/scenes.pt --minutes 15
 
 Stage 1 learns v(x, sigma, caption) = noise - image, with one caption in ten emptied. Stage 2
-(`--teacher`) teaches the guidance input g what the teacher does in two calls:
-v(x, "") + g (v(x, caption) - v(x, "")). Both resume from `--out`/checkpoint.pt; a folder for
+(`--teacher`) teaches the guidance input g what the teacher does in two calls with a scale of
+1 + GAIN (g - 1): v(x, "") + scale (v(x, caption) - v(x, "")). Both resume from `--out`/checkpoint.pt; a folder for
 `FluxPipeline` stands in `--out`/pipeline.
 """
 
@@ -34,6 +34,7 @@ logger = logging.getLogger("train_mini_flux")
 
 VARIATIONS = 4  # times that the same caption may be painted anew
 MOST_GUIDANCE = 4.0
+GAIN = 2.2  # FLUX.1-dev's 3.5 stands for a scale of 6.5: the teacher is hard, and sharp, there
 SHIFT = 0.4675  # the scheduler's shift at 64 image tokens
 
 
@@ -63,6 +64,13 @@ def draw_sigma(count: int) -> torch.Tensor:
     return torch.sigmoid(centre + 1.2 * torch.randn(count))
 
 
+def begin_with(flow: Flow, folder: Path) -> None:
+    """Gives a flow the weights of a pipeline's folder."""
+    pipe = FluxPipeline.from_pretrained(folder, vae=None, torch_dtype=torch.float32)
+    for name, part in flow.parts().items():
+        part.load_state_dict(getattr(pipe, name).state_dict())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--emoji", type=Path, required=True, help="folder of emoji_pictures.py")
@@ -70,7 +78,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="file of the encoded scenes")
     parser.add_argument("--teacher", type=Path, help="pipeline of stage 1; starts stage 2")
-    parser.add_argument("--start", type=Path, help="pipeline to begin with")
+    parser.add_argument("--start", type=Path, help="pipeline to begin with; else the teacher")
     parser.add_argument(
         "--minutes", type=float, default=90, help="CPU time of this process, resumed included"
     )
@@ -100,13 +108,12 @@ def main() -> None:
     empty = len(scenes)
 
     flow = Flow(vae.config.latent_channels, args.double, args.single)
-    if begin := args.teacher or args.start:
-        old = FluxPipeline.from_pretrained(begin, vae=None, torch_dtype=torch.float32)
-        for name, part in flow.parts().items():
-            part.load_state_dict(getattr(old, name).state_dict())
+    if begin := args.start or args.teacher:
+        begin_with(flow, begin)
     teacher = None
     if args.teacher:
         teacher = copy.deepcopy(flow).eval().requires_grad_(False)
+        begin_with(teacher, args.teacher)
         teacher.transformer.compile()
     smooth = copy.deepcopy(flow).eval().requires_grad_(False)
     steppers = optimizers(flow, args.rate, adam_decay=0.01)
@@ -144,7 +151,8 @@ def main() -> None:
         with torch.no_grad(), autocast():
             bare = teacher(noisy, sigma, plain, *captions[nothing])[0].float()
             said = teacher(noisy, sigma, plain, *captions[rows])[0].float()
-        return bare + guidance[:, None, None] * (said - bare)
+        scale = 1 + GAIN * (guidance - 1)
+        return bare + scale[:, None, None] * (said - bare)
 
     budget_s, started = args.minutes * 60, time.process_time() - spent_s
     stored_s, losses = spent_s, []
