@@ -74,7 +74,8 @@ def check_window(run: RunState, visits: Sequence[Visit]) -> None:
     stop = visits[-1]
     for branch in stop.branches:
         if branch.key in run.passes:
-            run.passes[branch.key].check()
+            with branch.modes.entered():
+                run.passes[branch.key].check()
     for visit in visits:
         for branch in visit.branches:
             anchors = run.anchors.get(branch.key)
@@ -216,8 +217,8 @@ def _again(run: RunState, visit: Visit, branch: Branch, sample: Tensor, weight: 
         )
         return branch.original(*args, **kwargs)
 
-    feature = anchors.reflect(visit.step, weight)
-    with intercept.lock(branch.denoiser.module, "__call__"):
+    with branch.modes.entered(), intercept.lock(branch.denoiser.module, "__call__"):
+        feature = anchors.reflect(visit.step, weight)
         return run.passes[branch.key].again(
             call, branch.flat, sample, feature, anchors.output, branch.memo
         )

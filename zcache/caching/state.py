@@ -24,6 +24,7 @@ from .edits import Edits
 from .features import Contents, tensors, writes
 from .forms import Form
 from .guidance import Combination
+from .modes import Modes
 from .noise import States
 from .report import Log
 from .scheduler import State as SchedulerState
@@ -53,6 +54,7 @@ class Branch:
 
     def __post_init__(self) -> None:
         self.versions: tuple[Writes, ...] = tuple(map(writes, self.leaves))  # as they were returned
+        self.modes = Modes.now(self.leaves[0].device.type if self.leaves else "cpu")
 
     @property
     def is_as_returned(self) -> bool:
