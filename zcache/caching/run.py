@@ -15,9 +15,8 @@ from torch import Tensor
 
 from ..method.config import AUTOMATIC
 from ..method.schedule import Kind, Pass
-from ..method.teacache import IDENTITY, Accumulator
 from ..method.weights import weight_at
-from . import affine, guidance, guided, noise, reflection, self_check, settling
+from . import adaptive, affine, guidance, guided, noise, reflection, self_check, settling
 from .anchors import Anchors
 from .arguments import copied, factors, flattened, locate, put, signature
 from .bindings import Denoiser, Signal
@@ -49,7 +48,7 @@ class Run(RunState):
         denoiser = self.outputs.get(id(denoiser.module), denoiser)
         flat = flattened((args, kwargs))
         key = (id(denoiser.module), len(self.branches))
-        given = (self.replaced(), self.conditioning[key].see(flat), *signature(flat))
+        given = (self.replaced(), self._conditioned(key, flat), *signature(flat))
         fits = key in self.anchors and self.signatures[key] == given
         if not self.branches:
             if self.step == 0 and (self.config.reflect or self.config.granularity == AUTOMATIC):
@@ -152,30 +151,20 @@ class Run(RunState):
         if self.in_full or not self.caches:
             return Kind.FULL
         if self.config.adaptive and signal is not None:
-            return self._decide_adaptively(signal, original, arguments)
+            return adaptive.decide(self, signal, original, arguments)
         full = self.plan is None or self.step in self.plan.full_steps
         return Kind.FULL if full else Kind.FORECAST
 
-    def _decide_adaptively(self, signal: Signal, original: Original, arguments: Any) -> Kind:
-        """TeaCache: relative change of the signal from step to step, rescaled and added up."""
-        args, kwargs = arguments
-        now = signal(lambda: original(*copied(args), **copied(kwargs)), kwargs)
-        before, self.last_signal = self.last_signal, now
-        if self.accumulator is None:
-            if signal.coefficients is None:
-                self.log.fall_back(
-                    f"no TeaCache coefficients are published for {signal.model}; identity is used"
-                )
-            self.accumulator = Accumulator(
-                signal.coefficients or IDENTITY, self.config.threshold, self.config.interval
+    def _conditioned(self, key: Key, flat: list[Any]) -> int:
+        """How often the conditioning of a branch has changed; what was mistaken for it before is told."""
+        changes = self.conditioning.see(key, flat)
+        if any(b.from_cache and b.key in self.conditioning.mistaken for b in self.branches):
+            self.log.fall_back(
+                f"step {self.step} was answered with the features of another prompt: the denoiser was called with "
+                "another prompt first than at the step before, which only its next call showed; call it in the "
+                "same order at every step"
             )
-        begins = self.step < (self.config.warmup or 1)
-        if self.plan is None or begins or before is None or before.shape != now.shape:
-            self.accumulator.restart()
-            return Kind.FULL
-        full = self.accumulator.is_full(float((now - before).abs().mean() / before.abs().mean()))
-        ends = self.config.last_full is not False and self.step == self.plan.num_steps - 1
-        return Kind.FULL if full or ends else Kind.FORECAST
+        return changes
 
     def take_step(self, step: Original, visit_args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The scheduler's `step`, at the end of every step of the run."""
@@ -292,6 +281,7 @@ class Run(RunState):
 
     def _tick(self) -> None:
         self.branches = []
+        self.conditioning.end_step()
         self.kind = None
         self.step += 1
         if self.plan is not None and self.step >= self.plan.num_steps:

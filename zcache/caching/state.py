@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +18,7 @@ from .affine import Affine
 from .anchors import Anchors
 from .bindings import Denoiser
 from .cached_pass import CachedPass
-from .conditioning import Conditioning
+from .conditioning import Conditioning, Key
 from .edits import Edits
 from .features import Contents, tensors, writes
 from .forms import Form
@@ -32,7 +31,6 @@ from .stand_ins import Memo
 from .tape import Tape
 from .times import FLOW, flow_of, flow_times, prediction, steps_of
 
-Key = tuple[int, int]  # id of the denoiser, ordinal of the call within its step
 Original = Callable[..., Any]
 Guidance = Combination | Form
 Signature = tuple[Any, ...]
@@ -112,9 +110,7 @@ class RunState:
     anchors: dict[Key, Anchors] = field(default_factory=dict)
     passes: dict[Key, CachedPass] = field(default_factory=dict)
     signatures: dict[Key, Signature] = field(default_factory=dict)  # at the newest anchor
-    conditioning: defaultdict[Key, Conditioning] = field(
-        default_factory=lambda: defaultdict(Conditioning)
-    )
+    conditioning: Conditioning = field(default_factory=Conditioning)
     branches: list[Branch] = field(default_factory=list)
     window: list[Visit] = field(default_factory=list)
     scheduler_state: SchedulerState = field(default_factory=dict)
@@ -249,8 +245,7 @@ class RunState:
         self.anchors, self.signatures, self.window, self.branches = {}, {}, [], []
         self.scheduler_state, self.places, self.combinations, self.passes = {}, {}, {}, {}
         self.last_signal = self.last_latent = None
-        self.outputs, self.edits = {}, Edits()
-        self.conditioning.clear()
+        self.outputs, self.edits, self.conditioning = {}, Edits(), Conditioning()
 
     def held(self) -> list[Tensor]:
         """Every tensor that the run keeps at this moment."""
