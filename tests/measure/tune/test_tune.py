@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMInverseScheduler
+from diffusers import DDIMInverseScheduler, FluxImg2ImgPipeline, FluxInpaintPipeline, FluxPipeline
 
 import zcache
-from zcache import ConfigError, ProfileError, ZCacheConfig
+from zcache import ConfigError, ProfileError, UnsupportedPipelineError, ZCacheConfig
 from zcache.caching import intercept
 from zcache.measure.fingerprint import fingerprint
 from zcache.measure.tune import gram as gram_module
@@ -85,6 +85,38 @@ def test_a_profile_is_found_measured_and_runs():
     assert report.full_steps == profile.config().full_steps
     assert report.fallbacks == ()
     zcache.disable(pipe)
+
+
+@pytest.mark.parametrize("cls", [FluxImg2ImgPipeline, FluxInpaintPipeline])
+def test_a_pipeline_that_begins_in_the_middle_is_tuned_on_the_steps_it_takes(cls):
+    pipe = pipelines.flux(cls)
+    more = {"image": pipelines.picture(), "num_inference_steps": 12, "strength": 0.5}
+    if cls is FluxInpaintPipeline:
+        more["mask_image"] = pipelines.mask()
+    calls = [call | more for call in prompts(2)]
+
+    profile = zcache.tune(pipe, calls, full=3, effort=9, granularity="stack")
+
+    assert len(profile.config().times) == 6
+    with zcache.enabled(pipe, profile) as handle:
+        pipe(**calls[0])
+    report = handle.report()
+    assert report.num_steps == 6 and report.full_steps == profile.config().full_steps
+    assert report.fallbacks == ()
+    with pytest.raises(ConfigError, match=r"full is 7.*6"):
+        zcache.tune(pipe, calls, full=7, effort=9)
+
+
+def test_more_steps_than_the_scheduler_has_noise_levels_of_are_refused():
+    class Twice(FluxPipeline):
+        """Draws two pictures in one call, one after the other."""
+
+        def __call__(self, *args, **kwargs):
+            super().__call__(*args, **kwargs)
+            return super().__call__(*args, **kwargs)
+
+    with pytest.raises(UnsupportedPipelineError, match=r"took 16 steps in a run, and has .* of 8"):
+        zcache.tune(pipelines.flux(Twice), prompts(2), full=3, effort=9, num_inference_steps=STEPS)
 
 
 def test_prompts_drawn_together_give_the_profile_of_prompts_drawn_alone():

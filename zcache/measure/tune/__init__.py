@@ -84,13 +84,10 @@ def tune(
     header = _header(pipe)
     near, far = _trials(pipe, sets, asked, header, told)
     grams = near.reference(asked.forms)
-    if not near.times:
-        raise UnsupportedPipelineError(
-            f"{type(pipe.scheduler).__name__} has no noise levels to place full steps by; use another scheduler"
-        )
-    flow = header["prediction"] == FLOW
     of_forms = {name: gram.tolist() for name, gram in grams.items()}
-    search = Search(of_forms, near.times, flow, len(sets[0]), near.measure)
+    times = _times(pipe.scheduler, near.times, len(of_forms[asked.forms[0]]))
+    asked.check(len(times), *sizes)
+    search = Search(of_forms, times, header["prediction"] == FLOW, len(sets[0]), near.measure)
     main = _main(search, asked)
     counts = asked.counts(main)
     limit = asked.limit(search.num_steps, *sizes, counts)
@@ -105,6 +102,21 @@ def tune(
             f"{count} full steps: {row['psnr']:.1f} dB held out at {row['flops_speedup']:.2f} times fewer FLOPs"
         )
     return Profile(default=main, budgets=found, figures=figures, call=_plain(call), **header)
+
+
+def _times(scheduler: Any, times: Sequence[float], num_steps: int) -> list[float]:
+    """The times of the steps that were taken: image-to-image begins in the middle of the scheduler's list."""
+    name = type(scheduler).__name__
+    if not times:
+        raise UnsupportedPipelineError(
+            f"{name} has no noise levels to place full steps by; use another scheduler"
+        )
+    if num_steps > len(times):
+        raise UnsupportedPipelineError(
+            f"{name} took {num_steps} steps in a run, and has noise levels of {len(times)} to place full steps by; "
+            "use another scheduler, or a pipeline whose call is one run"
+        )
+    return list(times[-num_steps:])
 
 
 def _trials(
