@@ -5,6 +5,7 @@ it had, so it must land where the first pass did, noise and all."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -150,12 +151,79 @@ def test_whether_steps_repeat_is_tried_once_a_run() -> None:
     assert len(TAKEN) == report.forecast_passes + report.reflect_passes + 1 + 1
 
 
-def test_generators_are_those_of_the_step_or_the_global_one() -> None:
-    own = torch.Generator().manual_seed(1)
-    cpu = torch.device("cpu")
-    assert noise.generators({"generator": own}, cpu) == [own]
-    assert noise.generators({"generator": [own, own]}, cpu) == [own, own]
-    assert noise.generators({"generator": None}, cpu) == [torch.default_generator]
+def test_generators_are_those_of_the_step_and_the_global_one() -> None:
+    own, other = torch.Generator().manual_seed(1), torch.Generator()
+    cpu, default = torch.device("cpu"), torch.default_generator
+    assert noise.generators(cpu) == [default]
+    assert noise.generators(cpu, {"generator": own}) == [default, own]
+    assert noise.generators(cpu, (1.0, [own, own]), {"generator": other}) == [default, own, other]
+    assert noise.generators(cpu, {"generator": None}) == [default]
+
+
+class Holding(DDPMScheduler):
+    """Draws from a generator that it holds."""
+
+    def __init__(self) -> None:
+        super().__init__(clip_sample=False)
+        self.source = torch.Generator()
+
+    def step(self, model_output: Tensor, timestep: Any, sample: Tensor, **more: Any) -> Any:
+        return super().step(model_output, timestep, sample, **{**more, "generator": self.source})
+
+
+def positional(scheduler: Any, v: Tensor, t: Any, x: Tensor, source: torch.Generator) -> Tensor:
+    return scheduler.step(v, t, x, source, False)[0]
+
+
+def held(scheduler: Any, v: Tensor, t: Any, x: Tensor, source: torch.Generator) -> Tensor:
+    return scheduler.step(v, t, x, return_dict=False)[0]
+
+
+@pytest.mark.parametrize("take", [positional, held])
+def test_a_generator_that_is_given_by_position_or_held_draws_the_same_again(take: Any) -> None:
+    pipe = DIT.build()
+    pipe.scheduler = scheduler = Holding() if take is held else DDPMScheduler(clip_sample=False)
+
+    @torch.no_grad()
+    def run(config: ZCacheConfig | None) -> tuple[Tensor, Tensor, Any]:
+        source = torch.Generator().manual_seed(5)
+        if take is held:
+            scheduler.source = source
+        x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+        with zcache.enabled(pipe, config or ZCacheConfig()) as handle:
+            with handle.sampling() if config else nullcontext():
+                scheduler.set_timesteps(STEPS)
+                for t in scheduler.timesteps:
+                    v = pipe.transformer(x, timestep=t[None], class_labels=torch.tensor([1]))
+                    x = take(scheduler, v.sample[:, :4], t, x, source)
+            return x, source.get_state(), handle.report()
+
+    _, left, _ = run(None)
+    forecast, _, _ = run(W0.replace(reflect=False))
+    reflected, stands, report = run(W0)
+    assert report.fallbacks == () and report.reflect_passes == STEPS - 1
+    torch.testing.assert_close(reflected, forecast, rtol=1e-4, atol=1e-4)
+    assert torch.equal(stands, left)
+
+
+def test_what_only_the_trial_draws_is_put_back() -> None:
+    pipe, source, drawn = DIT.build(), torch.Generator(), []
+
+    class Fickle(DDIMScheduler):
+        def step(self, model_output: Tensor, timestep: Any, sample: Tensor, **more: Any) -> Any:
+            if handle.trying:
+                drawn.append(torch.rand(1, generator=self.source))
+            return super().step(model_output, timestep, sample, **more)
+
+    pipe.scheduler = Fickle()
+    pipe.scheduler.source = source
+    with zcache.enabled(pipe, W0) as handle:
+        DIT.run(pipe, generator=source.manual_seed(3))
+    stands = source.get_state()
+    assert handle.report().reflect_passes == STEPS - 1 and len(drawn) == 1
+    pipe.scheduler = DDIMScheduler()
+    DIT.run(pipe, generator=source.manual_seed(3))
+    assert torch.equal(stands, source.get_state())
 
 
 def test_states_come_back_after_an_exception() -> None:

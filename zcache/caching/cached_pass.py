@@ -186,7 +186,7 @@ class CachedPass:
         known = {LIVE: lives, STEP: steps, CONSTANT: constants}
         weights = Weights(modules, skipped)
         recorder = Recorder(known, weights.has)
-        drawn = noise.states(noise.generators({}, features[0].device))
+        drawn = noise.states(noise.generators(features[0].device))
         with recorder:
             output = through()
         outputs = list(leaves(output))

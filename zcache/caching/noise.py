@@ -1,12 +1,13 @@
 """The noise of a step, drawn again: random generators are put back to the state they had.
 
-A stochastic sampler's step draws noise from the generator that the pipeline hands it, or from the
-device's global one. Whether it does is seen from their state, not from a list of samplers; noise is
-then a function of the step, and a step that is taken again draws what it drew before."""
+A stochastic sampler's step draws noise from the generator that the pipeline hands it, from one of its own
+or from the device's global one. Whether it does is seen from their state, not from a list of
+samplers; noise is then a function of the step, and a step that is taken again draws what it drew
+before."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,18 +17,26 @@ from torch import Tensor
 States = list[tuple[Any, Tensor]]  # a generator and its state
 
 
-def generators(step_arguments: Mapping[str, Any], device: torch.device) -> list[Any]:
-    """Return the generators that a scheduler's `step` with these arguments may draw from."""
-    given = step_arguments.get("generator")
-    if given is not None:
-        return list(given) if isinstance(given, list | tuple) else [given]
-    found: list[Any] = [torch.default_generator]
+def generators(device: torch.device, *given: Any) -> list[Any]:
+    """Return the generators that a scheduler's `step` may draw from: those in `given`, in lists and dicts too, and
+    the global ones."""
+    found = [torch.default_generator, *_within(given)]
     if device.type != "cpu":
         own = getattr(torch, device.type, None)
         defaults = getattr(own, "default_generators", ())
         if defaults:
             found.append(defaults[device.index or 0])
-    return found
+    return list({id(each): each for each in found}.values())
+
+
+def _within(given: Any) -> Iterator[torch.Generator]:
+    if isinstance(given, torch.Generator):
+        yield given
+    elif isinstance(given, list | tuple):
+        for each in given:
+            yield from _within(each)
+    elif isinstance(given, dict):
+        yield from _within(list(given.values()))
 
 
 def states(sources: list[Any]) -> States:

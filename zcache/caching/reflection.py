@@ -17,7 +17,7 @@ from torch import Tensor
 from ..method.granularity import is_mild
 from ..method.schedule import Kind, Pass
 from ..method.weights import weight_at
-from . import affine, edits, guidance, guided, intercept, nonlinear, scheduler
+from . import affine, edits, guidance, guided, intercept, noise, nonlinear, scheduler
 from .arguments import copied, is_controlled, put
 from .features import leaves
 from .guidance import Combination
@@ -132,9 +132,11 @@ def check_steps_repeat(run: RunState, step: StepAgain) -> None:
     visit, now = run.window[0], scheduler.snapshot(run.scheduler)
     scheduler.restore(run.scheduler, run.scheduler_state)
     run.trying = True
+    drawn = noise.states(visit.generators(run.scheduler))
     try:
         again = scheduler.previous_sample(step(visit, visit.model_output, visit.sample))
     finally:
+        noise.put_back(drawn)
         run.trying = False
         scheduler.restore(run.scheduler, now)
     wanted = visit.after().double()

@@ -216,7 +216,7 @@ class Run(RunState):
         remembers = self.config.reflect and not self.never_back
         before = None
         if remembers and self.kind is Kind.FORECAST and not self.steps_are_closed:
-            before = noise.states(noise.generators(visit.kwargs, visit.sample.device))
+            before = noise.states(visit.generators(self.scheduler))
         result = step(visit.model_output, visit.timestep, visit.sample, *visit.args, **visit.kwargs)
         if remembers:
             if before is not None and noise.moved(before):

@@ -24,7 +24,7 @@ from .features import Contents, tensors, writes
 from .forms import Form
 from .guidance import Combination
 from .modes import Modes
-from .noise import States
+from .noise import States, generators
 from .report import Log
 from .scheduler import State as SchedulerState
 from .stand_ins import Memo
@@ -87,6 +87,10 @@ class Visit:
     def _writes(self, returned: Iterable[Writes]) -> tuple[Writes, ...]:
         given = (writes(x) for b in self.branches for x in b.flat if isinstance(x, Tensor))
         return (writes(self.model_output), *given, *returned)
+
+    def generators(self, scheduler: Any) -> list[Any]:
+        """What the step may draw noise from."""
+        return generators(self.sample.device, self.args, self.kwargs, vars(scheduler))
 
     def after(self) -> Tensor:
         """The latent that the step returned, of a visit that was remembered."""
