@@ -80,7 +80,7 @@ def share(
         return float(relax)
     if start + stop <= 0:
         return 1.0
-    kept = 2 * stop / (start + stop)
+    kept = min(1.0, 2 * stop / (start + stop))  # in inversion the noise rises
     if relax != "time":
         return kept
     if guided:
