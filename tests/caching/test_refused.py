@@ -10,11 +10,13 @@ import pytest
 import torch
 
 import zcache
-from zcache import ZCacheConfig
+from zcache import UnsupportedPipelineError, ZCacheConfig
 
+from ..pipelines import flux
 from .families import conditioned
 from .families.family import Family, assembled, made, noise
 from .families.video import wan_arguments, wan_transformer, wan_vae
+from .loops import FLUX
 
 
 def amused() -> Any:
@@ -129,3 +131,42 @@ def test_nothing_is_said_where_nothing_was_asked_for(name: str) -> None:
     with zcache.enabled(pipe, ZCacheConfig(interval=1, granularity="output")) as handle:
         family.run(pipe)
     assert not any("in full" in said for said in handle.report().fallbacks)
+
+
+class Slotted:
+    """A scheduler that takes no weak reference."""
+
+    __slots__ = ("__dict__",)
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+
+    def set_timesteps(self, sigmas: Any = None, device: Any = None, mu: Any = None) -> None:
+        self.scheduler.set_timesteps(sigmas=sigmas, device=device, mu=mu)
+
+    def step(self, model_output: Any, timestep: Any, sample: Any, **more: Any) -> Any:
+        return self.scheduler.step(model_output, timestep, sample, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["scheduler"], name)
+
+
+def test_what_takes_no_weak_reference_is_refused_and_leaves_nothing() -> None:
+    pipe = flux()
+    plain = FLUX.run(pipe)
+    classes = type(pipe), type(pipe.transformer), Slotted
+    before = [dict(vars(cls)) for cls in classes]
+    usual, slotted = pipe.scheduler, Slotted(pipe.scheduler)
+    pipe.scheduler = slotted
+    with pytest.raises(UnsupportedPipelineError, match=r"Slotted cannot be followed .*__weakref__"):
+        zcache.enable(pipe)
+    assert [dict(vars(cls)) for cls in classes] == before
+    assert torch.equal(FLUX.run(pipe), plain)
+    pipe.scheduler = usual
+    with zcache.enabled(pipe) as handle:
+        FLUX.run(pipe)
+        assert handle.report().forecast_passes
+        pipe.scheduler = slotted
+        assert torch.equal(FLUX.run(pipe), plain)
+        assert "cannot be followed" in handle.report().fallbacks[0]
+    assert [dict(vars(cls)) for cls in classes] == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from zcache.caching.scheduler import noise_levels
 from zcache.caching.times import flow_times
 
 from ..pipelines import CASES, STEPS, dit, dit_arguments, flow_scheduler
+from .loops import Loop
 
 IMG2IMG = next(case for case in CASES if case.name == "flux-img2img")
 
@@ -82,3 +84,47 @@ def test_a_terminal_snr_of_zero_is_the_time_one_and_gives_finite_pictures() -> N
         assert torch.isfinite(torch.as_tensor(image)).all()
         assert report.relaxation and all(0 < kept <= 1 for kept in report.relaxation.values())
         assert report.fallbacks == ()
+
+
+class Equal(FlowMatchEulerDiscreteScheduler):
+    """One that equals every other, and so has no hash."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FlowMatchEulerDiscreteScheduler)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_scheduler_is_told_from_another_that_equals_it() -> None:
+    case = next(case for case in CASES if case.name == "flux")
+    pipe, other = case.build(), case.build()
+    plain = case.run(pipe)
+    with zcache.enabled(pipe) as handle:
+        wanted = case.run(pipe)
+    pipe.scheduler, other.scheduler = (Equal.from_config(pipe.scheduler.config) for _ in range(2))
+    with zcache.enabled(pipe) as handle:
+        assert torch.equal(case.run(pipe), wanted)
+        assert handle.report().reflect_passes > 0
+        assert torch.equal(case.run(other), plain)
+
+
+class Euler:
+    """No scheduler of diffusers: it has no `config`."""
+
+    def set_timesteps(self, count: int, mu: float | None = None) -> None:
+        self.sigmas = torch.linspace(1, 0, count + 1)
+        self.timesteps, self.index = self.sigmas[:-1] * 1000, 0
+
+    def step(self, model_output: Any, timestep: Any, sample: Any, return_dict: bool = True) -> Any:
+        moved = sample + self.sigmas.diff()[self.index] * model_output
+        self.index += 1
+        return (moved,)
+
+
+def test_a_scheduler_without_config_is_reflected() -> None:
+    loop = Loop()
+    loop.pipe.scheduler = Euler()
+    plain = loop.run()
+    x, report = loop.cached(ZCacheConfig(interval=4))
+    assert report.reflect_passes > 0 and report.fallbacks == ()
+    assert 0 < (x - plain).abs().max() < 0.5

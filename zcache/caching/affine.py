@@ -48,8 +48,8 @@ class Affine:
 
 def find(scheduler: Any, begin: int) -> Affine | None:
     """The closed form of the steps from `begin` on; None where there is none, or none is known."""
-    cls, config = type(scheduler), scheduler.config
-    if not cls.__module__.startswith("diffusers."):
+    cls, config = type(scheduler), getattr(scheduler, "config", None)
+    if config is None or not cls.__module__.startswith("diffusers."):
         return None
     if cls.__name__ == "FlowMatchEulerDiscreteScheduler" and not config.stochastic_sampling:
         sigmas = scheduler.sigmas[begin:]

@@ -43,7 +43,7 @@ class ZCache:
         self._pipe = weakref.ref(pipe)
         self._scheduler = pipe.scheduler
         self._denoisers = self._bound(pipe)
-        self._handler = _weakly(self._on_pipeline)
+        self._handler = intercept.weakly(self._on_pipeline)
         self._armed: list[tuple[Any, str, intercept.Handler]] = []
         self._attached = False
         self._at_work = False  # inside a call or a step of the run
@@ -93,10 +93,17 @@ class ZCache:
             self._leave()
 
     def attach(self) -> None:
-        """Stand in front of the pipeline, its scheduler and its denoisers."""
-        self._attached = True
+        """Stand in front of the pipeline, its scheduler and its denoisers; of none where one does not let it.
+
+        Raises:
+            UnsupportedPipelineError: one of them takes no weak reference."""
         intercept.arm(self._pipe(), "__call__", self._handler)
-        self._arm_parts()
+        self._attached = True
+        try:
+            self._arm_parts()
+        except UnsupportedPipelineError:
+            self.detach()
+            raise
 
     def detach(self) -> None:
         """Undo `attach` exactly, also in the middle of a run, and let go of all but the report. What the run is
@@ -120,7 +127,7 @@ class ZCache:
         ]
 
     def _arm(self, instance: Any, method: str, own: Callable[..., Any], *first: Any) -> None:
-        handler = _weakly(own, *first)
+        handler = intercept.weakly(own, *first)
         intercept.arm(instance, method, handler)
         self._armed.append((instance, method, handler))
 
@@ -155,13 +162,14 @@ class ZCache:
         try:
             check(pipe.scheduler)
             self._denoisers = self._bound(pipe)
+            self._arm_parts()
         except UnsupportedPipelineError as error:
+            self._disarm_parts()
+            self._denoisers = []
             self._log.fall_back(
                 f"the pipeline was changed after enable, so everything was computed in full: {error}"
             )
             logger.warning("zcache computes everything in full: %s", error)
-            return
-        self._arm_parts()
 
     def _leave(self) -> None:
         """End the run of a call, however it ended: nothing of it stays but the log."""
@@ -185,7 +193,7 @@ class ZCache:
     def _on_pipeline(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with self.sampling():
             scope = self._scope
-            if scope is None or not scope.is_current:
+            if scope is None or not scope.is_current or not self._denoisers:
                 return original(*args, **kwargs)
             cls = type(self._scheduler)
             intercept.watch(cls, "step", self._on_copied_step)
@@ -281,18 +289,3 @@ def _found(pipe: Any) -> list[nn.Module]:
         return find_denoisers(pipe)
     except UnsupportedPipelineError:
         return []
-
-
-def _weakly(method: Callable[..., Any], *first: Any) -> intercept.Handler:
-    """Return a handler that does not keep its owner alive: a pipeline that is dropped takes its
-    cache along."""
-    reference = weakref.WeakMethod(method)
-
-    def handle(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        alive = reference()
-        if alive is None:
-            return original(*args, **kwargs)
-        return alive(*first, original, *args, **kwargs)
-
-    handle.shares = True  # type: ignore[attr-defined]
-    return handle

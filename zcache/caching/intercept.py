@@ -14,6 +14,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from torch.utils.weak import WeakIdKeyDictionary
+
+from ..errors import UnsupportedPipelineError
+
 Handler = Callable[..., Any]
 Notice = Callable[[Any], None]  # told of an instance that is not armed
 
@@ -30,9 +34,9 @@ class _Front:
     dispatch: Any = None
 
     def __init__(self) -> None:
-        self.handlers: weakref.WeakKeyDictionary[object, tuple[Handler, ...]]
-        self.handlers = weakref.WeakKeyDictionary()
-        self.locks: weakref.WeakKeyDictionary[object, Any] = weakref.WeakKeyDictionary()
+        # By identity: an instance need not have a hash, and equal ones are several.
+        self.handlers = WeakIdKeyDictionary()
+        self.locks = WeakIdKeyDictionary()
         self.notices: tuple[Notice, ...] = ()
 
 
@@ -44,7 +48,17 @@ def arm(instance: object, method: str, handler: Handler) -> None:
     """Let `handler(original, *args)` answer `instance.method(*args)` from now on; `original` is
     bound.
 
-    Of several handlers the one armed last is called first, with the next as its original."""
+    Of several handlers the one armed last is called first, with the next as its original.
+
+    Raises:
+        UnsupportedPipelineError: the instance takes no weak reference.
+    """
+    try:
+        weakref.ref(instance)
+    except TypeError as error:
+        raise UnsupportedPipelineError(
+            f"{type(instance).__name__} cannot be followed ({error}); add '__weakref__' to its class's __slots__"
+        ) from error
     with _lock:
         front = _front(type(instance), method)
         front.handlers[instance] = (*front.handlers.get(instance, ()), handler)
@@ -96,6 +110,21 @@ def handlers(instance: object, method: str) -> tuple[Handler, ...]:
 def is_armed(instance: object, method: str) -> bool:
     """Return whether a handler stands in front of `instance.method`."""
     return bool(handlers(instance, method))
+
+
+def weakly(method: Callable[..., Any], *first: Any) -> Handler:
+    """Return a handler that does not keep its owner alive: a pipeline that is dropped takes its
+    cache along."""
+    reference = weakref.WeakMethod(method)
+
+    def handle(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        alive = reference()
+        if alive is None:
+            return original(*args, **kwargs)
+        return alive(*first, original, *args, **kwargs)
+
+    handle.shares = True  # type: ignore[attr-defined]
+    return handle
 
 
 def _key(instance: object, method: str) -> tuple[type, str]:

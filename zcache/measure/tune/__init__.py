@@ -161,7 +161,7 @@ def _header(pipe: Any) -> dict[str, Any]:
         "model": type(inner(find_denoisers(pipe)[0])).__name__,
         "scheduler": type(scheduler).__name__,
         "prediction": prediction(scheduler),
-        "scheduler_config": _plain(dict(scheduler.config)),
+        "scheduler_config": _plain(dict(getattr(scheduler, "config", {}))),
     }
 
 
