@@ -119,6 +119,22 @@ def test_more_steps_than_the_scheduler_has_noise_levels_of_are_refused():
         zcache.tune(pipelines.flux(Twice), prompts(2), full=3, effort=9, num_inference_steps=STEPS)
 
 
+@pytest.mark.parametrize("goal", [{"full": 3}, {"psnr": 20}], ids=["full", "psnr"])
+def test_a_model_that_gives_no_numbers_is_refused_after_its_first_run(goal, tmp_path):
+    pipe, told = pipelines.dit(), []
+    with torch.no_grad():
+        pipe.transformer.proj_out_2.weight.fill_(float("nan"))
+
+    with pytest.raises(UnsupportedPipelineError, match="calibration prompt 1 gives NaN"):
+        zcache.tune(
+            pipe, [0, 1, 2], effort=40, told=told.append, folder=tmp_path,
+            num_inference_steps=STEPS, **goal,
+        )  # fmt: skip
+
+    assert sum("uncached run " in line for line in told) == 1
+    assert not list(tmp_path.rglob("*.npz"))
+
+
 def test_prompts_drawn_together_give_the_profile_of_prompts_drawn_alone():
     found, drawn = [], []
     for batch in (1, 2):

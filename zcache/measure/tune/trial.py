@@ -12,7 +12,7 @@ import numpy as np
 
 from ...caching.enable import enabled
 from ...caching.times import flow_times
-from ...errors import ConfigError
+from ...errors import ConfigError, UnsupportedPipelineError
 from ...method.config import ZCacheConfig
 from .. import metrics
 from ..clock import LoopClock
@@ -54,13 +54,18 @@ class Trials:
         self._done = self._stored(header)
 
     def reference(self, granularities: Sequence[str] = ()) -> dict[str, np.ndarray]:
-        """Draw every call uncached; return the mean Gram matrix of each granularity's feature."""
+        """Draw every call uncached; return the mean Gram matrix (T, T) of each granularity's feature.
+
+        Raises:
+            UnsupportedPipelineError: a run gave numbers that are not finite.
+        """
         grams: dict[str, list[np.ndarray]] = {name: [] for name in granularities}
         for batch in self._batches:
             rows = [row for row in map(self._read, batch) if row is not None]
             if len(rows) < len(batch):
                 self._told(f"{self.name}: uncached run {batch[-1] + 1} of {len(self.calls)}")
                 rows = self._run(batch, None, granularities)
+                self._check_finite(batch, rows)
                 for index, row in zip(batch, rows, strict=True):
                     self._write(index, row)
             for row in rows:
@@ -113,6 +118,16 @@ class Trials:
             **grams,
         }
         return [{"picture": picture, **shared} for picture in pictures]
+
+    def _check_finite(self, batch: range, rows: Sequence[Mapping[str, Any]]) -> None:
+        for index, row in zip(batch, rows, strict=True):
+            wrong = [name for name, x in row.items() if not np.isfinite(x).all()]
+            if wrong:
+                raise UnsupportedPipelineError(
+                    f"the {self.name} prompt {index + 1} gives NaN or infinity without a cache ({', '.join(wrong)}), "
+                    "by which nothing can be judged; look at the weights and the precision (float16 may overflow "
+                    "where bfloat16 does not), or leave the prompt out"
+                )
 
     def _stored(self, header: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         if self._folder is None:
