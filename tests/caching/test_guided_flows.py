@@ -12,6 +12,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 import zcache
 from zcache import ZCacheConfig
 from zcache.caching import reflection
+from zcache.method import guided as rules
 from zcache.method.relaxation import share
 
 from ..pipelines import BY_NAME, STEPS, flux
@@ -116,6 +117,43 @@ def test_long_windows_of_a_guided_flow_reuse(full: int, window: int, told: str, 
         with zcache.enabled(pipe, ZCacheConfig(full_steps=range(0, last + 1, window))) as handle:
             case.run(pipe, last + 1)
         assert handle.report().base == base, name
+
+
+@pytest.mark.parametrize("granularity", ["stack", "output"])
+@pytest.mark.parametrize(("limit", "base"), [(1.001, "damped"), (0.999, "fora")])
+def test_a_told_flow_reuses_where_its_output_turns_far_in_the_first_window(
+    limit: float, base: str, granularity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first step that was cached to the newer anchor, as a part of its size: of the steps as they were
+    first taken."""
+    pipe, taken = flux(), []
+    step = pipe.scheduler.step
+
+    def seen(model_output: Any, timestep: Any, sample: Any, **rest: Any) -> Any:
+        taken.append(model_output)
+        return step(model_output, timestep, sample, **rest)
+
+    monkeypatch.setattr(pipe.scheduler, "step", seen)
+    given = {"full_steps": (0, 4, 8, 11), "granularity": granularity}
+    with zcache.enabled(pipe, ZCacheConfig(**given, base="taylorseer", reflect=False)):
+        FLUX.run(pipe)  # the first window is that of any base, and so is the anchor behind it
+    turned = float((taken[4] - taken[1]).norm() / taken[1].norm())
+    monkeypatch.setattr(rules, "MOST_TURNED", limit * turned)
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(**given)) as handle:
+        FLUX.run(pipe)
+    assert turned > 0 and handle.report().base == base
+
+
+def test_how_far_the_output_turns_is_no_matter_where_it_is_added_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rules, "MOST_TURNED", 0.0)
+    case = BY_NAME["flux-true-cfg"]
+    pipe = case.build()
+    with zcache.enabled(pipe, ZCacheConfig(full_steps=range(0, 63, 2))) as handle:
+        case.run(pipe, 63)
+    assert handle.report().base == "damped"
 
 
 @pytest.mark.parametrize(

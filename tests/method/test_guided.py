@@ -64,6 +64,34 @@ def test_windows_that_are_long_while_it_is_early(window: int, added: float, astr
 
 
 @pytest.mark.parametrize(
+    ("added", "turned", "astray"),
+    [
+        (1.0, 0.54, False),
+        (1.5, 0.54, False),
+        (1.0, 0.56, True),
+        (1.5, 0.56, True),
+        (2.0, 9.0, False),
+    ],
+)
+def test_a_told_guidance_is_judged_by_how_far_outputs_turn(
+    added: float, turned: float, astray: bool
+) -> None:
+    """Of one that is added up the scale is known."""
+    full, times = list(range(0, 50, 2)), shifted(50, 1.0)
+    assert leads_astray(full, times, added, turned) == astray
+    base = ZCacheConfig().guided_base(full, 50, times, added, turned)
+    assert base == ("fora" if astray else "damped")
+
+
+@given(FULL_STEPS, SHIFTS, SCALES, st.floats(0, 3), st.floats(0, 3))
+def test_outputs_that_turn_farther_lead_astray_where_others_do(
+    full: list[int], shift: float, added: float, one: float, other: float
+) -> None:
+    times, (less, more) = shifted(50, shift), sorted((one, other))
+    assert leads_astray(full, times, added, more) or not leads_astray(full, times, added, less)
+
+
+@pytest.mark.parametrize(
     ("last", "added", "astray"),
     [
         (14, 3.0, False),  # 0.28 of the time, 0.58 / 2 are right

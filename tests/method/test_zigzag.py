@@ -11,6 +11,7 @@ import torch
 
 import zcache
 from zcache import ConfigError, ZCacheConfig
+from zcache.method import guided
 from zcache.method.abscissa import positions, share_of_angle
 from zcache.method.zigzag import zigzag
 
@@ -54,6 +55,14 @@ def with_features(granularity: str, transformer: Any) -> Callable[[dict, Any], t
     return {"output": output, "stack": stack}[granularity]
 
 
+@pytest.mark.parametrize("granularity", ["output", "stack"])
+def test_it_equals_the_product_on_flux_where_outputs_turn_far(
+    granularity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guided, "MOST_TURNED", 0.0)
+    test_it_equals_the_product_on_flux(granularity, {})
+
+
 @every_setting
 @pytest.mark.parametrize("granularity", ["output", "stack"])
 @torch.no_grad()
@@ -92,19 +101,23 @@ def test_it_equals_the_product_on_flux(granularity: str, settings: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("window", "scale", "base"),
+    ("window", "scale", "level", "base"),
     [
-        (2, 3.0, "damped"),
-        (4, 3.0, "fora"),
-        (2, 7.0, "damped"),
-        (3, 7.0, "fora"),
-        (4, 2.0, "damped"),
-        (4, 1.0, "damped"),
+        (2, 3.0, 0.0, "damped"),
+        (4, 3.0, 0.0, "fora"),
+        (2, 7.0, 0.0, "damped"),
+        (3, 7.0, 0.0, "fora"),
+        (4, 2.0, 0.0, "damped"),
+        (4, 1.0, 5.0, "damped"),
+        (4, 1.0, 0.0, "fora"),
     ],
 )
-def test_the_base_of_a_guided_flow_is_by_its_time(window: int, scale: float, base: str) -> None:
+def test_the_base_of_a_guided_flow_is_by_its_time(
+    window: int, scale: float, level: float, base: str
+) -> None:
     """Windows of 0.048, 0.071 or 0.095 of the time early, then one of twice as long; 0.18 / (g - 1) are right, 0.09
-    and 0.18, at least 0.07, and more where the denoiser is told."""
+    and 0.18, at least 0.07, and more where the denoiser is told, unless outputs turn: here as sin(k) beside a level
+    of 5, or alone."""
     full = [*range(0, 5 * window, window), 6 * window]
     times = [1 - step / 42 for step in range(42)]
 
@@ -123,7 +136,7 @@ def test_the_base_of_a_guided_flow_is_by_its_time(window: int, scale: float, bas
         )
 
     def denoise(step: int, x: float, feature: float | None) -> tuple[float, float]:
-        feature = math.sin(step) if feature is None else feature
+        feature = level + math.sin(step) if feature is None else feature
         return x * feature, feature
 
     others = {"taylorseer", "damped", "fora"} - {base}

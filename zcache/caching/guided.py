@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from ..method import bases
 from ..method.guided import GUIDED, most_kept
 from ..method.relaxation import fewest_full_steps, share
@@ -39,22 +41,31 @@ def weight(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction | 
     return run.config.weight_in(True) if is_led_astray(run, combinations) else run.weight
 
 
-def forecast(run: RunState, added: float) -> None:
+def forecast(run: RunState, stop: Visit, added: float) -> None:
     """Take the base of a flow with guidance, added up with this scale or told; raise CannotReflectError where a
-    blend could not look back."""
+    blend could not look back. Waits for the device once in a run that is told its guidance."""
     taken, held = base(run, added), all(a.holds_past for a in run.anchors.values())
+    if taken == bases.DAMPED and added <= GUIDED:
+        taken = base(run, added, _turned(run.window[0].model_output, stop.model_output))
     if taken != bases.FORA and run.config.weight_in(True) != run.weight and not held:
         raise CannotReflectError("guidance set in at its newer anchor")
     if taken is not None:
         run.forecast_by(taken)
 
 
-def base(run: RunState, added: float) -> str | None:
+def base(run: RunState, added: float, turned: float = 0.0) -> str | None:
     """The base that the run takes where it is found to be guided, None for its own."""
     plan = run.plan
     if plan is None:
         return None
-    return run.config.guided_base(plan.full_steps, plan.num_steps, run.levels or (), added)
+    return run.config.guided_base(plan.full_steps, plan.num_steps, run.levels or (), added, turned)
+
+
+def _turned(first: Tensor, last: Tensor) -> float:
+    """The distance of a window's outputs, of its first step that was cached and its newer anchor, as a part of
+    their size: of all rows of a batch together."""
+    size = first.float().norm().clamp_min(1e-30)
+    return float((last.float() - first.float()).norm() / size)
 
 
 def is_flow(run: RunState, combinations: Sequence[Guidance]) -> bool:

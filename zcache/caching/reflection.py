@@ -46,7 +46,7 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
         guided.check_strength(run, stop, combinations)
         check_steps_repeat(run, step)
         if guided.is_flow(run, combinations):
-            guided.forecast(run, guidance.scale(combinations[-1]))
+            guided.forecast(run, stop, guidance.scale(combinations[-1]))
     except CannotReflectError as reason:
         if not run.never_back:
             run.log.fall_back(f"a window was not reflected: {reason}")

@@ -136,17 +136,19 @@ class ZCacheConfig:
         num_steps: int,
         flow_times: Sequence[float] = (),
         added: float = 1.0,
+        turned: float = 0.0,
     ) -> str | None:
         """The base that a flow with guidance is reflected on, where that is for the run to choose; else None.
 
         Args:
             flow_times: at every step; without them they are taken to fall evenly.
             added: the scale of guidance that is added up from outputs; 1 where the denoiser is told it.
+            turned: how far the outputs turned in the first window, as a part of their size; 0 before that.
         """
         if self.base != bases.AUTOMATIC or not self.reflect or self.weight == FITTED:
             return None
         times = flow_times or [1 - step / num_steps for step in range(num_steps)]
-        astray = guided.leads_astray(full_steps, times, added)
+        astray = guided.leads_astray(full_steps, times, added, turned)
         return bases.FORA if astray else bases.DAMPED
 
     @property

@@ -5,7 +5,8 @@ slope the newer anchor comes out on another picture; so a guided flow is forecas
 bases.py), which leaves the anchor near enough to go back from. Guidance that is added up from two outputs enlarges
 the error of each: the stronger it is, and the longer the windows are while it is early, the less of the correction
 is kept. Where windows take much of the flow's time reuse is the better forecast. Guidance that the denoiser is
-told, as FLUX.1-dev is, is part of what it learnt (examples/study)."""
+told, as FLUX.1-dev is, is part of what it learnt, and its number says little of how strong it is: there reuse is
+taken where the output is seen to turn far between the run's first full steps (examples/study)."""
 
 from __future__ import annotations
 
@@ -19,20 +20,25 @@ GUIDED = 1.5  # scale above which a flow is called guided
 EARLY, LEAST_EARLY = 0.18, 0.07  # the mean window of a run's first half, by g - 1; and at least
 LONGEST, LEAST_LONGEST = 0.58, 0.29  # any window, by g - 1; and at least
 LONGEST_TOLD = 0.36  # any window, where the denoiser is told its guidance
+MOST_TURNED = 0.55  # of the output's size: how far it may turn in the first window, where the denoiser is told it
 TRUSTED = 0.2  # the mean window of a run's first half, by (g - 1)^2, up to which all of a correction is kept
 LEAST_KEPT = 0.25
 
 
-def leads_astray(full_steps: Sequence[int], times: Sequence[float], added: float = 1.0) -> bool:
+def leads_astray(
+    full_steps: Sequence[int], times: Sequence[float], added: float = 1.0, turned: float = 0.0
+) -> bool:
     """Whether windows between these full steps are too long for a slope.
 
     Args:
         times: a flow's time at every step, from 1 down.
         added: the scale g of guidance that is added up from outputs; up to `GUIDED`, the denoiser is told it.
+        turned: the distance of the outputs at both ends of the first window that is gone back over, as a part of
+            their size; 0 before that.
     """
     longest = max((times[start] - times[stop] for start, stop in pairwise(full_steps)), default=0.0)
     if added <= GUIDED:
-        return longest > LONGEST_TOLD
+        return longest > LONGEST_TOLD or turned > MOST_TURNED
     if longest > max(LEAST_LONGEST, LONGEST / (added - 1)):
         return True
     return early_window(full_steps, times) > max(LEAST_EARLY, EARLY / (added - 1))

@@ -61,6 +61,7 @@ def zigzag(
     if diffusion and config.relax == "time" and len(planned) < fewest_full_steps(scale):
         config = config.replace(reflect=False)
     chosen = config.guided_base(planned, num_steps, flow_times, scale) if guided else None
+    asked, undecided = config, chosen == bases.DAMPED
     if chosen is not None:
         config = config.replace(base=chosen)
     careful = guided and bases.is_careful(bases.resolve(config.base), order)
@@ -68,6 +69,7 @@ def zigzag(
     if guided and config.weight == AUTOMATIC:
         config = config.replace(weight="linear")
     latents = {0: latent}  # what enters each step; the newest visit counts
+    outputs: dict[int, Any] = {}  # of each step, as it was first taken
     features: dict[int, Any] = {}  # H_A: what was computed at the anchors
     for visit in config.plan(num_steps, flow_times, diffusion).walk:
         k, anchors = visit.step, list(features)
@@ -77,6 +79,10 @@ def zigzag(
         elif visit.kind is Kind.FORECAST:  # C(H_A, k)
             output, _ = denoise(k, latents[k], _sum(features, base(anchors, k, order)))
         elif k < anchors[-1]:  # (1 - w) C(H_A, k) + w C(H_{A + t_1}, k), w = W(k)
+            if undecided:  # how far outputs turn shows in the first window
+                turned = _turned(outputs[k], outputs[anchors[-1]])
+                chosen = asked.guided_base(planned, num_steps, flow_times, scale, turned) or chosen
+                config, undecided = config.replace(base=chosen), False
             base = bases.resolve(chosen) if chosen else base
             factors = bases.blend(base, anchors, k, order, visit.weight or 0.0)
             output, _ = denoise(k, latents[k], _sum(features, factors))
@@ -88,8 +94,17 @@ def zigzag(
                 kept = min(kept, most_kept(planned, sigmas, scale))
             latents[k] = tentative + kept * (latents[k] - tentative)
             output, _ = denoise(k, latents[k], features[k])
+        outputs.setdefault(k, output)
         latents[k + 1] = advance(k, output, latents[k])
     return latents[num_steps]
+
+
+def _turned(first: Any, last: Any) -> float:
+    """The distance of two outputs as a part of their size."""
+    size, change = (
+        float((x * x).sum()) if hasattr(x, "sum") else x * x for x in (first, last - first)
+    )
+    return float((change / max(size, 1e-30)) ** 0.5)
 
 
 def _sum(features: dict[int, Any], factors: Sequence[float]) -> Any:
