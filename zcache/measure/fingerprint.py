@@ -12,7 +12,8 @@ SAMPLES = 16  # values of a tensor that are looked at
 
 
 def fingerprint(pipe: Any) -> str:
-    """A hash of the names, shapes, precisions and some values of all parts' weights.
+    """A hash of the names, shapes, precisions and some values of all parts' weights, and of which adapters (LoRA)
+    are on, at which scale.
 
     Values that lie on no device (offloaded weights) are left out.
     """
@@ -23,7 +24,16 @@ def fingerprint(pipe: Any) -> str:
             for key, tensor in part.state_dict().items():
                 made.update(f"{name}.{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
                 made.update(_values(tensor))
+            for key, module in part.named_modules():
+                if isinstance(getattr(module, "disable_adapters", None), bool):  # peft's
+                    made.update(f"{name}.{key} {_adapters(module)}".encode())
     return made.hexdigest()[:16]
+
+
+def _adapters(layer: Any) -> list[Any]:
+    scaling = getattr(layer, "scaling", {})
+    merged = getattr(layer, "merged_adapters", [])
+    return [layer.disable_adapters, list(layer.active_adapters), sorted(scaling.items()), merged]
 
 
 def _values(tensor: Tensor) -> bytes:

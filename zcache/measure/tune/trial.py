@@ -18,6 +18,7 @@ from .. import metrics
 from ..clock import LoopClock
 from ..files import write_whole
 from ..flop_meter import FlopMeter
+from . import naming
 from .calls import batches, draw
 from .gram import recording
 
@@ -132,6 +133,7 @@ class Trials:
     def _stored(self, header: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
         if self._folder is None:
             return {}
+        shown = _shown(self.calls, self._folder.parent)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -139,7 +141,7 @@ class Trials:
                 f"folder {self._folder.parent} cannot be made ({error.strerror}); give another"
             ) from error
         about = self._folder / "about.json"
-        wanted = json.loads(json.dumps({**header, "seed": self.seed, "calls": _shown(self.calls)}))
+        wanted = json.loads(json.dumps({**header, "seed": self.seed, "calls": shown}))
         if _read_json(about, wanted) != wanted:
             raise ConfigError(
                 f"{self._folder} holds another tuning (other model or weights, steps, prompts or seed); give "
@@ -201,16 +203,21 @@ def likeness_of(plain: np.ndarray, other: np.ndarray) -> tuple[float, float | No
     return psnr, metrics.ssim(plain, other, peak=1.0) if pictures else None
 
 
-def _shown(calls: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The calls as text; tensors by their shape and sum."""
-    return [{name: _text(value) for name, value in call.items()} for call in calls]
+def _shown(calls: Sequence[Mapping[str, Any]], folder: Path) -> list[dict[str, str]]:
+    """The calls as text, which tells every two of them apart.
 
-
-def _text(value: Any) -> str:
-    if hasattr(value, "shape"):
-        return f"{tuple(value.shape)} {float(value.float().sum()):.6g}"
-    return (
-        repr(value)
-        if isinstance(value, str | int | float | bool | list | tuple)
-        else type(value).__name__
-    )
+    Raises:
+        ConfigError: an argument that has no such text.
+    """
+    shown: list[dict[str, str]] = [{} for _ in calls]
+    for call, row in zip(calls, shown, strict=True):
+        for name, value in call.items():
+            try:
+                row[name] = naming.text(value)
+            except TypeError as error:
+                raise ConfigError(
+                    f"{name} of a call is {value!r:.60}, a {error}, so runs kept in {folder} could be taken for "
+                    "another call's; tune without folder, or give numbers, text, tensors, arrays, pictures or a "
+                    "generator"
+                ) from error
+    return shown
