@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from zcache.errors import ConfigError
+from zcache.errors import ConfigError, UnsupportedPipelineError
 from zcache.measure.tune.calls import batches, calls, draw
 
 from ... import pipelines
@@ -15,8 +15,11 @@ CLASSES = {"num_inference_steps": 4, "guidance_scale": 1.5}
 
 
 class Anything:
+    def __init__(self, output=None):
+        self.output = output
+
     def __call__(self, **_):
-        raise NotImplementedError
+        return self.output()
 
 
 def batched(prompts, size=4, first_alone=False, **shared):
@@ -72,3 +75,8 @@ def test_together_each_call_gives_the_picture_it_gives_alone():
     for one, other in zip(alone, together, strict=True):
         assert one.shape == other.shape
         assert np.allclose(one, other, atol=1e-4)
+
+
+def test_an_output_that_is_no_picture_and_no_sound_is_refused():
+    with pytest.raises(UnsupportedPipelineError, match=r"Anything returns dict.*frames or images"):
+        draw(Anything(dict), [{}], 0)

@@ -15,6 +15,7 @@ from zcache.measure.tune.gram import recording
 from zcache.measure.tune.search import Search
 
 from ... import pipelines
+from ...caching.families import audio
 
 CASES = [case for case in pipelines.CASES if case.name in ("flux", "flux-true-cfg", "dit")]
 STEPS = 8
@@ -134,6 +135,23 @@ def test_a_model_that_gives_no_numbers_is_refused_after_its_first_run(goal, tmp_
 
     assert sum("uncached run " in line for line in told) == 1
     assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_a_pipeline_of_sound_is_tuned():
+    pipe, call = pipelines.quiet(audio.stable_audio()), audio.stable_audio_arguments()
+    calls = [
+        {name: value for name, value in call.items() if name not in ("generator", "output_type")}
+    ] * 2
+
+    profile = zcache.tune(
+        pipe, calls, full=3, effort=9, granularity="stack", num_inference_steps=STEPS
+    )
+
+    figures = profile.figures[3]
+    assert figures["psnr"] > 0 and figures["ssim"] is None and figures["flops_speedup"] > 1
+    with zcache.enabled(pipe, profile) as handle:
+        pipe(**calls[0], num_inference_steps=STEPS)
+    assert handle.report().full_steps == profile.config().full_steps
 
 
 def test_prompts_drawn_together_give_the_profile_of_prompts_drawn_alone():

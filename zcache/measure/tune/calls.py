@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...errors import ConfigError
+from ...errors import ConfigError, UnsupportedPipelineError
 
+DRAWN = "frames", "images", "audios"  # as outputs call it
 OUTPUTS = (
     "np",
     "pt",
@@ -94,11 +95,15 @@ def _parted(call: Mapping[str, Any]) -> tuple[dict[str, Any], list[Any]]:
 
 
 def draw(pipe: Any, calls: Sequence[Mapping[str, Any]], seed: int) -> list[np.ndarray]:
-    """The output of each call: pictures (1, ...) in [0, 1], or the latents where the calls ask for these.
+    """The output of each call: pictures or frames (1, ...) in [0, 1], or sound (1, ...), or the latents where the
+    calls ask for these.
 
     Args:
         calls: one, or several that `batches` puts together: one call of the pipeline.
         seed: of the first call's noise; each later one has the next.
+
+    Raises:
+        UnsupportedPipelineError: the output is none of these.
     """
     arguments = {"output_type": "np", **calls[0]}
     generator = arguments.get("generator")
@@ -111,6 +116,11 @@ def draw(pipe: Any, calls: Sequence[Mapping[str, Any]], seed: int) -> list[np.nd
         name = "class_labels" if "class_labels" in arguments else "prompt"
         arguments[name] = [one for call in calls for one in _parted(call)[1]]
     output = pipe(**arguments)
-    drawn = output.frames if hasattr(output, "frames") else output.images
+    drawn = next((getattr(output, name) for name in DRAWN if hasattr(output, name)), None)
+    if drawn is None:
+        raise UnsupportedPipelineError(
+            f"{type(pipe).__name__} returns {type(output).__name__}, and what is compared is its "
+            f"{' or '.join(DRAWN)}; use a pipeline that gives one of them"
+        )
     pictures = drawn.float().cpu().numpy() if torch.is_tensor(drawn) else np.asarray(drawn)
     return [pictures] if len(calls) == 1 else list(pictures[:, None])
