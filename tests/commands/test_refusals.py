@@ -25,6 +25,10 @@ from .refusing import refused
             "interval is 5 (the default), above the 4 steps: give --interval too",
         ),
         (["plan", "--unknown"], "unrecognized arguments"),
+        (
+            ["flops", "--model", "dit-xl-2", "--height", "512"],
+            "height is 512 and width 256, but dit-xl-2 draws squares",
+        ),
         (["fly"], "invalid choice"),
         (["compare", "--prompt", "x", "--out", "x.gif"], "give a folder"),
         (

@@ -76,7 +76,7 @@ def pass_cost(model: str, granularity: str, shape: Shape | None = None) -> PassC
     """Count one full and one cached pass of a full-size model; `shape` None is the paper's.
 
     Raises:
-        ConfigError: an unknown model.
+        ConfigError: an unknown model, or a shape that it does not draw.
     """
     architecture = find(model)
     return count(architecture, granularity, shape or architecture.shape)
@@ -138,7 +138,7 @@ def estimate(
     told it.
 
     Raises:
-        ConfigError: an unknown model, or a config that does not fit the steps.
+        ConfigError: an unknown model, a shape that it does not draw, or a config that does not fit the steps.
     """
     config.plan(num_steps)
     flow = find(model).flow

@@ -38,6 +38,7 @@ class Architecture:
     """A full-size model: its default shape, and what its transformer is called with.
 
     Attributes:
+        arguments: of a call, by shape and config; raises ConfigError for a shape that the model does not draw.
         dtype: of its weights.
         flow: whether it predicts a flow.
         guided: whether its pipeline makes a new tensor of the transformer's output before the scheduler's
@@ -105,7 +106,15 @@ def _hunyuan(shape: Shape, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dit(shape: Shape, config: dict[str, Any]) -> dict[str, Any]:
-    """With classifier-free guidance: the batch holds every picture twice."""
+    """With classifier-free guidance: the batch holds every picture twice.
+
+    Raises:
+        ConfigError: the picture is no square.
+    """
+    if shape.height != shape.width:
+        raise ConfigError(
+            f"height is {shape.height} and width {shape.width}, but dit-xl-2 draws squares; give both alike"
+        )
     batch = 2 * shape.batch
     return {
         "hidden_states": _floats(batch, config["in_channels"], shape.height // 8, shape.width // 8),
