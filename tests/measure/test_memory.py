@@ -90,3 +90,8 @@ def test_an_estimate_counts_the_steps_of_a_window_and_one_in_flight(
 ) -> None:
     cost = price("any", ZCacheConfig(interval=interval), steps, PassCost(1, 1, 0, 10))
     assert cost.cache_bytes == (0 if interval == 1 else 2 * 10)
+
+
+@pytest.mark.parametrize("config", [ZCacheConfig(interval=1), ZCacheConfig(full_steps=range(4))])
+def test_a_run_without_a_cached_step_holds_nothing(config: ZCacheConfig) -> None:
+    assert price("any", config, 4, PassCost(1, 1, feature_bytes=7, step_bytes=10)).cache_bytes == 0

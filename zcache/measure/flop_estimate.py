@@ -190,7 +190,7 @@ def price(
         full_passes=full,
         forecast_passes=forecast,
         reflect_passes=reflect,
-        cache_bytes=anchors * cost.feature_bytes + kept * cost.step_bytes,
+        cache_bytes=anchors * cost.feature_bytes + kept * cost.step_bytes if forecast else 0,
     )
 
 
