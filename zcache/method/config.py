@@ -16,7 +16,7 @@ AUTOMATIC = weights.AUTOMATIC
 GRANULARITIES = ("stack", "module", "output")
 GRANULARITY_CHOICES = (AUTOMATIC, *GRANULARITIES)
 MAX_ORDER = 6
-FITTED = "fitted"
+FITTED = weights.FITTED
 
 
 @dataclass(frozen=True)

@@ -15,21 +15,29 @@ class Registry(Generic[T]):
 
     Args:
         noun: what an entry is called in messages.
-        others: names that stand for a choice among the entries, for messages only.
+        others: names that stand for a choice among the entries, and are no entries.
+        reserved: names that mean something else, which no message offers.
     """
 
-    def __init__(self, noun: str, others: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, noun: str, others: tuple[str, ...] = (), reserved: tuple[str, ...] = ()
+    ) -> None:
         self._noun, self._others = noun, others
+        self._taken = (*others, *reserved)
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that enters its object under `name`.
 
         Raises:
-            ConfigError: the name is taken.
+            ConfigError: the name is taken, or has a meaning of its own.
         """
 
         def enter(entry: T) -> T:
+            if name in self._taken:
+                raise ConfigError(
+                    f"{self._noun} {name!r} has a meaning of its own; choose another name"
+                )
             if name in self._entries:
                 raise ConfigError(
                     f"{self._noun} {name!r} is registered already; choose another name"
@@ -40,7 +48,8 @@ class Registry(Generic[T]):
         return enter
 
     def unregister(self, name: str) -> None:
-        """Forget `name`."""
+        """Forget `name`; raises ConfigError as a look-up does."""
+        self[name]
         del self._entries[name]
 
     def names(self) -> tuple[str, ...]:

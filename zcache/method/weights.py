@@ -16,8 +16,9 @@ from .registry import Registry
 
 WeightFunction = Callable[[int, int], float]
 AUTOMATIC = "automatic"  # the base decides: see `ZCacheConfig.weight_function`
+FITTED = "fitted"  # `ZCacheConfig.factors` are the weights
 
-_weights: Registry[WeightFunction] = Registry("weight", (AUTOMATIC,))
+_weights: Registry[WeightFunction] = Registry("weight", (AUTOMATIC,), (FITTED,))
 register, unregister, names = _weights.register, _weights.unregister, _weights.names
 
 
