@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import pytest
 import torch
 
-from zcache.caching.features import combine
+import zcache
+from zcache import ZCacheConfig
+from zcache.caching.arguments import locate, put
+from zcache.caching.features import combine, rebuild
+
+from ..pipelines import flux
+from .loops import FLUX
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -29,3 +37,38 @@ def test_a_tree_is_added_leaf_by_leaf() -> None:
     tree = (torch.ones(2), (torch.zeros(1), None))
     found = combine([tree, tree], [0.5, 1.5])
     assert found[0].tolist() == [2.0, 2.0] and found[1][0].tolist() == [0.0] and found[1][1] is None
+
+
+class Named(NamedTuple):
+    sample: Any
+    more: Any = None
+
+
+@pytest.mark.parametrize("like", [Named, lambda x: (x, 3), lambda x: [x, (x,)], lambda x: {"a": x}])
+def test_an_output_is_made_again_of_other_tensors(like: Any) -> None:
+    one, other = torch.zeros(1), torch.ones(1)
+    made = rebuild(like(one), (other,) * 2)
+    assert type(made) is type(like(one)) and made == like(other)
+
+
+def test_a_latent_in_a_named_tuple_is_replaced() -> None:
+    one, other = torch.zeros(1, 2), torch.ones(1, 2)
+    arguments = ((Named(one, 3),), {})
+    args, _ = put(arguments, locate(arguments, one), other)
+    assert type(args[0]) is Named and args[0].sample.tolist() == [[1.0, 1.0]] and args[0].more == 3
+
+
+def test_a_transformer_that_returns_a_named_tuple_is_cached() -> None:
+    pipe = flux()
+
+    class Naming(type(pipe.transformer)):
+        def forward(self, *args: Any, **kwargs: Any) -> Named:
+            return Named(super().forward(*args, **kwargs)[0])
+
+    config = ZCacheConfig(interval=4, granularity="output")
+    with zcache.enabled(pipe, config):
+        wanted = FLUX.run(pipe)
+    pipe.transformer.__class__ = Naming
+    with zcache.enabled(pipe, config) as handle:
+        torch.testing.assert_close(FLUX.run(pipe), wanted)
+    assert handle.report().reflect_passes > 0 and handle.report().fallbacks == ()

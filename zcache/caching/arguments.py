@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .features import sequence
+
 Path = tuple[Any, ...]
 EMPTY: Mapping[Any, Any] = {}
 CONTAINERS = (dict, tuple, list)
@@ -198,4 +200,4 @@ def _set(tree: Any, path: Path, place: Place, sample: Tensor) -> Any:
         return {**tree, key: _set(tree[key], tuple(rest), place, sample)}
     values = list(tree)
     values[key] = _set(values[key], tuple(rest), place, sample)
-    return type(tree)(values)
+    return sequence(tree, values)

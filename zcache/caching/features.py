@@ -82,8 +82,13 @@ def _rebuild(like: Any, tensors: Iterator[Tensor]) -> Any:
     if isinstance(like, Mapping):
         return type(like)(**{key: _rebuild(value, tensors) for key, value in like.items()})
     if isinstance(like, tuple | list):
-        return type(like)(_rebuild(value, tensors) for value in like)
+        return sequence(like, [_rebuild(value, tensors) for value in like])
     return like
+
+
+def sequence(like: Any, values: list[Any]) -> Any:
+    """Return a list, tuple or named tuple of the type of `like` with other values."""
+    return type(like)(*values) if hasattr(like, "_fields") else type(like)(values)
 
 
 def version(tensor: Tensor) -> int | None:
