@@ -188,6 +188,21 @@ def test_steps_taken_elsewhere_are_noticed_and_nothing_piles_up(loop: Loop) -> N
     assert max(held) <= 16 and held[-1] == 0
 
 
+@pytest.mark.parametrize("calls", [16, 17])
+def test_more_calls_for_a_step_than_are_followed_are_said_with_their_limit(
+    loop: Loop, calls: int
+) -> None:
+    def velocity(index: int, x: Tensor, t: Tensor) -> Tensor:
+        return torch.stack([loop.predict(index, x, t) for _ in range(calls if index > 1 else 1)])[0]
+
+    _, report = loop.cached(ZCacheConfig(interval=4, granularity="output"), velocity=velocity)
+    said = [reason for reason in report.fallbacks if "within 16 denoiser calls" in reason]
+    assert report.finished == (calls == 16) and len(said) == (calls == 17)
+    if said:
+        assert said[0].startswith("from step 2 on everything was computed in full")
+        assert "makes more calls for a step: let it make 16 or fewer" in said[0]
+
+
 def test_two_steps_for_each_pass_are_forecast_but_not_reflected(loop: Loop) -> None:
     """Cosmos-1: a first `step` only to read the denoised prediction."""
 

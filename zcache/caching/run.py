@@ -40,8 +40,9 @@ class Run(RunState):
         """One denoiser call: cached where anchors allow it, else in full."""
         if len(self.branches) >= MOST_CALLS:
             self.log.fall_back(
-                f"{MOST_CALLS} denoiser calls came without a step of the pipeline's scheduler, which takes its "
-                "steps elsewhere; everything was computed in full"
+                f"from step {self.step} on everything was computed in full: no step of the pipeline's scheduler came "
+                f"within {MOST_CALLS} denoiser calls, the most that are followed; it takes its steps elsewhere, or "
+                f"the pipeline makes more calls for a step: let it make {MOST_CALLS} or fewer"
             )
             self.close()
             return original(*args, **kwargs)
