@@ -3,6 +3,7 @@ modules is answered as if there were no cache, and does not disturb the run."""
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import Any
 
@@ -17,6 +18,7 @@ from zcache import ZCacheConfig
 from zcache.caching import intercept
 
 from ..pipelines import CASES, STEPS, flow_scheduler, flux, flux_transformer
+from .loops import Loop
 
 FLUX = next(case for case in CASES if case.name == "flux")
 DIT = next(case for case in CASES if case.name == "dit")
@@ -232,6 +234,40 @@ def test_a_loop_of_ones_own_is_a_run_inside_sampling() -> None:
         assert report.finished and report.reflect_passes > 0 and report.fallbacks == ()
         assert 0 < (cached - plain).abs().max() < 0.5
         assert torch.equal(loop(), plain)
+
+
+def test_a_call_of_the_pipeline_inside_sampling_is_the_run() -> None:
+    pipe = flux()
+    with zcache.enabled(pipe, CONFIG) as handle:
+        wanted = FLUX.run(pipe)
+        walk = handle.report().walk
+        with handle.sampling():
+            assert torch.equal(FLUX.run(pipe), wanted)
+        assert handle.report().walk == walk and handle.report().fallbacks == ()
+        with handle.sampling():
+            for _ in range(2):
+                assert torch.equal(FLUX.run(pipe), wanted)
+        with handle.sampling():
+            with pytest.raises(KeyError):
+                FLUX.run(pipe, callback_on_step_end=lambda *_: {}["none"])
+            assert torch.equal(FLUX.run(pipe), wanted)
+
+
+def test_a_call_of_the_pipeline_within_a_loops_run_is_plain() -> None:
+    loop = Loop()
+    plain = FLUX.run(loop.pipe)
+
+    def velocity(index: int, x: Tensor, t: Tensor) -> Tensor:
+        if index == 3:
+            stands = copy.deepcopy(vars(loop.pipe.scheduler))
+            assert torch.equal(FLUX.run(loop.pipe), plain)
+            vars(loop.pipe.scheduler).update(stands)
+        return loop.predict(index, x, t)
+
+    config = ZCacheConfig(interval=4)
+    wanted, _ = loop.cached(config)
+    found, report = loop.cached(config, velocity=velocity)
+    assert torch.allclose(found, wanted, atol=1e-5) and report.forecast_passes > 0
 
 
 def test_a_replaced_scheduler_is_followed() -> None:

@@ -74,9 +74,9 @@ class ZCache:
 
     @contextmanager
     def sampling(self) -> Iterator[None]:
-        """Make what is called inside, in this thread, one run, as inside a call of the pipeline:
-        for loops of your own. Within a call of the pipeline, or of another thread, and once disabled, it is
-        inert."""
+        """Make what is called inside, in this thread, one run, as inside a call of the pipeline: for loops of your
+        own; the pipeline's own call is a run, too. Within such a call, within another thread's and once disabled it
+        is inert."""
         with self._entering:
             scope = self._scope
             if scope is None:
@@ -191,17 +191,26 @@ class ZCache:
         return self._scope is not None and self._scope.is_current
 
     def _on_pipeline(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        with self.sampling():
+        with nullcontext() if self._is_open() else self.sampling():
             scope = self._scope
             if scope is None or not scope.is_current or not self._denoisers:
                 return original(*args, **kwargs)
             cls = type(self._scheduler)
             intercept.watch(cls, "step", self._on_copied_step)
             try:
+                scope.is_called = True
                 with scope.around_callbacks(kwargs) as arguments:
                     return original(*args, **arguments)
             finally:
+                scope.is_called = False
                 intercept.unwatch(cls, "step", self._on_copied_step)
+                if self._run is not None:
+                    self._run.end()
+
+    def _is_open(self) -> bool:
+        """Whether `sampling()` waits for a run, which a call of the pipeline may be."""
+        waits = self._scope is not None and self._scope.waits
+        return waits and (self._run is None or self._run.done)
 
     def _on_set_timesteps(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)

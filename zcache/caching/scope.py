@@ -22,10 +22,12 @@ class Scope:
 
     Attributes:
         replaced: how often a callback put another conditioning in place of what it was given.
+        is_called: whether a call of the pipeline is under way, not a loop of one's own.
     """
 
     def __init__(self) -> None:
         self.replaced = 0
+        self.is_called = False
         self._thread = threading.get_ident()
         self._suspended = 0
 
@@ -33,6 +35,11 @@ class Scope:
     def is_current(self) -> bool:
         """Whether what is called now is called by the pipeline itself."""
         return self._thread == threading.get_ident() and not self._suspended
+
+    @property
+    def waits(self) -> bool:
+        """Whether a call of the pipeline that comes now would be the first that this scope is in."""
+        return self.is_current and not self.is_called
 
     @property
     def is_own_thread(self) -> bool:
