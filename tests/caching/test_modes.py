@@ -65,3 +65,7 @@ def test_modes_are_entered_again_and_left_as_they_were(mode: Any, within: Any) -
     assert (now.autocast, now.dtype) == (wanted.autocast, wanted.dtype)
     assert now.inference == (wanted.inference or before.inference)
     assert now.grad == (wanted.grad and before.grad)
+
+
+def test_a_device_without_autocast_has_that_of_the_cpu() -> None:
+    assert Modes.now("meta") == Modes.now("cpu")

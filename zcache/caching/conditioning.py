@@ -12,6 +12,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from torch import Tensor
@@ -34,11 +35,9 @@ class Seen:
         self._writes = version(tensor)
         self.content = (_place(tensor), self._writes)
 
-    def is_of(self, other: Seen) -> bool:
-        """Whether both are of one tensor, as it was."""
-        tensor = self.reference()
-        same = tensor is not None and tensor is other.reference()
-        return self.content == other.content or (same and self._writes == other._writes)
+    def is_of(self, tensor: Tensor) -> bool:
+        """Whether it is of this very tensor, into which nothing was written since."""
+        return self.reference() is tensor and self._writes == version(tensor)
 
 
 def _place(tensor: Tensor) -> Any:
@@ -58,6 +57,11 @@ class Branch:
     last: list[Seen] = field(default_factory=list)
     before: list[Seen] = field(default_factory=list)  # at the call before that
     same: list[bool] = field(default_factory=list)
+
+    def seen(self, tensors: list[Tensor]) -> list[Seen]:
+        """The tensors of a call; those that stand where they stood are what they were at the last one."""
+        known = zip_longest(tensors, self.last[: len(tensors)])
+        return [x if x is not None and x.is_of(tensor) else Seen(tensor) for tensor, x in known]
 
     def see(self, given: list[Seen], was_of_another: bool) -> bool:
         """Whether what a call is given is another conditioning than that of the call before."""
@@ -80,7 +84,8 @@ class Branch:
 
 
 def _are(given: Sequence[Seen], others: Sequence[Seen]) -> list[bool]:
-    return [one.is_of(other) for one, other in zip(given, others, strict=False)]
+    pairs = zip(given, others, strict=False)
+    return [one is other or one.content == other.content for one, other in pairs]
 
 
 class Conditioning:
@@ -106,7 +111,7 @@ class Conditioning:
     def see(self, key: Key, flat: list[Any]) -> int:
         """How often a branch's conditioning has changed, its call's arguments looked at."""
         branch = self._branches.setdefault(key, Branch())
-        given = [Seen(leaf) for leaf in flat if isinstance(leaf, Tensor)]
+        given = branch.seen([leaf for leaf in flat if isinstance(leaf, Tensor)])
         self._step[key] = contents = {each.content for each in given}
         strange = contents - {each.content for each in branch.last}
         of_others = {

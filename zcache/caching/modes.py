@@ -25,6 +25,7 @@ class Modes:
 
     @staticmethod
     def now(device: str) -> Modes:
+        device = device if torch.amp.is_autocast_available(device) else "cpu"
         return Modes(
             device,
             torch.is_grad_enabled(),
