@@ -80,3 +80,12 @@ def test_together_each_call_gives_the_picture_it_gives_alone():
 def test_an_output_that_is_no_picture_and_no_sound_is_refused():
     with pytest.raises(UnsupportedPipelineError, match=r"Anything returns dict.*frames or images"):
         draw(Anything(dict), [{}], 0)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_generator_of_the_call_stays_where_it_is(listed):
+    pipe, own = pipelines.dit(), pipelines.seeded(3)
+    call = calls(pipe, [1], {**CLASSES, "generator": [own] if listed else own})
+    one, other = (draw(pipe, call, 0)[0] for _ in range(2))
+    assert np.array_equal(one, other)
+    assert torch.equal(own.get_state(), pipelines.seeded(3).get_state())

@@ -109,6 +109,8 @@ def draw(pipe: Any, calls: Sequence[Mapping[str, Any]], seed: int) -> list[np.nd
     generator = arguments.get("generator")
     if isinstance(generator, torch.Generator):
         arguments["generator"] = generator.clone_state()  # the call's own stays where it is
+    elif isinstance(generator, list):
+        arguments["generator"] = [each.clone_state() for each in generator]
     elif generator is None:
         made = [torch.Generator("cpu").manual_seed(seed + row) for row in range(len(calls))]
         arguments["generator"] = made if len(calls) > 1 else made[0]
