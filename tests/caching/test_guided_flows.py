@@ -192,15 +192,29 @@ def test_the_stronger_the_guidance_the_less_a_flow_keeps(
         assert kept[stop] == pytest.approx(wanted, rel=1e-2)
 
 
-def test_until_it_is_known_to_be_guided_a_run_is_forecast_by_taylorseer() -> None:
-    """The first reflection tells: the window behind it has seen two full steps, and was extrapolated."""
-    case = BY_NAME["flux-true-cfg"]
-    drawn = {}
-    for chosen in ("automatic", "fora"):
+@pytest.mark.parametrize(
+    ("name", "guidance", "base"),
+    [
+        ("flux-true-cfg", {}, "fora"),
+        ("flux", {}, "fora"),
+        ("flux", {"guidance_scale": 1.0}, "taylorseer"),
+    ],
+)
+@pytest.mark.parametrize("granularity", ["stack", "output"])
+def test_a_guided_flow_whose_first_full_steps_are_neighbours_begins_with_reuse(
+    name: str, guidance: dict[str, float], base: str, granularity: str
+) -> None:
+    """Their difference is no slope for a window five times as long, which the first reflection would only mend
+    behind it: bit for bit the picture of reuse; without guidance that of TaylorSeer."""
+    case, drawn = BY_NAME[name], {}
+    for chosen in ("automatic", "fora", "taylorseer"):
         pipe = case.build()
-        with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 1, 6, 11), base=chosen)):
-            drawn[chosen] = case.run(pipe)
-    assert not torch.equal(drawn["automatic"], drawn["fora"])
+        given = {"full_steps": (0, 1, 6, 11), "granularity": granularity, "base": chosen}
+        with zcache.enabled(pipe, ZCacheConfig(**given)) as handle:
+            drawn[chosen] = case.run(pipe, **guidance)
+        assert chosen != "automatic" or handle.report().base == base
+    assert torch.equal(drawn["automatic"], drawn[base])
+    assert not torch.equal(drawn["fora"], drawn["taylorseer"])
 
 
 def test_a_guided_flow_is_blended_linearly_and_no_other() -> None:
@@ -232,18 +246,27 @@ def test_a_run_chooses_for_itself() -> None:
     assert bases == ["damped", "taylorseer", "damped"]
 
 
-def test_a_window_that_stays_leaves_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reuse is the better base of a reflection, and the worse alone."""
+@pytest.mark.parametrize("second", [1, 4])
+def test_a_window_that_stays_leaves_the_base(second: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reuse is the better base of a reflection, and the worse alone; who begins with it forecasts one window so."""
 
     def refuse(*_: Any) -> None:
         raise reflection.CannotReflectError("tried")
 
+    config = ZCacheConfig(full_steps=(0, second, 8, 11))
+    alone = {}
+    for base in ("taylorseer", "fora"):
+        pipe = flux()
+        with zcache.enabled(pipe, config.replace(base=base, reflect=False)):
+            alone[base] = FLUX.run(pipe)
     monkeypatch.setattr(reflection, "check_steps_repeat", refuse)
     pipe = flux()
-    with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 4, 8, 11))) as handle:
-        FLUX.run(pipe)
+    with zcache.enabled(pipe, config) as handle:
+        drawn = FLUX.run(pipe)
     assert handle.report().reflect_passes == 0
     assert handle.report().base == "taylorseer"
+    assert torch.equal(drawn, alone["taylorseer"]) == (second == 4)
+    assert not torch.equal(drawn, alone["fora"])
 
 
 def test_guidance_that_is_normalised_is_guidance() -> None:

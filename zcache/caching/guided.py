@@ -53,6 +53,20 @@ def forecast(run: RunState, stop: Visit, added: float) -> None:
         run.forecast_by(taken)
 
 
+def stay(run: RunState) -> None:
+    """Go on with the base that was asked for, where a window stays as it was forecast."""
+    if run.base is bases.undecided:
+        run.begin_with(bases.resolve(run.config.base))
+
+
+def begins_with_neighbours(run: RunState) -> bool:
+    """Whether the run may choose its base as a guided flow, and only its first two full steps are neighbours."""
+    if not run.is_flow or base(run, 1.0) is None or run.plan is None:
+        return False
+    first, second, third = (*run.plan.full_steps[:3], 0, 0, 0)[:3]
+    return second - first == 1 < third - second
+
+
 def base(run: RunState, added: float, turned: float = 0.0) -> str | None:
     """The base that the run takes where it is found to be guided, None for its own."""
     plan = run.plan

@@ -48,6 +48,7 @@ def reflect(run: RunState, step: StepAgain, stop: Visit) -> Any | None:
         if guided.is_flow(run, combinations):
             guided.forecast(run, stop, guidance.scale(combinations[-1]))
     except CannotReflectError as reason:
+        guided.stay(run)
         if not run.never_back:
             run.log.fall_back(f"a window was not reflected: {reason}")
         return None

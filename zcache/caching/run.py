@@ -180,7 +180,7 @@ class Run(RunState):
         if self.plan is None:
             settling.settle(self, visit)
             self._make_plan(timestep)
-            settling.place(self)
+            settling.place(self, visit)
         self._tick()
         return result
 

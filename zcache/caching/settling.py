@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..method import bases
 from ..method.abscissa import positions, share_of_angle
 from ..method.config import AUTOMATIC
 from ..method.granularity import settled
+from ..method.guided import GUIDED
+from . import guided
 from .anchors import Anchors
 from .bindings import Output
 from .cached_pass import CachedPass
@@ -41,8 +44,11 @@ def settle(run: RunState, visit: Visit) -> None:
             _cache_output(run, branch)
 
 
-def place(run: RunState) -> None:
-    """Choose where the steps stand for forecasts; the run knows by now which they are."""
+def place(run: RunState, visit: Visit) -> None:
+    """Choose where the steps stand for forecasts; the run knows by now which they are. A guided flow whose first
+    two full steps are neighbours begins with reuse: what they differ by is no slope."""
+    if guided.begins_with_neighbours(run) and (first_scale(run, visit) or 1.0) > GUIDED:
+        run.begin_with(bases.undecided)
     times = flow_times(run.scheduler)
     share = share_of_angle(
         run.config,

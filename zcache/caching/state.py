@@ -156,6 +156,12 @@ class RunState:
         for anchors in self.anchors.values():
             anchors.forecast_by(self.base)
 
+    def begin_with(self, base: bases.Base) -> None:
+        """Forecast by this base until another is chosen."""
+        self.base = base
+        for anchors in self.anchors.values():
+            anchors.forecast_by(self.base)
+
     def forecast_along(self, places: Sequence[float]) -> None:
         """From here on the steps stand at `places` for TaylorSeer's forecasts."""
         self.base = abscissa.along(places)

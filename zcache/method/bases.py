@@ -126,6 +126,11 @@ def damped(anchors: Sequence[int], step: int, order: int) -> Factors:
     return (*(OF_SLOPE * factor for factor in older), 1 - OF_SLOPE + OF_SLOPE * newest)
 
 
+def undecided(anchors: Sequence[int], step: int, order: int) -> Factors:
+    """FORA's reuse, for a run that may yet turn to a slope: it holds the anchors of one."""
+    return (*(0.0 for _ in anchors[-order - 1 : -1]), 1.0)
+
+
 @register("teacache")
 def teacache(anchors: Sequence[int], step: int, order: int) -> Factors:
     """TeaCache (arXiv:2411.19108) reuses as FORA does; it differs in when it computes (see

@@ -62,6 +62,9 @@ def zigzag(
         config = config.replace(reflect=False)
     chosen = config.guided_base(planned, num_steps, flow_times, scale) if guided else None
     asked, undecided = config, chosen == bases.DAMPED
+    first, second, third = (*planned[:3], 0, 0, 0)[:3]
+    if chosen is not None and second - first == 1 < third - second:
+        base = bases.fora  # neighbours have no slope
     if chosen is not None:
         config = config.replace(base=chosen)
     careful = guided and bases.is_careful(bases.resolve(config.base), order)
