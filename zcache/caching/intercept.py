@@ -14,12 +14,27 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from torch.utils.weak import WeakIdKeyDictionary
-
 from ..errors import UnsupportedPipelineError
 
 Handler = Callable[..., Any]
 Notice = Callable[[Any], None]  # told of an instance that is not armed
+
+
+class _ById(dict[int, Any]):
+    """Values by the id of an instance, as long as it lives. By identity, since an instance need not have a hash,
+    and equal ones are several; torch's own table of this kind stops its compiler."""
+
+    def __init__(self) -> None:
+        self._alive: dict[int, weakref.ref[object]] = {}
+
+    def put(self, instance: object, value: Any) -> None:
+        key = id(instance)
+        self._alive[key] = weakref.ref(instance, lambda _: self.take(key))
+        self[key] = value
+
+    def take(self, key: int) -> Any:
+        self._alive.pop(key, None)
+        return self.pop(key, None)
 
 
 class _Front:
@@ -34,9 +49,8 @@ class _Front:
     dispatch: Any = None
 
     def __init__(self) -> None:
-        # By identity: an instance need not have a hash, and equal ones are several.
-        self.handlers = WeakIdKeyDictionary()
-        self.locks = WeakIdKeyDictionary()
+        self.handlers = _ById()
+        self.locks = _ById()
         self.notices: tuple[Notice, ...] = ()
 
 
@@ -61,8 +75,9 @@ def arm(instance: object, method: str, handler: Handler) -> None:
         ) from error
     with _lock:
         front = _front(type(instance), method)
-        front.handlers[instance] = (*front.handlers.get(instance, ()), handler)
-        front.locks.setdefault(instance, threading.RLock())
+        front.handlers.put(instance, (*front.handlers.get(id(instance), ()), handler))
+        if id(instance) not in front.locks:
+            front.locks.put(instance, threading.RLock())
 
 
 def disarm(instance: object, method: str, handler: Handler | None = None) -> None:
@@ -70,19 +85,19 @@ def disarm(instance: object, method: str, handler: Handler | None = None) -> Non
     (FSDP2 gives one)."""
     with _lock:
         key = _key(instance, method)
-        kept = list(_fronts[key].handlers.pop(instance))
+        kept = list(_fronts[key].handlers.take(id(instance)))
         kept.pop() if handler is None else kept.remove(handler)
         if kept:
-            _fronts[key].handlers[instance] = tuple(kept)
+            _fronts[key].handlers.put(instance, tuple(kept))
         else:
-            del _fronts[key].locks[instance]
+            _fronts[key].locks.take(id(instance))
         _leave(key)
 
 
 def lock(instance: object, method: str) -> AbstractContextManager[Any]:
     """Return one lock for all who stand in front of `instance.method`; inert where nobody does."""
     key = _key(instance, method)
-    found = _fronts[key].locks.get(instance) if key in _fronts else None
+    found = _fronts[key].locks.get(id(instance)) if key in _fronts else None
     return found if found is not None else nullcontext()
 
 
@@ -104,7 +119,7 @@ def unwatch(cls: type, method: str, notice: Notice) -> None:
 def handlers(instance: object, method: str) -> tuple[Handler, ...]:
     """Return the handlers in front of `instance.method`, first armed first."""
     key = _key(instance, method)
-    return _fronts[key].handlers.get(instance, ()) if key in _fronts else ()
+    return _fronts[key].handlers.get(id(instance), ()) if key in _fronts else ()
 
 
 def is_armed(instance: object, method: str) -> bool:
@@ -130,7 +145,7 @@ def weakly(method: Callable[..., Any], *first: Any) -> Handler:
 def _key(instance: object, method: str) -> tuple[type, str]:
     """The class in whose front an instance is armed: its own, or one that it had."""
     for cls in type(instance).__mro__[:-1]:
-        if (cls, method) in _fronts and instance in _fronts[cls, method].handlers:
+        if (cls, method) in _fronts and id(instance) in _fronts[cls, method].handlers:
             return cls, method
     return type(instance), method
 
@@ -157,7 +172,7 @@ def _install(cls: type, method: str, front: _Front) -> None:
         call = (
             own.__get__(self, type(self)) if own is not None else getattr(super(cls, self), method)
         )
-        found = front.handlers.get(self, ())
+        found = front.handlers.get(id(self), ())
         for handler in found:
             call = functools.partial(handler, call)
         if not found and type(self) is cls:
