@@ -132,8 +132,8 @@ def _advanced(kind: str, by_hand: bool) -> dict[str, Any]:
             "steps, damped half of it, fora repeats the last one, teacache repeats it and computes anew when the "
             "input has changed enough; hicache, foca and spectrum continue the trend along other curves (Hermite "
             "polynomials, a predictor with a correction, a fit by Chebyshev polynomials); automatic is taylorseer "
-            "(for classes along the angle of picture and noise), and damped, or fora where the output turns far, on a "
-            "flow with guidance.",
+            "(for classes along the angle of picture and noise), and damped, or fora where the output turns far, on "
+            "a flow with guidance.",
         ),
         "weight": gr.Dropdown(
             list(weights.choices()),
