@@ -148,15 +148,16 @@ def test_a_told_flow_reuses_where_its_output_turns_far_in_the_first_window(
     assert turned > 0 and handle.report().base == base
 
 
-def test_how_far_the_output_turns_is_no_matter_where_it_is_added_up(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("limit", "base"), [(0.0, "fora"), (9.0, "damped")])
+def test_so_does_one_whose_outputs_are_added_up(
+    limit: float, base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules, "MOST_TURNED", 0.0)
+    monkeypatch.setattr(rules, "MOST_TURNED", limit)
     case = BY_NAME["flux-true-cfg"]
     pipe = case.build()
     with zcache.enabled(pipe, ZCacheConfig(full_steps=range(0, 63, 2))) as handle:
         case.run(pipe, 63)
-    assert handle.report().base == "damped"
+    assert handle.report().base == base
 
 
 @pytest.mark.parametrize(

@@ -65,18 +65,11 @@ def test_windows_that_are_long_while_it_is_early(window: int, added: float, astr
 
 @pytest.mark.parametrize(
     ("added", "turned", "astray"),
-    [
-        (1.0, 0.54, False),
-        (1.5, 0.54, False),
-        (1.0, 0.56, True),
-        (1.5, 0.56, True),
-        (2.0, 9.0, False),
-    ],
+    [(1.0, 0.52, False), (2.0, 0.52, False), (1.0, 0.54, True), (2.0, 0.54, True)],
 )
-def test_a_told_guidance_is_judged_by_how_far_outputs_turn(
+def test_a_slope_is_not_trusted_where_outputs_turn_far(
     added: float, turned: float, astray: bool
 ) -> None:
-    """Of one that is added up the scale is known."""
     full, times = list(range(0, 50, 2)), shifted(50, 1.0)
     assert leads_astray(full, times, added, turned) == astray
     base = ZCacheConfig().guided_base(full, 50, times, added, turned)

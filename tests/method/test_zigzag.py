@@ -103,11 +103,12 @@ def test_it_equals_the_product_on_flux(granularity: str, settings: dict[str, Any
 @pytest.mark.parametrize(
     ("window", "scale", "level", "base"),
     [
-        (2, 3.0, 0.0, "damped"),
-        (4, 3.0, 0.0, "fora"),
-        (2, 7.0, 0.0, "damped"),
-        (3, 7.0, 0.0, "fora"),
-        (4, 2.0, 0.0, "damped"),
+        (2, 3.0, 5.0, "damped"),
+        (4, 3.0, 5.0, "fora"),
+        (2, 7.0, 5.0, "damped"),
+        (3, 7.0, 5.0, "fora"),
+        (4, 2.0, 5.0, "damped"),
+        (4, 2.0, 0.0, "fora"),
         (4, 1.0, 5.0, "damped"),
         (4, 1.0, 0.0, "fora"),
     ],

@@ -43,9 +43,9 @@ def weight(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction | 
 
 def forecast(run: RunState, stop: Visit, added: float) -> None:
     """Take the base of a flow with guidance, added up with this scale or told; raise CannotReflectError where a
-    blend could not look back. Waits for the device once in a run that is told its guidance."""
+    blend could not look back. Waits for the device once in a run."""
     taken, held = base(run, added), all(a.holds_past for a in run.anchors.values())
-    if taken == bases.DAMPED and added <= GUIDED:
+    if taken == bases.DAMPED:
         taken = base(run, added, _turned(run.window[0].model_output, stop.model_output))
     if taken != bases.FORA and run.config.weight_in(True) != run.weight and not held:
         raise CannotReflectError("guidance set in at its newer anchor")
