@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zcache import ZCacheConfig
-from zcache.method.guided import leads_astray, most_kept
+from zcache.method.guided import begins_with_neighbours, leads_astray, most_kept
 from zcache.method.schedule import shifted
 
 FULL_STEPS = st.sets(st.integers(1, 49), max_size=20).map(lambda rest: sorted({0, *rest}))
@@ -138,3 +138,18 @@ def test_a_base_a_fit_and_a_run_without_reflection_keep_their_own() -> None:
         assert ZCacheConfig(**own).guided_base(full, 50) is None
     fitted = ZCacheConfig(full_steps=full, weight="fitted", factors=[0.5] * 50)
     assert fitted.guided_base(full, 50) is None
+
+
+@pytest.mark.parametrize(
+    ("full", "do"),
+    [
+        ([0, 1, 4], True),
+        ([0, 1, 3, 4], True),
+        ([0, 1, 2, 9], False),
+        ([0, 2, 4], False),
+        ([0, 1], False),
+        ([0], False),
+    ],
+)
+def test_two_neighbours_before_a_longer_window(full: list[int], do: bool) -> None:
+    assert begins_with_neighbours(full) == do

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..method import bases
-from ..method.guided import GUIDED, most_kept
+from ..method.guided import GUIDED, begins_with_neighbours, most_kept
 from ..method.relaxation import fewest_full_steps, share
 from ..method.weights import AUTOMATIC, Fitted, WeightFunction
 from . import guidance
@@ -59,12 +59,11 @@ def stay(run: RunState) -> None:
         run.begin_with(bases.resolve(run.config.base))
 
 
-def begins_with_neighbours(run: RunState) -> bool:
-    """Whether the run may choose its base as a guided flow, and only its first two full steps are neighbours."""
-    if not run.is_flow or base(run, 1.0) is None or run.plan is None:
+def may_begin_with_neighbours(run: RunState) -> bool:
+    """Whether the run may choose its base as a guided flow, and begins with two full steps beside each other."""
+    if not run.is_flow or run.plan is None or base(run, 1.0) is None:
         return False
-    first, second, third = (*run.plan.full_steps[:3], 0, 0, 0)[:3]
-    return second - first == 1 < third - second
+    return begins_with_neighbours(run.plan.full_steps)
 
 
 def base(run: RunState, added: float, turned: float = 0.0) -> str | None:

@@ -47,7 +47,7 @@ def settle(run: RunState, visit: Visit) -> None:
 def place(run: RunState, visit: Visit) -> None:
     """Choose where the steps stand for forecasts; the run knows by now which they are. A guided flow whose first
     two full steps are neighbours begins with reuse: what they differ by is no slope."""
-    if guided.begins_with_neighbours(run) and (first_scale(run, visit) or 1.0) > GUIDED:
+    if guided.may_begin_with_neighbours(run) and (first_scale(run, visit) or 1.0) > GUIDED:
         run.begin_with(bases.undecided)
     times = flow_times(run.scheduler)
     share = share_of_angle(

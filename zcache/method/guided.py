@@ -46,6 +46,12 @@ def leads_astray(
     return early_window(full_steps, times) > max(LEAST_EARLY, EARLY / (added - 1))
 
 
+def begins_with_neighbours(full_steps: Sequence[int]) -> bool:
+    """Whether a run's first two full steps are neighbours and the third is not: what they differ by is no slope."""
+    first = [stop - start for start, stop in pairwise(full_steps[:3])]
+    return len(first) == 2 and first[0] == 1 < first[1]
+
+
 def most_kept(full_steps: Sequence[int], times: Sequence[float], added: float = 1.0) -> float:
     """The most of a correction that a flow keeps which is forecast along a damped slope, from `LEAST_KEPT` to 1.
 

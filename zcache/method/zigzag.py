@@ -13,7 +13,7 @@ from typing import Any
 from . import bases
 from .abscissa import along
 from .config import ZCacheConfig
-from .guided import most_kept
+from .guided import begins_with_neighbours, most_kept
 from .relaxation import fewest_full_steps, share
 from .schedule import Kind
 from .weights import AUTOMATIC
@@ -62,9 +62,8 @@ def zigzag(
         config = config.replace(reflect=False)
     chosen = config.guided_base(planned, num_steps, flow_times, scale) if guided else None
     asked, undecided = config, chosen == bases.DAMPED
-    first, second, third = (*planned[:3], 0, 0, 0)[:3]
-    if chosen is not None and second - first == 1 < third - second:
-        base = bases.fora  # neighbours have no slope
+    if chosen is not None and begins_with_neighbours(planned):
+        base = bases.fora
     if chosen is not None:
         config = config.replace(base=chosen)
     careful = guided and bases.is_careful(bases.resolve(config.base), order)
