@@ -4,11 +4,12 @@ together again (tensors, tuples, lists, or diffusers' dict-like output classes).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+T = TypeVar("T")
 Feature = Any  # Tensor, or a nested tuple of tensors
 
 
@@ -49,14 +50,16 @@ def clipped(tensor: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
 def tensors(feature: Feature) -> Iterator[torch.Tensor]:
     """Return all tensors of a feature, depth first."""
-    if isinstance(feature, torch.Tensor):
-        yield feature
-    elif isinstance(feature, tuple | list):
-        for leaf in feature:
-            yield from tensors(leaf)
-    elif isinstance(feature, dict):
-        for leaf in feature.values():
-            yield from tensors(leaf)
+    return within(feature, torch.Tensor)
+
+
+def within(tree: Any, kind: type[T]) -> Iterator[T]:
+    """Return all of a kind in tuples, lists and dicts, depth first."""
+    if isinstance(tree, kind):
+        yield tree
+    elif isinstance(tree, tuple | list | dict):
+        for leaf in tree.values() if isinstance(tree, dict) else tree:
+            yield from within(leaf, kind)
 
 
 def leaves(output: Any) -> Iterator[Tensor]:

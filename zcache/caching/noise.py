@@ -14,29 +14,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .features import within
+
 States = list[tuple[Any, Tensor]]  # a generator and its state
 
 
 def generators(device: torch.device, *given: Any) -> list[Any]:
     """Return the generators that a scheduler's `step` may draw from: those in `given`, in lists and dicts too, and
     the global ones."""
-    found = [torch.default_generator, *_within(given)]
+    found = [torch.default_generator, *within(given, torch.Generator)]
     if device.type != "cpu":
         own = getattr(torch, device.type, None)
         defaults = getattr(own, "default_generators", ())
         if defaults:
             found.append(defaults[device.index or 0])
     return list({id(each): each for each in found}.values())
-
-
-def _within(given: Any) -> Iterator[torch.Generator]:
-    if isinstance(given, torch.Generator):
-        yield given
-    elif isinstance(given, list | tuple):
-        for each in given:
-            yield from _within(each)
-    elif isinstance(given, dict):
-        yield from _within(list(given.values()))
 
 
 def states(sources: list[Any]) -> States:
