@@ -65,7 +65,7 @@ def test_windows_that_are_long_while_it_is_early(window: int, added: float, astr
 
 @pytest.mark.parametrize(
     ("added", "turned", "astray"),
-    [(1.0, 0.52, False), (2.0, 0.52, False), (1.0, 0.54, True), (2.0, 0.54, True)],
+    [(1.0, 0.65, False), (2.0, 0.65, False), (1.0, 0.67, True), (2.0, 0.67, True)],
 )
 def test_a_slope_is_not_trusted_where_outputs_turn_far(
     added: float, turned: float, astray: bool

@@ -84,10 +84,8 @@ def test_timed_is_drawn_to_where_the_time_falls_fast() -> None:
 
 
 def test_timed_golden() -> None:
-    """Time that falls evenly: seven windows, the first half as long, 49 / 6.5 = 7.54 each: ends at 3.77,
-    11.3, 18.8, 26.4, 33.9, 41.5. Time that falls at the end alone: the middle of
-    3/4 i/4 + 1/4 (1 - t) = 0, 0.19, 0.38, 0.56, 1 is nearest to step 3."""
-    assert full_steps(50, 7, times=schedule.shifted(50, 1.0)) == (0, 4, 11, 19, 26, 34, 41, 49)
+    """Time that falls at the end alone, at the beginning not at all: the middle of
+    3/4 i/4 + 1/4 (1 - t) = 0, 0.19, 0.38, 0.56, 1 is nearest to step 3 (one that falls: test_windows)."""
     assert full_steps(5, 2, times=[1, 1, 1, 1, 0]) == (0, 3, 4)
 
 
@@ -95,14 +93,6 @@ def test_timed_golden() -> None:
 def test_a_shift_that_is_none_is_refused(shift) -> None:
     with pytest.raises(ConfigError, match="give a number above 0, such as 3"):
         schedule.shifted(10, shift)
-
-
-def test_the_early_window_is_the_mean_of_the_first_half_of_the_windows() -> None:
-    """Two of four windows, and of three: (1 - 0.6) / 2 and (1 - 0.4) / 2."""
-    times = [1 - step / 50 for step in range(50)]
-    assert schedule.early_window([0, 8, 20, 30, 49], times) == pytest.approx(0.2)
-    assert schedule.early_window([0, 8, 30, 49], times) == pytest.approx(0.3)
-    assert schedule.early_window([0], times) == 0
 
 
 def test_even_needs_no_more_full_steps_than_windows_of_n_do() -> None:

@@ -23,11 +23,12 @@ from ..caching.tape import CONSTANT, LIVE, STEP, Tape
 from ..method import bases
 from ..method.config import AUTOMATIC, ZCacheConfig
 from ..method.granularity import settled
-from ..method.schedule import Kind
+from ..method.schedule import Kind, shifted
 from ..models.architectures import Architecture, Shape, find
 from ..models.catalogue import KNOWN, usual_guidance
 
 TERA = 1e12
+SHIFT = 3.0  # of a flow's steps, as FLUX.1-dev's at 1024 x 1024
 
 
 @dataclass(frozen=True)
@@ -161,22 +162,21 @@ def price(
     Raises:
         ConfigError: a config that does not fit the steps.
     """
-    plan = config.plan(num_steps, diffusion=not flow)
+    times = shifted(num_steps, SHIFT if flow else None)
+    plan = config.plan(num_steps, times, not flow)
     full, forecast, reflect = (plan.count(kind) for kind in Kind)
     total = full * cost.full + (forecast + reflect) * cost.cached
     plain = num_steps * cost.full
     used = bases.reach(bases.resolve(config.base), config.order)
     looks_back = any(p.weight not in (None, 1.0) for p in plan.walk)
     told = flow and guided
-    if told and config.guided_base(plan.full_steps, num_steps) == bases.FORA:
+    if told and config.guided_base(plan.full_steps, num_steps, times) == bases.FORA:
         # Of reuse two; more before the first reflection, where there are.
         used, looks_back = max(used, 2), looks_back and plan.full_steps[1:2] == (1,)
     elif told and config.reflect:
         looks_back |= config.weight == AUTOMATIC
     anchors = min(used + looks_back, len(plan.full_steps))
     window = max(b - a for a, b in pairwise((*plan.full_steps, num_steps)))
-    if flow and config.full_steps is None and config.placement == "timed":
-        window = min(config.interval, num_steps)  # the longest that there may be
     kept = window if config.reflect and window > 1 else 0  # and a reflect pass's own
     return Estimate(
         model=model,

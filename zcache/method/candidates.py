@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
-from . import bases, fitting, knots, schedule
+from . import bases, fitting, knots, windows
 from .config import FITTED, ZCacheConfig
 from .knots import Gram
 
@@ -82,9 +82,9 @@ def untuned(num_steps: int, count: int, flow_times: Sequence[float] = ()) -> lis
     even = tuple(round(i * last / (count - 1)) for i in range(count))
     open_end = tuple(round(i * num_steps / count) for i in range(count))
     if flow_times:
-        lists = [tuple(schedule.spread(even, flow_times)), even, open_end]
+        lists = [tuple(windows.spread(even, flow_times)), even, open_end]
     else:
-        lists = [tuple(schedule.half_open(num_steps, count)), open_end, even]
+        lists = [tuple(windows.half_open(num_steps, count)), open_end, even]
     papers = (ZCacheConfig.paper(n).plan(num_steps).full_steps for n in range(1, num_steps + 1))
     lists += [steps for steps in papers if len(steps) == count]
     return list(dict.fromkeys(lists))

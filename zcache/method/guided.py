@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from .schedule import early_window
+from .windows import early_window
 
 GUIDED = 1.5  # scale above which a flow is called guided
 # What a slope is right for, of the flow's time, with a scale g of guidance that is added up:
 EARLY, LEAST_EARLY = 0.18, 0.07  # the mean window of a run's first half, by g - 1; and at least
 LONGEST, LEAST_LONGEST = 0.58, 0.29  # any window, by g - 1; and at least
 LONGEST_TOLD = 0.36  # any window, where the denoiser is told its guidance
-MOST_TURNED = 0.53  # of the output's size: how far it may turn in the first window
+MOST_TURNED = 0.66  # of the output's size: how far it may turn in the first window
 TRUSTED = 0.2  # the mean window of a run's first half, by (g - 1)^2, up to which all of a correction is kept
 LEAST_KEPT = 0.25
 

@@ -13,11 +13,9 @@ from enum import Enum
 from ..errors import ConfigError
 from .registry import Registry
 from .weights import Fitted, WeightFunction, weight_at
+from .windows import half_open, spread
 
 Placement = Callable[[int, int, int, bool, Sequence[float]], Iterable[int]]
-
-PULL = 0.25
-HEADS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # lengths of a first window, beside the others'
 
 _placements: Registry[Placement] = Registry("placement")
 register, unregister, placements = _placements.register, _placements.unregister, _placements.names
@@ -65,11 +63,8 @@ def even(
 def timed(
     num_steps: int, interval: int, warmup: int, last: bool, times: Sequence[float] = ()
 ) -> Iterator[int]:
-    """Yield as many steps as `even`, drawn to where the flow's time falls fast; `even` without times.
-
-    Windows are equally long in (1 - `PULL`) of the steps and `PULL` of the time. The first, which
-    forecasts without a slope, is made shorter, to a half at most, where the time would fall in it by
-    more than half of its share. With `last` off the last full step stands half a window before the end."""
+    """Yield as many steps as `even`, drawn to a flow's beginning and to where its time falls fast (windows.py);
+    `even` without times. With `last` off the last full step stands half a window before the end."""
     usual = list(even(num_steps, interval, warmup, True, times))
     windows, first = len(usual) - warmup, warmup - 1
     if not last and 0 < windows < num_steps - warmup:
@@ -90,46 +85,6 @@ def shifted(num_steps: int, shift: float | None) -> list[float]:
         raise ConfigError(f"shift is {shift:g}; give a number above 0, such as 3")
     even_times = (1 - step / num_steps for step in range(num_steps))
     return [shift * t / (1 + (shift - 1) * t) for t in even_times]
-
-
-def spread(steps: Sequence[int], times: Sequence[float]) -> Sequence[int]:
-    """Move the steps between the first and the last by the rule of `timed`."""
-    windows = len(steps) - 1
-    if windows < 2 or len(times) <= steps[-1] or times[steps[0]] <= times[steps[-1]]:
-        return steps
-    first, final = steps[0], steps[-1]
-    fall = times[first] - times[final]
-    path = [
-        (1 - PULL) * (step - first) / (final - first) + PULL * (times[first] - times[step]) / fall
-        for step in range(first, final + 1)
-    ]
-
-    def nearest(place: float) -> int:
-        return first + min(range(len(path)), key=lambda i: abs(path[i] - place))
-
-    for head in HEADS:
-        behind = nearest(head / (windows - 1 + head))
-        if times[first] - times[behind] <= fall / windows / 2:
-            break
-    found = [first]
-    for window in range(windows - 1):
-        wanted = nearest((window + head) / (windows - 1 + head))
-        found.append(max(found[-1] + 1, min(wanted, final - (windows - 1 - window))))
-    return [*found, final]
-
-
-def early_window(full_steps: Sequence[int], times: Sequence[float]) -> float:
-    """Mean length, in a flow's time, of the windows in the first half of a run; 0 without windows."""
-    windows = len(full_steps) // 2
-    if not windows:
-        return 0.0
-    return (times[full_steps[0]] - times[full_steps[windows]]) / windows
-
-
-def half_open(num_steps: int, count: int) -> list[int]:
-    """So many steps from the first on, as far from each other up to rounding, the last half as far from the end."""
-    length = (num_steps - 1) / (count - 0.5)
-    return [round(i * length) for i in range(count)]
 
 
 @register("warmup")
