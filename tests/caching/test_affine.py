@@ -134,7 +134,7 @@ def test_tables_that_change_in_a_run_are_seen(change: str, monkeypatch: pytest.M
                 pipe.scheduler.sigmas.pow_(1.1)
             return kwargs
 
-        with zcache.enabled(pipe, CONFIG):
+        with zcache.enabled(pipe, ZCacheConfig(full_steps=(0, 3, 7, 11))):
             return BY_NAME["flux"].run(pipe, callback_on_step_end=callback)
 
     closed = draw()
