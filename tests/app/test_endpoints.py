@@ -43,6 +43,8 @@ def test_an_endpoint_returns_pictures_that_open_and_a_report(client, kind):
     assert report["seed"] == 7
     last = 8 if kind == "class" else 9  # half a window before, of a diffusion sampler
     assert len(report["full_steps"]) == 4 and report["full_steps"][::3] == [0, last]
+    plan = client.predict(kind=kind, interval=4, steps=10, api_name="/plan")
+    assert (plan["full_steps"], plan["walk"]) == (report["full_steps"], report["walk"])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,6 +14,7 @@ from zcache.measure.flop_estimate import count, pass_cost
 from zcache.models import loading
 from zcache.models.architectures import ARCHITECTURES
 from zcache.models.request import APP, RequestError
+from zcache.models.shift import flow_times
 
 REPORT = {
     "full_passes": 3,
@@ -29,8 +30,9 @@ REPORT = {
 def test_a_plan_is_the_schedule_and_the_cost_without_loading_anything(hosts, kind):
     plan = forecast.plan(kind, interval=4, steps=10)
 
-    schedule = ZCacheConfig(interval=4).plan(10, diffusion=kind == "class")
-    assert plan["full_steps"] == list(schedule.full_steps)
+    times = flow_times(hosts[kind].model, forecast.asked(kind, steps=10))
+    schedule = ZCacheConfig(interval=4).plan(10, times, diffusion=kind == "class")
+    assert plan["full_steps"] == list(schedule.full_steps)  # as its run has them: test_endpoints
     assert plan["walk"] == str(schedule)
     assert plan["full_passes"] + plan["forecast_passes"] + plan["reflect_passes"] == len(
         schedule.walk

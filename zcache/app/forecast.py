@@ -12,6 +12,7 @@ from ..method.config import GRANULARITY_CHOICES, MAX_ORDER
 from ..method.schedule import Kind
 from ..models.catalogue import KNOWN, Model
 from ..models.request import APP, PROMPT_LENGTH, SEED_MAX, Request, checked, choice
+from ..models.shift import flow_times
 from . import drawings, engine, pace
 from .errors import told
 from .pace import cost_of
@@ -55,7 +56,7 @@ def saves(kind: str, full: int) -> float:
 
 def described(host: engine.Engine, request: Request) -> dict[str, Any]:
     """Return what a checked request will do and cost on a model, as plain values."""
-    schedule = request.plan()
+    schedule = request.plan(flow_times(host.model, request))
     cost = cost_of(host.model, request)
     return {
         "kind": request.kind,

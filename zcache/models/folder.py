@@ -80,9 +80,9 @@ def check_layers(place: Path) -> None:
             )
 
 
-def config(place: Path) -> dict[str, Any]:
+def config(place: Path, name: str = "config.json") -> dict[str, Any]:
     """Return the configuration of a component, empty where it has none."""
-    file = place / "config.json"
+    file = place / name
     return _json(file) if file.is_file() else {}
 
 
