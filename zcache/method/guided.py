@@ -5,8 +5,8 @@ slope the newer anchor comes out on another picture; so a guided flow is forecas
 bases.py), which leaves the anchor near enough to go back from. Guidance that is added up from two outputs enlarges
 the error of each: the stronger it is, and the longer the windows are while it is early, the less of the correction
 is kept. Where windows take much of the flow's time reuse is the better forecast, and so it is where the output is
-seen to turn far in the first window: how strong the guidance is that a denoiser is told, as FLUX.1-dev is, its
-number does not say (examples/study)."""
+seen to turn far in the first window, and has long ones before it: how strong the guidance is that a denoiser is
+told, as FLUX.1-dev is, its number does not say (examples/study)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ EARLY, LEAST_EARLY = 0.18, 0.07  # the mean window of a run's first half, by g -
 LONGEST, LEAST_LONGEST = 0.58, 0.29  # any window, by g - 1; and at least
 LONGEST_TOLD = 0.36  # any window, where the denoiser is told its guidance
 MOST_TURNED = 0.66  # of the output's size: how far it may turn in the first window
+MOST_TURNED_TOLD = 0.13  # the same times any window, where the denoiser is told its guidance
 TRUSTED = 0.2  # the mean window of a run's first half, by (g - 1)^2, up to which all of a correction is kept
 LEAST_KEPT = 0.25
 
@@ -36,12 +37,10 @@ def leads_astray(
         turned: the distance of the outputs at both ends of the first window that is gone back over, as a part of
             their size; 0 before that.
     """
-    if turned > MOST_TURNED:
-        return True
     longest = max((times[start] - times[stop] for start, stop in pairwise(full_steps)), default=0.0)
     if added <= GUIDED:
-        return longest > LONGEST_TOLD
-    if longest > max(LEAST_LONGEST, LONGEST / (added - 1)):
+        return longest > LONGEST_TOLD or turned * longest > MOST_TURNED_TOLD
+    if turned > MOST_TURNED or longest > max(LEAST_LONGEST, LONGEST / (added - 1)):
         return True
     return early_window(full_steps, times) > max(LEAST_EARLY, EARLY / (added - 1))
 
