@@ -135,14 +135,16 @@ def test_a_told_flow_reuses_where_its_output_turns_far_in_the_first_window(
     last: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """From its first step that was cached to the newer anchor, as a part of its size."""
+    """From its first step that was cached to the newer anchor, as a part of its size, for its longest window."""
     config = ZCacheConfig(full_steps=(0, 4, 8, 11), granularity=granularity)
     pipe, made = flux(), []
     pipe.transformer.register_forward_hook(lambda module, given, output: made.append(output[0]))
     with zcache.enabled(pipe, config):
         FLUX.run(pipe)
     turned = float((made[last] - made[first]).norm() / made[first].norm())
-    monkeypatch.setattr(rules, "MOST_TURNED", limit * turned)
+    times = pipe.scheduler.sigmas.tolist()
+    longest = max(times[start] - times[stop] for start, stop in ((0, 4), (4, 8), (8, 11)))
+    monkeypatch.setattr(rules, "MOST_TURNED_TOLD", limit * turned * longest)
     with zcache.enabled(pipe, config) as handle:
         FLUX.run(pipe)
     assert turned > 0 and handle.report().base == base

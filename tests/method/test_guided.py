@@ -64,13 +64,20 @@ def test_windows_that_are_long_while_it_is_early(window: int, added: float, astr
 
 
 @pytest.mark.parametrize(
-    ("added", "turned", "astray"),
-    [(1.0, 0.65, False), (2.0, 0.65, False), (1.0, 0.67, True), (2.0, 0.67, True)],
+    ("window", "added", "turned", "astray"),
+    [
+        (2, 2.0, 0.65, False),
+        (2, 2.0, 0.67, True),
+        (10, 1.0, 0.64, False),  # told: windows of 0.2 of the time
+        (10, 1.0, 0.66, True),
+        (5, 1.0, 1.29, False),
+        (5, 1.0, 1.31, True),
+    ],
 )
 def test_a_slope_is_not_trusted_where_outputs_turn_far(
-    added: float, turned: float, astray: bool
+    window: int, added: float, turned: float, astray: bool
 ) -> None:
-    full, times = list(range(0, 50, 2)), shifted(50, 1.0)
+    full, times = list(range(0, 50, window)), shifted(50, 1.0)
     assert leads_astray(full, times, added, turned) == astray
     base = ZCacheConfig().guided_base(full, 50, times, added, turned)
     assert base == ("fora" if astray else "damped")

@@ -59,7 +59,7 @@ def with_features(granularity: str, transformer: Any) -> Callable[[dict, Any], t
 def test_it_equals_the_product_on_flux_where_outputs_turn_far(
     granularity: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guided, "MOST_TURNED", 0.0)
+    monkeypatch.setattr(guided, "MOST_TURNED_TOLD", 0.0)
     test_it_equals_the_product_on_flux(granularity, {})
 
 
