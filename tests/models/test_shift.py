@@ -45,7 +45,9 @@ def test_the_embedded_flux_runs_at_these_times() -> None:
     pipe = loading.load("mini-flux", "cpu")
     pipe.set_progress_bar_config(disable=True)
     pipe(**loading.call_arguments(model, request) | {"output_type": "latent"})
-    assert flow_times(model, request) == pytest.approx(pipe.scheduler.sigmas[:-1].tolist(), abs=1e-6)
+    assert flow_times(model, request) == pytest.approx(
+        pipe.scheduler.sigmas[:-1].tolist(), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(

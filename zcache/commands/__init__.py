@@ -187,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
                 "--shift",
                 type=float,
                 help="of a flow's time, as FLUX.1-dev's 3.2 or HunyuanVideo's 7: full steps are drawn to "
-                "where it falls fast; without it they are even",
+                "its beginning and to where it falls fast; without it they are even",
             )
             sampler.add_argument(
                 "--diffusion",

@@ -39,8 +39,8 @@ class ZCacheConfig:
             reflection). Off leaves the bare base strategy.
         order: O, the highest derivative of `taylorseer` and `hicache`; 0 is reuse. 1 is what the
             authors of the former recommend, 2 those of the latter; below 2 they are the same.
-        placement: where full steps stand: `timed` (evenly; of a flow drawn to its beginning and to where its time falls
-            fast, of a diffusion sampler with the last of them half a window before the end), `even`,
+        placement: where full steps stand: `timed` (evenly; of a flow drawn to its beginning and to where its time
+            falls fast, of a diffusion sampler with the last of them half a window before the end), `even`,
             `warmup` (the paper's and TaylorSeer's), or one you registered in `zcache.schedule`.
         warmup: full steps at the beginning; None is 3 for `warmup` and else 1. `teacache`, which decides on
             its full steps as it goes, knows no placement; it begins with as many as are asked for, or 1.

@@ -1,4 +1,4 @@
-"""How long windows are: so many full steps, spread over a flow's steps by its time.
+"""How long windows are: so many full steps, spread over a flow's steps by its time (ours; examples/study).
 
 Everything here is plain Python."""
 
@@ -18,10 +18,10 @@ LEAST = 2  # steps of a first window: of one, its anchors are neighbours, and th
 def spread(steps: Sequence[int], times: Sequence[float]) -> Sequence[int]:
     """Move the steps between the first and the last, to the beginning and to where the time falls fast.
 
-    Windows are equally long in (1 - `PULL`) of the steps, `PULL` of the time, and `_denser`: they grow. What a
-    picture becomes is decided early, and what a window is off there is carried through all the others. The first,
-    which forecasts without a slope, is made shorter, to a half at most, where the time would fall in it by more
-    than `FIRST_SHARE` of its share.
+    Windows are equally long in (1 - `PULL`) of the steps and `PULL` of the time, and grow from the beginning on
+    (`_path`): what a picture becomes is decided early, and what a window is off there is carried through all the
+    others. The first, which forecasts without a slope, is made shorter, to a half at most, where the time would fall
+    in it by more than `FIRST_SHARE` of its share.
 
     Args:
         steps: ascending.

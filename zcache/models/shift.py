@@ -27,9 +27,7 @@ def flow_times(model: Model, request: Request) -> list[float]:
     config = ON_THE_HUB.get(model.pipeline, {})
     if model.local:
         config = folder.config(model.local / "scheduler", "scheduler_config.json")
-    size = [
-        getattr(request, side) or model.call.get(side) or 1024 for side in ("height", "width")
-    ]
+    size = [getattr(request, side) or model.call.get(side) or 1024 for side in ("height", "width")]
     return shifted(request.steps, _shift(config, size[0] // PIXELS * (size[1] // PIXELS)))
 
 
