@@ -63,6 +63,19 @@ def test_growing_golden() -> None:
     assert grown(50, 7, 1.0) == (0, 2, 5, 9, 15, 25, 37, 49)
 
 
+def test_a_first_window_ends_where_a_fifth_of_its_share_of_the_time_has_fallen() -> None:
+    """Shift 3: of ten windows' 0.942 of the time 0.22 of a share is 0.0207. Three steps take 0.0208, so that the first
+    is 0.6 as long as the others: 0.6/9.6 = 0.0625 of the way, nearest to step 2 at 0.057. Times that end at 0.61, as
+    of a picture that is refined elsewhere: 0.0085, and two steps take 0.0090."""
+    assert grown(50, 5, 3.0) == (0, 2, 6, 11, 17, 23, 29, 35, 40, 45, 49)
+    assert full_steps(50, 5, "timed", times=shifted(75, 3.0)[:50])[1] == 2
+
+
+def test_fewer_times_than_steps_are_none() -> None:
+    assert full_steps(10, 3, "timed", times=shifted(9, 1.0)) == full_steps(10, 3, "even")
+    assert full_steps(10, 3, "timed", times=shifted(10, 1.0)) != full_steps(10, 3, "even")
+
+
 def test_the_early_window_is_the_mean_of_the_first_half_of_the_windows() -> None:
     """Two of four windows, and of three: (1 - 0.6) / 2 and (1 - 0.4) / 2."""
     times = [1 - step / 50 for step in range(50)]
