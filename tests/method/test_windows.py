@@ -64,9 +64,9 @@ def test_growing_golden() -> None:
 
 
 def test_a_first_window_ends_where_a_fifth_of_its_share_of_the_time_has_fallen() -> None:
-    """Shift 3: of ten windows' 0.942 of the time 0.22 of a share is 0.0207. Three steps take 0.0208, so that the first
-    is 0.6 as long as the others: 0.6/9.6 = 0.0625 of the way, nearest to step 2 at 0.057. Times that end at 0.61, as
-    of a picture that is refined elsewhere: 0.0085, and two steps take 0.0090."""
+    """Shift 3: of ten windows' 0.942 of the time 0.22 of a share is 0.0207. Three steps take 0.0208, so that the
+    first is 0.6 as long as the others: 0.6/9.6 = 0.0625 of the way, nearest to step 2 at 0.057. Times that end at
+    0.61, as of a picture that is refined elsewhere: 0.0085, and two steps take 0.0090."""
     assert grown(50, 5, 3.0) == (0, 2, 6, 11, 17, 23, 29, 35, 40, 45, 49)
     assert full_steps(50, 5, "timed", times=shifted(75, 3.0)[:50])[1] == 2
 
