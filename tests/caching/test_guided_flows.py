@@ -150,6 +150,47 @@ def test_a_told_flow_reuses_where_its_output_turns_far_in_the_first_window(
     assert turned > 0 and handle.report().base == base
 
 
+@pytest.mark.parametrize(
+    ("settings", "guidance", "reflected"),
+    [
+        ({"base": "taylorseer"}, {}, False),
+        ({"base": "hicache", "order": 2}, {}, False),
+        ({"base": "damped"}, {}, True),  # goes half of it
+        ({"base": "fora"}, {}, True),
+        ({"base": "taylorseer", "weight": "linear"}, {}, True),
+        ({"base": "taylorseer", "relax": 0.5}, {}, True),
+        ({"base": "taylorseer"}, {"guidance_scale": 1.0}, True),
+    ],
+)
+def test_along_a_whole_slope_a_told_flow_whose_outputs_turn_far_is_left_as_forecast(
+    settings: dict[str, Any],
+    guidance: dict[str, float],
+    reflected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where it was left open how a window is corrected; bit for bit what is forecast alone, and said."""
+    monkeypatch.setattr(rules, "MOST_TURNED_TOLD", 0.0)
+    drawn = []
+    for reflect in (True, False):
+        pipe = flux()
+        config = ZCacheConfig(full_steps=(0, 4, 8, 11), reflect=reflect, **settings)
+        with zcache.enabled(pipe, config) as handle:
+            drawn.append(FLUX.run(pipe, **guidance))
+        if reflect:
+            report = handle.report()
+    said = any("base='automatic' reuses there" in reason for reason in report.fallbacks)
+    assert (report.reflect_passes > 0, said) == (reflected, not reflected)
+    assert torch.equal(*drawn) != reflected
+
+
+def test_that_is_not_so_where_they_turn_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MOST_TURNED_TOLD", 9.0)
+    pipe = flux()
+    with zcache.enabled(pipe, ZCacheConfig(interval=4, base="taylorseer")) as handle:
+        FLUX.run(pipe)
+    assert handle.report().reflect_passes > 0 and handle.report().fallbacks == ()
+
+
 @pytest.mark.parametrize(("limit", "base"), [(0.0, "fora"), (9.0, "damped")])
 def test_so_does_one_whose_outputs_are_added_up(
     limit: float, base: str, monkeypatch: pytest.MonkeyPatch

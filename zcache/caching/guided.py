@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..method import bases
-from ..method.guided import GUIDED, begins_with_neighbours, most_kept
+from ..method.guided import GUIDED, begins_with_neighbours, most_kept, turns_far
 from ..method.relaxation import fewest_full_steps, share
 from ..method.weights import AUTOMATIC, Fitted, WeightFunction
 from . import guidance
@@ -43,14 +43,35 @@ def weight(run: RunState, combinations: Sequence[Guidance]) -> WeightFunction | 
 
 def forecast(run: RunState, stop: Visit, added: float) -> None:
     """Take the base of a flow with guidance, added up with this scale or told; raise CannotReflectError where a
-    blend could not look back. Waits for the device once in a run."""
+    blend could not look back, or along the base that was asked for would not help. Waits for the device once in a
+    run."""
     taken, held = base(run, added), all(a.holds_past for a in run.anchors.values())
     if taken == bases.DAMPED:
         taken = base(run, added, _turned(run.window[0].model_output, stop.model_output))
+    elif taken is None and not run.log.relaxation:
+        _check_turn(run, stop, added)
     if taken != bases.FORA and run.config.weight_in(True) != run.weight and not held:
         raise CannotReflectError("guidance set in at its newer anchor")
     if taken is not None:
         run.forecast_by(taken)
+
+
+def _check_turn(run: RunState, stop: Visit, added: float) -> None:
+    """Raise CannotReflectError where the outputs of a told flow turn too far for the whole slope that was asked for,
+    and how a window is corrected was not."""
+    chosen = (run.config.weight, run.config.relax) == (AUTOMATIC, "time")
+    if not chosen or not bases.interpolates(run.base, run.config.order):
+        return
+    if added > GUIDED or run.plan is None or run.levels is None:
+        return
+    turned = _turned(run.window[0].model_output, stop.model_output)
+    if turns_far(run.plan.full_steps, run.levels, turned):
+        reason = (
+            f"the outputs turn by {turned:.0%} in a window, too far for the base {run.log.base!r} between full steps "
+            "as far apart; base='automatic' reuses there"
+        )
+        run.cannot_go_back(reason)
+        raise CannotReflectError(reason)
 
 
 def stay(run: RunState) -> None:

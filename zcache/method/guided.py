@@ -37,12 +37,26 @@ def leads_astray(
         turned: the distance of the outputs at both ends of the first window that is gone back over, as a part of
             their size; 0 before that.
     """
-    longest = max((times[start] - times[stop] for start, stop in pairwise(full_steps)), default=0.0)
+    longest = _longest(full_steps, times)
     if added <= GUIDED:
-        return longest > LONGEST_TOLD or turned * longest > MOST_TURNED_TOLD
+        return longest > LONGEST_TOLD or turns_far(full_steps, times, turned)
     if turned > MOST_TURNED or longest > max(LEAST_LONGEST, LONGEST / (added - 1)):
         return True
     return early_window(full_steps, times) > max(LEAST_EARLY, EARLY / (added - 1))
+
+
+def turns_far(full_steps: Sequence[int], times: Sequence[float], turned: float) -> bool:
+    """Whether the outputs of a denoiser that is told its guidance turn too far for windows between these full steps:
+    along a slope, half or whole, the newer anchor comes out on another picture.
+
+    Args:
+        times, turned: as for `leads_astray`.
+    """
+    return turned * _longest(full_steps, times) > MOST_TURNED_TOLD
+
+
+def _longest(full_steps: Sequence[int], times: Sequence[float]) -> float:
+    return max((times[start] - times[stop] for start, stop in pairwise(full_steps)), default=0.0)
 
 
 def begins_with_neighbours(full_steps: Sequence[int]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from . import bases
 from .abscissa import along
 from .config import ZCacheConfig
-from .guided import begins_with_neighbours, most_kept
+from .guided import GUIDED, begins_with_neighbours, most_kept, turns_far
 from .relaxation import fewest_full_steps, share
 from .schedule import Kind
 from .weights import AUTOMATIC
@@ -61,7 +61,7 @@ def zigzag(
     if diffusion and config.relax == "time" and len(planned) < fewest_full_steps(scale):
         config = config.replace(reflect=False)
     chosen = config.guided_base(planned, num_steps, flow_times, scale) if guided else None
-    asked, undecided = config, chosen == bases.DAMPED
+    asked, turned = config, None
     if chosen is not None and begins_with_neighbours(planned):
         base = bases.fora
     if chosen is not None:
@@ -81,10 +81,11 @@ def zigzag(
         elif visit.kind is Kind.FORECAST:  # C(H_A, k)
             output, _ = denoise(k, latents[k], _sum(features, base(anchors, k, order)))
         elif k < anchors[-1]:  # (1 - w) C(H_A, k) + w C(H_{A + t_1}, k), w = W(k)
-            if undecided:  # how far outputs turn shows in the first window
+            if turned is None:  # how far outputs turn shows in the first window
                 turned = _turned(outputs[k], outputs[anchors[-1]])
-                chosen = asked.guided_base(planned, num_steps, flow_times, scale, turned) or chosen
-                config, undecided = config.replace(base=chosen), False
+                if chosen == bases.DAMPED:
+                    chosen = asked.guided_base(planned, num_steps, flow_times, scale, turned)
+                    config = config.replace(base=chosen)
             base = bases.resolve(chosen) if chosen else base
             factors = bases.blend(base, anchors, k, order, visit.weight or 0.0)
             output, _ = denoise(k, latents[k], _sum(features, factors))
@@ -94,6 +95,11 @@ def zigzag(
             kept = share(config.relax, *levels, guided and bool(sigmas), first, careful)
             if careful and config.base == bases.DAMPED and config.relax == "time" and sigmas:
                 kept = min(kept, most_kept(planned, sigmas, scale))
+            told = (
+                guided and scale <= GUIDED and (asked.weight, config.relax) == (AUTOMATIC, "time")
+            )
+            if told and turned and sigmas and turns_far(planned, sigmas, turned):
+                kept = 0.0
             latents[k] = tentative + kept * (latents[k] - tentative)
             output, _ = denoise(k, latents[k], features[k])
         outputs.setdefault(k, output)
