@@ -67,8 +67,8 @@ def _check_turn(run: RunState, stop: Visit, added: float) -> None:
     turned = _turned(run.window[0].model_output, stop.model_output)
     if turns_far(run.plan.full_steps, run.levels, turned):
         reason = (
-            f"the outputs turn by {turned:.0%} in a window, too far for the base {run.log.base!r} between full steps "
-            "as far apart; base='automatic' reuses there"
+            f"the outputs turn by {turned:.0%} of their size in the first window, too far for the base "
+            f"{run.log.base!r} with windows as long; base='automatic' reuses there"
         )
         run.cannot_go_back(reason)
         raise CannotReflectError(reason)
