@@ -183,11 +183,15 @@ def test_along_a_whole_slope_a_told_flow_whose_outputs_turn_far_is_left_as_forec
     assert torch.equal(*drawn) != reflected
 
 
-def test_that_is_not_so_where_they_turn_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "MOST_TURNED_TOLD", 9.0)
-    pipe = flux()
+@pytest.mark.parametrize(("name", "limit"), [("flux", 9.0), ("flux-true-cfg", 0.0)])
+def test_that_is_not_so_where_they_turn_a_little_or_are_added_up(
+    name: str, limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "MOST_TURNED_TOLD", limit)
+    case = BY_NAME[name]
+    pipe = case.build()
     with zcache.enabled(pipe, ZCacheConfig(interval=4, base="taylorseer")) as handle:
-        FLUX.run(pipe)
+        case.run(pipe)
     assert handle.report().reflect_passes > 0 and handle.report().fallbacks == ()
 
 

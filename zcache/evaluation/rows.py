@@ -13,12 +13,13 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..method.config import ZCacheConfig
+from ..models.shift import ON_THE_HUB
 from . import printed
 
 # The values that the scheduler of a table's pipeline has.
 SCHEDULERS: dict[str, dict[str, Any]] = {
-    "flux-dev": {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15},
-    "hunyuan-video": {"shift": 7.0},
+    "flux-dev": ON_THE_HUB["FluxPipeline"],
+    "hunyuan-video": ON_THE_HUB["HunyuanVideoPipeline"],
     "dit-xl-2": {"timestep_spacing": "linspace", "clip_sample": False},
 }
 

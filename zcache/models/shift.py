@@ -12,9 +12,9 @@ from .catalogue import Model
 from .request import Request
 
 PIXELS = 16  # a side of what one token of FLUX stands for
-# The schedulers of the checkpoints on the Hub; FLUX.1-dev's tells the logarithm of a shift by the picture's size.
+# The schedulers of the checkpoints on the Hub; FLUX.1-dev's is told the logarithm of a shift by the picture's size.
 ON_THE_HUB: dict[str, dict[str, Any]] = {
-    "FluxPipeline": {"use_dynamic_shifting": True},
+    "FluxPipeline": {"use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15},
     "HunyuanVideoPipeline": {"shift": 7.0},
 }
 
