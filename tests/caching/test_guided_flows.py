@@ -162,7 +162,7 @@ def test_a_told_flow_reuses_where_its_output_turns_far_in_the_first_window(
         ({"base": "taylorseer"}, {"guidance_scale": 1.0}, True),
     ],
 )
-def test_along_a_whole_slope_a_told_flow_whose_outputs_turn_far_is_left_as_forecast(
+def test_along_a_whole_slope_early_windows_of_a_told_flow_whose_outputs_turn_far_stay_as_forecast(
     settings: dict[str, Any],
     guidance: dict[str, float],
     reflected: bool,
@@ -170,6 +170,7 @@ def test_along_a_whole_slope_a_told_flow_whose_outputs_turn_far_is_left_as_forec
 ) -> None:
     """Where it was left open how a window is corrected; bit for bit what is forecast alone, and said."""
     monkeypatch.setattr(rules, "MOST_TURNED_TOLD", 0.0)
+    monkeypatch.setattr(rules, "SETTLED", 1.0)  # none is late
     drawn = []
     for reflect in (True, False):
         pipe = flux()
@@ -181,6 +182,22 @@ def test_along_a_whole_slope_a_told_flow_whose_outputs_turn_far_is_left_as_forec
     said = any("base='automatic' reuses there" in reason for reason in report.fallbacks)
     assert (report.reflect_passes > 0, said) == (reflected, not reflected)
     assert torch.equal(*drawn) != reflected
+
+
+def test_its_windows_from_where_the_picture_is_settled_are_reflected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Times of 12 steps at shift 1 fall by 0.083: windows begin at 1, 0.67 and 0.33, and 0.4 is settled."""
+    monkeypatch.setattr(rules, "MOST_TURNED_TOLD", 0.0)
+    pipe = flux()
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
+    config = ZCacheConfig(full_steps=(0, 4, 8, 11), base="taylorseer")
+    with zcache.enabled(pipe, config) as handle:
+        FLUX.run(pipe)
+    report = handle.report()
+    assert [step for step, kind in enumerate(report.kinds) if kind == "reflected"] == [9, 10]
+    assert list(report.relaxation) == [11]
+    assert len(report.fallbacks) == 1 and "until the picture is settled" in report.fallbacks[0]
 
 
 @pytest.mark.parametrize(("name", "limit"), [("flux", 9.0), ("flux-true-cfg", 0.0)])

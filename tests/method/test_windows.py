@@ -63,6 +63,17 @@ def test_growing_golden() -> None:
     assert grown(50, 7, 1.0) == (0, 2, 5, 9, 15, 25, 37, 49)
 
 
+def test_the_stronger_windows_grow_the_earlier_full_steps_stand() -> None:
+    """Time that falls evenly. At a growth of 0 seven windows are equally long but for the first, half of the others:
+    ends at 0.5/6.5 = 0.077 of 49 steps, then 0.231, 0.385, 0.538, 0.692, 0.846."""
+    times, even = shifted(50, 1.0), full_steps(50, 7, "even")
+    grown_by = {growth: windows.spread(even, times, growth) for growth in (0.0, 1.0, 2.0, 4.0, 8.0)}
+    assert tuple(grown_by[0.0]) == (0, 4, 11, 19, 26, 34, 41, 49)
+    sums = [sum(steps) for steps in grown_by.values()]
+    assert sums == sorted(sums, reverse=True) and len(set(sums)) == len(sums)
+    assert grown_by[4.0] == windows.spread(even, times)
+
+
 def test_a_first_window_ends_where_a_fifth_of_its_share_of_the_time_has_fallen() -> None:
     """Shift 3: of ten windows' 0.942 of the time 0.22 of a share is 0.0207. Three steps take 0.0208, so that the
     first is 0.6 as long as the others: 0.6/9.6 = 0.0625 of the way, nearest to step 2 at 0.057. Times that end at

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..method import bases
-from ..method.guided import GUIDED, begins_with_neighbours, most_kept, turns_far
+from ..method.guided import GUIDED, begins_with_neighbours, is_settled, most_kept, turns_far
 from ..method.relaxation import fewest_full_steps, share
 from ..method.weights import AUTOMATIC, Fitted, WeightFunction
 from . import guidance
@@ -48,7 +48,7 @@ def forecast(run: RunState, stop: Visit, added: float) -> None:
     taken, held = base(run, added), all(a.holds_past for a in run.anchors.values())
     if taken == bases.DAMPED:
         taken = base(run, added, _turned(run.window[0].model_output, stop.model_output))
-    elif taken is None and not run.log.relaxation:
+    elif taken is None:
         _check_turn(run, stop, added)
     if taken != bases.FORA and run.config.weight_in(True) != run.weight and not held:
         raise CannotReflectError("guidance set in at its newer anchor")
@@ -58,20 +58,20 @@ def forecast(run: RunState, stop: Visit, added: float) -> None:
 
 def _check_turn(run: RunState, stop: Visit, added: float) -> None:
     """Raise CannotReflectError where the outputs of a told flow turn too far for the whole slope that was asked for,
-    and how a window is corrected was not."""
+    how a window is corrected was not, and this window is early. Waits for the device once in a run."""
     chosen = (run.config.weight, run.config.relax) == (AUTOMATIC, "time")
     if not chosen or not bases.interpolates(run.base, run.config.order):
         return
     if added > GUIDED or run.plan is None or run.levels is None:
         return
-    turned = _turned(run.window[0].model_output, stop.model_output)
-    if turns_far(run.plan.full_steps, run.levels, turned):
-        reason = (
-            f"the outputs turn by {turned:.0%} of their size in the first window, too far for the base "
-            f"{run.log.base!r} with windows as long; base='automatic' reuses there"
+    if run.turned is None:
+        run.turned = _turned(run.window[0].model_output, stop.model_output)
+    early = not is_settled(run.levels[run.start])
+    if early and turns_far(run.plan.full_steps, run.levels, run.turned):
+        raise CannotReflectError(
+            f"the outputs turn by {run.turned:.0%} of their size in the first window, too far for the base "
+            f"{run.log.base!r} with windows as long, until the picture is settled; base='automatic' reuses there"
         )
-        run.cannot_go_back(reason)
-        raise CannotReflectError(reason)
 
 
 def stay(run: RunState) -> None:

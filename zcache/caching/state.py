@@ -120,6 +120,7 @@ class RunState:
     scheduler_state: SchedulerState = field(default_factory=dict)
     start: int = 0
     windows_closed: int = 0
+    turned: float | None = None  # how far outputs turned in the first window along a whole slope
     done: bool = False
     places: dict[Key, Any] = field(default_factory=dict)  # of the latent in a call's arguments
     combinations: dict[tuple[Key, ...], Guidance] = field(default_factory=dict)

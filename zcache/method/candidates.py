@@ -31,6 +31,10 @@ ENDS_OPEN = (
 )  # of a flow; a diffusion sampler ends on its smallest change: the other first
 
 
+# How strongly windows may grow from a run's beginning on, beside the default.
+GROWTHS = (0.0, 1.0, 2.0, 8.0)
+
+
 def settings(flow: bool = True) -> list[dict[str, Any]]:
     """SETTINGS in the order of promise for a kind of sampler.
 
@@ -46,9 +50,10 @@ def settings(flow: bool = True) -> list[dict[str, Any]]:
 def placements(
     gram: Gram, times: Sequence[float], counts: Sequence[int], flow: bool = True
 ) -> dict[int, list[tuple[int, ...]]]:
-    """Lists of full steps by their number: the knots of every cost, and the untuned rules, without repeats.
+    """Lists of full steps by their number, without repeats: the knots of every cost, the untuned rules, and windows
+    that grow more or less than by these.
 
-    They take turns, so that few trials see both.
+    They take turns, so that few trials see all.
 
     Args:
         gram: T x T inner products of the features.
@@ -63,11 +68,18 @@ def placements(
         for cost in knots.names():
             for count, steps in knots.place_all(gram, lengths, counts, cost, open_end).items():
                 tuned[count].append(steps)
-    found = {}
+    found, even = {}, range(len(lengths), -1, -1)
     for count in counts:
-        pairs = zip_longest(tuned[count], untuned(len(lengths), count, times if flow else ()))
-        found[count] = [steps for pair in pairs for steps in pair if steps is not None]
+        rules = untuned(len(lengths), count, times if flow else ())
+        # A diffusion's time says little of where its steps are large: windows grow by the step there.
+        turns = zip_longest(tuned[count], rules, grown(rules[0], times if flow else even))
+        found[count] = [steps for turn in turns for steps in turn if steps is not None]
     return {count: list(dict.fromkeys(lists)) for count, lists in found.items()}
+
+
+def grown(full_steps: Sequence[int], times: Sequence[float]) -> list[tuple[int, ...]]:
+    """As many full steps between the same ends, their windows growing by `GROWTHS`."""
+    return [tuple(windows.spread(full_steps, times, growth)) for growth in GROWTHS]
 
 
 def untuned(num_steps: int, count: int, flow_times: Sequence[float] = ()) -> list[tuple[int, ...]]:

@@ -6,13 +6,15 @@ bases.py), which leaves the anchor near enough to go back from. Guidance that is
 the error of each: the stronger it is, and the longer the windows are while it is early, the less of the correction
 is kept. Where windows take much of the flow's time reuse is the better forecast, and so it is where the output is
 seen to turn far in the first window, and has long ones before it: how strong the guidance is that a denoiser is
-told, as FLUX.1-dev is, its number does not say (examples/study)."""
+told, as FLUX.1-dev is, its number does not say (examples/study). Along a whole slope that was asked for the
+windows of such a run are corrected from where the picture is settled; before that they stay as forecast."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
 
+from .relaxation import SETTLED
 from .windows import early_window
 
 GUIDED = 1.5  # scale above which a flow is called guided
@@ -53,6 +55,11 @@ def turns_far(full_steps: Sequence[int], times: Sequence[float], turned: float) 
         times, turned: as for `leads_astray`.
     """
     return turned * _longest(full_steps, times) > MOST_TURNED_TOLD
+
+
+def is_settled(time: float) -> bool:
+    """Whether what a guided flow's picture becomes is settled at this time of the flow."""
+    return time <= 1 - SETTLED
 
 
 def _longest(full_steps: Sequence[int], times: Sequence[float]) -> float:

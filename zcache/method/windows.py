@@ -15,7 +15,7 @@ FIRST_SHARE = 0.22  # of a window's share of the time: what may fall in the firs
 LEAST = 2  # steps of a first window: of one, its anchors are neighbours, and their difference is no slope
 
 
-def spread(steps: Sequence[int], times: Sequence[float]) -> Sequence[int]:
+def spread(steps: Sequence[int], times: Sequence[float], denser: float = DENSER) -> Sequence[int]:
     """Move the steps between the first and the last, to the beginning and to where the time falls fast.
 
     Windows are equally long in (1 - `PULL`) of the steps and `PULL` of the time, and grow from the beginning on
@@ -26,12 +26,13 @@ def spread(steps: Sequence[int], times: Sequence[float]) -> Sequence[int]:
     Args:
         steps: ascending.
         times: a flow's time at every step, from 1 down; with none, steps stay.
+        denser: how strongly windows grow; at 0 they are equally long.
     """
     windows = len(steps) - 1
     if windows < 2 or len(times) <= steps[-1] or times[steps[0]] <= times[steps[-1]]:
         return steps
     first, final = steps[0], steps[-1]
-    path = _path(times[first : final + 1])
+    path = _path(times[first : final + 1], denser)
 
     def nearest(place: float) -> int:
         return first + min(range(len(path)), key=lambda i: abs(path[i] - place))
@@ -52,11 +53,11 @@ def spread(steps: Sequence[int], times: Sequence[float]) -> Sequence[int]:
     return [*found, final]
 
 
-def _path(times: Sequence[float]) -> list[float]:
+def _path(times: Sequence[float], strength: float) -> list[float]:
     """How much of all windows every step has behind it, from 0 to 1."""
     last, fall = len(times) - 1, times[0] - times[-1]
     speed = (times[0] - times[1]) * last / fall
-    denser = DENSER * min(1.0, max(0.0, speed)) ** BY_SPEED / (FADING + 1)
+    denser = strength * min(1.0, max(0.0, speed)) ** BY_SPEED / (FADING + 1)
     path = []
     for step, time in enumerate(times):
         early = 1 - (1 - step / last) ** (FADING + 1)

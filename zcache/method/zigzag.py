@@ -13,7 +13,7 @@ from typing import Any
 from . import bases
 from .abscissa import along
 from .config import ZCacheConfig
-from .guided import GUIDED, begins_with_neighbours, most_kept, turns_far
+from .guided import GUIDED, begins_with_neighbours, is_settled, most_kept, turns_far
 from .relaxation import fewest_full_steps, share
 from .schedule import Kind
 from .weights import AUTOMATIC
@@ -98,7 +98,8 @@ def zigzag(
             told = (
                 guided and scale <= GUIDED and (asked.weight, config.relax) == (AUTOMATIC, "time")
             )
-            if told and turned and sigmas and turns_far(planned, sigmas, turned):
+            early = bool(sigmas) and not is_settled(sigmas[anchors[-2]])
+            if told and early and turned and turns_far(planned, sigmas, turned):
                 kept = 0.0
             latents[k] = tentative + kept * (latents[k] - tentative)
             output, _ = denoise(k, latents[k], features[k])
