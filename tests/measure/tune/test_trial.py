@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from zcache import ZCacheConfig
 from zcache.measure.tune.calls import calls
-from zcache.measure.tune.trial import Trials
+from zcache.measure.tune.trial import Trials, likeness_of
 
 from ... import pipelines
 
@@ -34,3 +35,13 @@ def test_asked_for_more_it_runs_what_has_not_run_and_in_whole_batches(counts):
 
     assert len(set(expected)) == 5
     assert sizes == [2, 2, 1]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_picture_with_numbers_that_are_not_finite_is_as_far_as_one_can_be(wrong: float) -> None:
+    """NaN is not below anything, so full steps that gave it would be taken for better ones."""
+    plain = np.full((16, 16, 3), 0.5, np.float32)
+    other = plain.copy()
+    other[3, 4, 1] = wrong
+    assert likeness_of(plain, other) == (0.0, 0.0)
+    assert likeness_of(plain[..., 0], other[..., 1]) == (0.0, None)

@@ -196,8 +196,11 @@ def _summed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def likeness_of(plain: np.ndarray, other: np.ndarray) -> tuple[float, float | None]:
-    """PSNR in dB, at most 100, and SSIM (None where there are no pictures of 11 pixels or more)."""
+    """PSNR in dB, at most 100, and SSIM (None where there are no pictures of 11 pixels or more); 0 of both where the
+    other has numbers that are not finite: it is no picture, and NaN is neither better nor worse than anything."""
     pictures = plain.shape[-1] == 3 and min(plain.shape[-3:-1]) >= metrics.WINDOW
+    if not np.isfinite(other).all():
+        return 0.0, 0.0 if pictures else None
     peak = 1.0 if pictures else float(np.ptp(plain)) or 1.0
     psnr = min(metrics.psnr(plain, other, peak=peak), metrics.MOST)
     return psnr, metrics.ssim(plain, other, peak=1.0) if pictures else None
