@@ -66,8 +66,8 @@ def test_windows_that_are_long_while_it_is_early(window: int, added: float, astr
 @pytest.mark.parametrize(
     ("window", "added", "turned", "astray"),
     [
-        (2, 2.0, 0.65, False),
-        (2, 2.0, 0.67, True),
+        (2, 2.0, 0.59, False),
+        (2, 2.0, 0.61, True),
         (10, 1.0, 0.64, False),  # told: windows of 0.2 of the time
         (10, 1.0, 0.66, True),
         (5, 1.0, 1.29, False),
