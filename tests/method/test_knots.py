@@ -156,13 +156,15 @@ def test_a_diffusion_samplers_candidates_forecast_as_its_defaults_do() -> None:
 
 def test_candidates_hold_windows_that_grow_more_and_less_than_the_defaults() -> None:
     """Between the ends of the defaults: by a flow's times, of a diffusion sampler by its steps."""
-    times = schedule.shifted(9, 1.0)
+    times, counts = schedule.shifted(9, 7.0), (4, 5, 6)
     for flow, along in ((True, times), (False, range(9, 0, -1))):
-        lists = candidates.placements(GRAM, times, [4], flow)[4]
-        default = candidates.untuned(9, 4, times if flow else ())[0]
-        for growth in candidates.GROWTHS:
-            steps = tuple(windows.spread(default, along, growth))
-            assert steps in lists and (steps[0], steps[-1]) == (default[0], default[-1])
+        found = candidates.placements(GRAM, times, counts, flow)
+        for count in counts:
+            default = candidates.untuned(9, count, times if flow else ())[0]
+            for growth in candidates.GROWTHS:
+                steps = tuple(windows.spread(default, along, growth))
+                assert steps in found[count]
+                assert (steps[0], steps[-1]) == (default[0], default[-1])
 
 
 @pytest.mark.parametrize("flow", [True, False])

@@ -57,10 +57,12 @@ def with_features(granularity: str, transformer: Any) -> Callable[[dict, Any], t
 
 @pytest.mark.parametrize("granularity", ["output", "stack"])
 @pytest.mark.parametrize("base", ["automatic", "taylorseer", "fora"])
+@pytest.mark.parametrize("settled", [0.3, 1.0])  # from a time of 0.7 on, or never
 def test_it_equals_the_product_on_flux_where_outputs_turn_far(
-    base: str, granularity: str, monkeypatch: pytest.MonkeyPatch
+    settled: float, base: str, granularity: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guided, "MOST_TURNED_TOLD", 0.0)
+    monkeypatch.setattr(guided, "SETTLED", settled)
     test_it_equals_the_product_on_flux(granularity, {"base": base})
 
 

@@ -15,7 +15,7 @@ FIRST_SHARE = 0.22  # of a window's share of the time: what may fall in the firs
 LEAST = 2  # steps of a first window: of one, its anchors are neighbours, and their difference is no slope
 
 
-def spread(steps: Sequence[int], times: Sequence[float], denser: float = DENSER) -> Sequence[int]:
+def spread(steps: Sequence[int], times: Sequence[float], growth: float = DENSER) -> Sequence[int]:
     """Move the steps between the first and the last, to the beginning and to where the time falls fast.
 
     Windows are equally long in (1 - `PULL`) of the steps and `PULL` of the time, and grow from the beginning on
@@ -26,13 +26,13 @@ def spread(steps: Sequence[int], times: Sequence[float], denser: float = DENSER)
     Args:
         steps: ascending.
         times: a flow's time at every step, from 1 down; with none, steps stay.
-        denser: how strongly windows grow; at 0 they are equally long.
+        growth: how much denser full steps are at the beginning; at 0 all windows but the first are equally long.
     """
     windows = len(steps) - 1
     if windows < 2 or len(times) <= steps[-1] or times[steps[0]] <= times[steps[-1]]:
         return steps
     first, final = steps[0], steps[-1]
-    path = _path(times[first : final + 1], denser)
+    path = _path(times[first : final + 1], growth)
 
     def nearest(place: float) -> int:
         return first + min(range(len(path)), key=lambda i: abs(path[i] - place))
@@ -53,11 +53,11 @@ def spread(steps: Sequence[int], times: Sequence[float], denser: float = DENSER)
     return [*found, final]
 
 
-def _path(times: Sequence[float], strength: float) -> list[float]:
+def _path(times: Sequence[float], growth: float) -> list[float]:
     """How much of all windows every step has behind it, from 0 to 1."""
     last, fall = len(times) - 1, times[0] - times[-1]
     speed = (times[0] - times[1]) * last / fall
-    denser = strength * min(1.0, max(0.0, speed)) ** BY_SPEED / (FADING + 1)
+    denser = growth * min(1.0, max(0.0, speed)) ** BY_SPEED / (FADING + 1)
     path = []
     for step, time in enumerate(times):
         early = 1 - (1 - step / last) ** (FADING + 1)
