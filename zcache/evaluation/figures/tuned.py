@@ -54,7 +54,7 @@ def plot(profile: Profile) -> Figure:
         )
     axes.set_xlabel("times fewer FLOPs (labels: full steps)")
     axes.set_ylabel("PSNR to the uncached output, dB")
-    axes.set_title(f"{profile.model}, {profile.scheduler}, held-out prompts", fontsize=9)
+    axes.set_title(f"{profile.model}, {profile.scheduler}\nheld-out prompts", fontsize=9)
     axes.grid(alpha=0.3)
     return figure
 
