@@ -77,7 +77,7 @@ def _check_turn(run: RunState, stop: Visit, added: float) -> None:
 def stay(run: RunState) -> None:
     """Go on with the base that was asked for, where a window stays as it was forecast."""
     if run.base is bases.undecided:
-        run.begin_with(bases.resolve(run.config.base))
+        run.begin_with(run.config.strategy)
 
 
 def may_begin_with_neighbours(run: RunState) -> bool:

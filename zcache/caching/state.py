@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..method import abscissa, bases
 from ..method.config import AUTOMATIC, ZCacheConfig
-from ..method.mapping import mapped
+from ..method.mapping import UNFITTED, mapped
 from ..method.schedule import Kind, Pass, Plan
 from ..method.teacache import Accumulator
 from .affine import Affine
@@ -31,6 +31,7 @@ from .stand_ins import Memo
 from .tape import Tape
 from .times import FLOW, flow_of, flow_times, prediction, steps_of
 
+OF_STEPS = "full_steps", "factors", "times"  # settings that are mapped to a run's steps
 Original = Callable[..., Any]
 Guidance = Combination | Form
 Signature = tuple[Any, ...]
@@ -139,7 +140,7 @@ class RunState:
     trying: bool = False  # the step that is being taken is that trial
 
     def __post_init__(self) -> None:
-        self.base = bases.resolve(self.config.base)
+        self.base = self.config.strategy
         self.log.base = bases.named(self.config.base)
         self.log.granularity = (
             "stack" if self.config.granularity == AUTOMATIC else self.config.granularity
@@ -195,9 +196,14 @@ class RunState:
         times = flow_times(self.scheduler) if self.found.times is not None else None
         if times is not None:
             there, note = mapped(self.found, times[-num_steps:])
-            own = {"full_steps": there.full_steps, "factors": there.factors, "times": there.times}
-            self.config = self.config.replace(**own)
+            fitted = there.base == bases.FITTED
+            changes = fitted != (self.config.base == bases.FITTED)
+            moved = (*OF_STEPS, *(UNFITTED if changes else ()))
+            self.config = self.config.replace(**{name: getattr(there, name) for name in moved})
             self.weight = self.config.weight_function
+            if changes:
+                self.log.base = bases.named(self.config.base)
+                self.begin_with(self.config.strategy)
         return self.config, note
 
     @property

@@ -176,7 +176,7 @@ def synchronize(device: torch.device) -> None:
 @contextmanager
 def before(owner: Any, name: str, call: Callable[[], None]) -> Iterator[None]:
     """Run `call` before each call of the method `owner.name`, on this instance only."""
-    with _wrapped(owner, name, lambda original: _first(call, original)):
+    with given(owner, name, lambda *_, **__: call()):
         yield
 
 
@@ -187,12 +187,19 @@ def after(owner: Any, name: str, call: Callable[[Any], None]) -> Iterator[None]:
         yield
 
 
-def _first(call: Callable[[], None], original: Callable[..., Any]) -> Callable[..., Any]:
-    def both(*args: Any, **kwargs: Any) -> Any:
-        call()
-        return original(*args, **kwargs)
+@contextmanager
+def given(owner: Any, name: str, call: Callable[..., None]) -> Iterator[None]:
+    """Show `call` what each call of the method `owner.name` is given, on this instance only, before it is made."""
 
-    return both
+    def seen(original: Callable[..., Any]) -> Callable[..., Any]:
+        def both(*args: Any, **kwargs: Any) -> Any:
+            call(*args, **kwargs)
+            return original(*args, **kwargs)
+
+        return both
+
+    with _wrapped(owner, name, seen):
+        yield
 
 
 def _then(original: Callable[..., Any], call: Callable[[Any], None]) -> Callable[..., Any]:

@@ -29,6 +29,7 @@ import numpy as np
 from ..caching.enable import enabled
 from ..caching.handle import ZCache
 from ..caching.scheduler import previous_sample
+from ..method import bases
 from ..method.config import ZCacheConfig
 from ..models.request import frame_count, side
 from . import environment, preview, timing
@@ -211,9 +212,11 @@ def warm_up(pipe: Any, call: Call, config: ZCacheConfig) -> None:
 
 
 def _short(config: ZCacheConfig, full: tuple[int, ...]) -> ZCacheConfig:
-    """The same kinds of passes with other full steps; weights that were fitted to a longer run go."""
+    """The same kinds of passes with other full steps; what was fitted to a longer run goes."""
     weight = "logarithmic" if config.factors is not None else config.weight
-    return config.replace(full_steps=full, weight=weight, factors=None, times=None)
+    base = bases.TAYLORSEER if config.forecasts is not None else config.base
+    gone = dict.fromkeys(("factors", "forecasts", "times"))
+    return config.replace(full_steps=full, weight=weight, base=base, **gone)
 
 
 def _timed(

@@ -167,7 +167,7 @@ def price(
     full, forecast, reflect = (plan.count(kind) for kind in Kind)
     total = full * cost.full + (forecast + reflect) * cost.cached
     plain = num_steps * cost.full
-    used = bases.reach(bases.resolve(config.base), config.order)
+    used = bases.reach(config.strategy, config.order)
     looks_back = any(p.weight not in (None, 1.0) for p in plan.walk)
     told = flow and guided
     if told and config.guided_base(plan.full_steps, num_steps, times) == bases.FORA:

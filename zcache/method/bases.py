@@ -18,10 +18,11 @@ Factors = tuple[float, ...]
 Base = Callable[[Sequence[int], int, int], Factors]
 AUTOMATIC = "automatic"  # `taylorseer`; `damped` or `fora` where reflection finds a flow guided
 TAYLORSEER, FORA, DAMPED = "taylorseer", "fora", "damped"
+FITTED = "fitted"  # `ZCacheConfig.forecasts` are the factors (see forecasts.py)
 OF_SLOPE = 0.5  # that `damped` keeps
 LONGEST = 64  # anchors that are offered to a base to see how many it uses
 
-_bases: Registry[Base] = Registry("base", (AUTOMATIC,))
+_bases: Registry[Base] = Registry("base", (AUTOMATIC,), (FITTED,))
 register, unregister, names = _bases.register, _bases.unregister, _bases.names
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import bases, fitting, knots, windows
 from .config import FITTED, ZCacheConfig
+from .forecasts import Row
 from .knots import Gram
 
 DEFAULTS: dict[str, Any] = {"base": bases.AUTOMATIC}
@@ -25,6 +26,8 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"weight": FITTED, "relax": None, "order": 2},
     {"weight": "linear", "relax": 0.8},
 )
+# Forecasts fitted in a closed loop, to full steps that are good already: each fit takes runs of its own.
+IN_CLOSED_LOOP: dict[str, Any] = {"base": bases.FITTED, "weight": "future", "relax": None}
 ENDS_OPEN = (
     False,
     True,
@@ -108,9 +111,14 @@ def config(
     full_steps: Sequence[int],
     setting: dict[str, Any],
     granularity: str = "stack",
+    forecasts: tuple[Row, ...] | None = None,
 ) -> ZCacheConfig:
-    """The settings of one candidate, fitted weights computed (which alone need the Gram matrix)."""
-    own = {"base": bases.TAYLORSEER, **setting}
+    """The settings of one candidate, fitted weights computed (which alone need the Gram matrix).
+
+    Args:
+        forecasts: fitted ones, for `IN_CLOSED_LOOP`.
+    """
+    own = {"base": bases.TAYLORSEER, **setting, "forecasts": forecasts}
     if own.get("weight") == FITTED:
         assert gram is not None
         own["factors"] = fitting.fit(gram, full_steps, order=own.get("order", 1))

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from .config import ZCacheConfig
+
+FITTED = "fitted"  # a weight, or a base, that was found for a model
 
 
 def plain(value: Any) -> Any:
@@ -108,3 +113,28 @@ def threshold(value: object, base: str) -> None:
         )
     if not is_number(value) or value <= 0:
         raise ConfigError(f"threshold is {value!r}; give a number above 0, for example 0.3")
+
+
+def fitted(config: ZCacheConfig) -> None:
+    """Raise ConfigError unless what was fitted is given where it is asked for, and belongs to explicit full steps."""
+    for name, noun in (("factors", "weight"), ("forecasts", "base")):
+        asked, given = getattr(config, noun), getattr(config, name)
+        if (asked == FITTED) != (given is not None):
+            raise ConfigError(
+                f"{noun} is {asked!r} and {name} are {'' if given else 'not '}given; give {name} with "
+                f"{noun}='{FITTED}', and only with it (zcache.tune finds them)"
+            )
+        if given is not None and config.full_steps is None:
+            raise ConfigError(
+                f"{name} belong to explicit steps, and full_steps is None; give full_steps"
+            )
+        if given is not None and config.times is not None and len(config.times) != len(given):
+            raise ConfigError(
+                f"{len(given)} {name} and {len(config.times)} times; give one each per step"
+            )
+    if config.times is not None:
+        if config.full_steps is None:
+            raise ConfigError(
+                "times belong to explicit steps, and full_steps is None; give full_steps"
+            )
+        times(config.times, config.full_steps)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from . import bases, checks, guided, relaxation, schedule, weights
+from . import bases, checks, forecasts, guided, relaxation, schedule, weights
 from .schedule import Plan
 
 AUTOMATIC = weights.AUTOMATIC
@@ -27,9 +27,9 @@ class ZCacheConfig:
         interval: N, the distance between neighbouring full steps: N - 1 cached steps between two
             full ones. 1 computes everything and is bit-identical to no cache. Larger is faster, and less exact.
         base: strategy that forecasts features from the anchors: `taylorseer`, `damped`, `fora`, `teacache`,
-            `hicache`, `foca`, `spectrum`, or one you registered in `zcache.bases`. `automatic` is `taylorseer`;
-            of a diffusion sampler, at order 1, along the angle of picture and noise (see abscissa.py); in a
-            flow with guidance `damped` from the first reflection on, or `fora` (guided.py).
+            `hicache`, `foca`, `spectrum`, `fitted` (`forecasts`), or one you registered in `zcache.bases`.
+            `automatic` is `taylorseer`; of a diffusion sampler, at order 1, along the angle of picture and noise
+            (see abscissa.py); in a flow with guidance `damped` from the first reflection on, or `fora` (guided.py).
         weight: trust in the newer anchor along a window: `logarithmic` (the paper's), `linear`,
             `cosine`, `sqrt`, `quadratic`, `half`, `future`, one you registered in `zcache.weights`,
             or a callable (j, n) -> weight in [0, 1] for the j-th of a window's n steps. `automatic`
@@ -63,8 +63,10 @@ class ZCacheConfig:
             in [0, 1], or None (the paper: all).
         factors: the weight of every step, for `weight="fitted"` with explicit full steps; found by
             `zcache.tune`.
-        times: noise levels, as times of the flow from 0 to 1 (noise), of the steps that full_steps and
-            factors count; they fall, or rise where a picture is inverted. A run at other levels maps them to its
+        forecasts: of every step its factors of the anchors before it, and of these and the next (forecasts.py), for
+            `base="fitted"` with explicit full steps; found by `zcache.tune`.
+        times: noise levels, as times of the flow from 0 to 1 (noise), of the steps that full_steps, factors and
+            forecasts count; they fall, or rise where a picture is inverted. A run at other levels maps them to its
             nearest steps.
         threshold: TeaCache's threshold on the accumulated distance; None derives it from `interval`
             during the run (see `zcache.teacache`).
@@ -87,6 +89,7 @@ class ZCacheConfig:
     granularity: str = AUTOMATIC
     relax: str | float | None = "time"
     factors: tuple[float, ...] | None = None
+    forecasts: tuple[forecasts.Row, ...] | None = None
     times: tuple[float, ...] | None = None
     threshold: float | None = None
 
@@ -100,7 +103,8 @@ class ZCacheConfig:
             free = name == "last_full" and self.last_full is None
             if not free and not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; give True or False")
-        bases.resolve(self.base)
+        if self.base != bases.FITTED:
+            bases.resolve(self.base)
         if self.weight not in (FITTED, AUTOMATIC):
             checks.weight(weights.resolve(self.weight))
         schedule.resolve_placement(self.placement)
@@ -114,7 +118,10 @@ class ZCacheConfig:
         for name in ("factors", "times"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, checks.numbers(name, getattr(self, name)))
-        _check_factors(self)
+        if self.forecasts is not None and self.full_steps is not None:
+            own = forecasts.checked(self.forecasts, self.full_steps)
+            object.__setattr__(self, "forecasts", own)
+        checks.fitted(self)
         checks.relax(self.relax, relaxation.NAMES)
         checks.threshold(self.threshold, self.base)
 
@@ -152,6 +159,13 @@ class ZCacheConfig:
         return bases.FORA if astray else bases.DAMPED
 
     @property
+    def strategy(self) -> bases.Base:
+        """The base strategy that a run begins with."""
+        if self.base == bases.FITTED:
+            return forecasts.Forecasts(self.full_steps or (), self.forecasts or ())
+        return bases.resolve(self.base)
+
+    @property
     def adaptive(self) -> bool:
         """Whether full steps are decided during the run (TeaCache without an explicit list)."""
         return self.base == "teacache" and self.full_steps is None
@@ -167,13 +181,14 @@ class ZCacheConfig:
         if self.weight == FITTED:
             return weights.Fitted(self.factors or ())
         if self.weight == AUTOMATIC:
-            straight = bases.interpolates(bases.resolve(self.base), self.order)
-            return weights.future if straight else weights.linear
+            straight = bases.interpolates(self.strategy, self.order)
+            return weights.future if straight or self.base == bases.FITTED else weights.linear
         return weights.resolve(self.weight)
 
     def weight_in(self, guided_flow: bool) -> weights.WeightFunction | weights.Fitted:
         """`weight_function`; in a flow with guidance the linear one, where the weight is automatic."""
-        return weights.linear if guided_flow and self.weight == AUTOMATIC else self.weight_function
+        free = self.weight == AUTOMATIC and self.base != bases.FITTED
+        return weights.linear if guided_flow and free else self.weight_function
 
     def plan(
         self, num_steps: int, flow_times: Sequence[float] = (), diffusion: bool = False
@@ -194,11 +209,13 @@ class ZCacheConfig:
         """
         checks.whole("num_steps", num_steps, 1)
         if self.full_steps is not None:
-            if self.weight == FITTED and len(self.factors or ()) != num_steps:
-                raise ConfigError(
-                    f"{len(self.factors or ())} factors for {num_steps} steps; run as many steps as were "
-                    "fitted, or give their times, by which they are mapped"
-                )
+            for name in ("factors", "forecasts"):
+                own = getattr(self, name)
+                if own is not None and len(own) != num_steps:
+                    raise ConfigError(
+                        f"{len(own)} {name} for {num_steps} steps; run as many steps as were fitted, or give "
+                        "their times, by which they are mapped"
+                    )
             if self.full_steps[-1] >= num_steps:
                 raise ConfigError(
                     f"full step {self.full_steps[-1]} is beyond the last of {num_steps} steps; "
@@ -231,6 +248,8 @@ class ZCacheConfig:
         for name in ("full_steps", "factors", "times"):
             if values[name] is not None:
                 values[name] = list(values[name])
+        if self.forecasts is not None:
+            values["forecasts"] = [[list(row) for row in rows] for rows in self.forecasts]
         return values
 
     @classmethod
@@ -273,22 +292,3 @@ class ZCacheConfig:
     def replace(self, **changes: Any) -> ZCacheConfig:
         """A copy with some settings changed, checked again; an unknown one raises ConfigError."""
         return self.from_dict({**vars(self), **changes})
-
-
-def _check_factors(config: ZCacheConfig) -> None:
-    fitted = config.weight == FITTED
-    if fitted != (config.factors is not None):
-        raise ConfigError(
-            f"weight is {config.weight!r} and factors are {'' if config.factors else 'not '}given; give "
-            "factors with weight='fitted', and only with it (zcache.tune finds them)"
-        )
-    if config.full_steps is None and (fitted or config.times is not None):
-        raise ConfigError(
-            "factors and times belong to explicit steps, and full_steps is None; give full_steps"
-        )
-    if config.times is not None:
-        checks.times(config.times, config.full_steps or (0,))
-    if fitted and config.times is not None and len(config.times) != len(config.factors or ()):
-        raise ConfigError(
-            f"{len(config.factors or ())} factors and {len(config.times)} times; give one each per step"
-        )

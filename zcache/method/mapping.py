@@ -1,12 +1,21 @@
-"""Full steps and weights found at one list of noise levels, taken to a run at another."""
+"""Full steps and weights found at one list of noise levels, taken to a run at another. Fitted forecasts are of their
+very steps: elsewhere the defaults take their place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
-from .config import ZCacheConfig
+from . import bases, relaxation
+from .config import AUTOMATIC, ZCacheConfig
 
+UNFITTED = {
+    "base": bases.AUTOMATIC,
+    "weight": AUTOMATIC,
+    "relax": relaxation.NAMES[0],
+    "forecasts": None,
+}
 SAME = 1e-3  # distance of two noise levels that are called alike, as times of the flow
 
 
@@ -14,7 +23,8 @@ def mapped(config: ZCacheConfig, times: Sequence[float]) -> tuple[ZCacheConfig, 
     """The settings for a run at these noise levels, and a note if they are not those it was found at.
 
     Every full step goes to the step of the nearest noise level; those that meet become one. Step 0 stays
-    full, and so does the last if it was. A weight is read off at the same place between its two anchors.
+    full, and so does the last if it was. A weight is read off at the same place between its two anchors; fitted
+    forecasts give way to the defaults.
 
     Args:
         config: settings with explicit full steps and the `times` these count.
@@ -39,7 +49,11 @@ def mapped(config: ZCacheConfig, times: Sequence[float]) -> tuple[ZCacheConfig, 
         f"the profile was found at {len(old)} steps at other noise levels: its {len(full)} full steps were "
         f"mapped to {len(steps)} of {len(new)} by noise level"
     )
-    return config.replace(full_steps=steps, factors=factors, times=new), note
+    changes: dict[str, Any] = {"full_steps": steps, "factors": factors, "times": new}
+    if config.base == bases.FITTED:
+        changes |= UNFITTED
+        note += "; its forecasts were fitted to its own steps, and the defaults took their place"
+    return config.replace(**changes), note
 
 
 def _nearest(times: Sequence[float], wanted: float) -> int:

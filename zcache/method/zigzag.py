@@ -55,7 +55,7 @@ def zigzag(
     Raises:
         ConfigError: the config does not fit the steps.
     """
-    base, order = bases.resolve(config.base), config.order
+    base, order = config.strategy, config.order
     base = along(positions) if positions and config.base == bases.AUTOMATIC else base
     planned = config.plan(num_steps, flow_times, diffusion).full_steps
     if diffusion and config.relax == "time" and len(planned) < fewest_full_steps(scale):
@@ -66,8 +66,8 @@ def zigzag(
         base = bases.fora
     if chosen is not None:
         config = config.replace(base=chosen)
-    careful = guided and bases.is_careful(bases.resolve(config.base), order)
-    guided = guided and bases.interpolates(bases.resolve(config.base), order)
+    careful = guided and bases.is_careful(config.strategy, order)
+    guided = guided and bases.interpolates(config.strategy, order)
     if guided and config.weight == AUTOMATIC:
         config = config.replace(weight="linear")
     latents = {0: latent}  # what enters each step; the newest visit counts

@@ -87,7 +87,9 @@ def tune(
     of_forms = {name: gram.tolist() for name, gram in grams.items()}
     times = _times(pipe.scheduler, near.times, len(of_forms[asked.forms[0]]))
     asked.check(len(times), *sizes)
-    search = Search(of_forms, times, header["prediction"] == FLOW, len(sets[0]), near.measure)
+    flow = header["prediction"] == FLOW
+    fit = near.fit if "output" in asked.forms else None
+    search = Search(of_forms, times, flow, len(sets[0]), near.measure, fit)
     main = _main(search, asked)
     counts = asked.counts(main)
     limit = asked.limit(search.num_steps, *sizes, counts)

@@ -41,11 +41,11 @@ class Rows:
         self._file.write(flat.tobytes())
         self._lengths[-1] += flat.size
 
-    def gram(self) -> np.ndarray:
-        """Mean products (T, T) float64 of the rows: <r_i, r_j> / length.
+    def matrix(self) -> np.ndarray:
+        """All rows (T, length) float32, on disk.
 
         Raises:
-            UnsupportedPipelineError: the rows are of different lengths, or empty.
+            UnsupportedPipelineError: as `gram`.
         """
         if len(set(self._lengths)) != 1 or not self._lengths[0]:
             raise UnsupportedPipelineError(
@@ -54,7 +54,16 @@ class Rows:
             )
         count, length = len(self._lengths), self._lengths[0]
         self._file.flush()
-        rows = np.memmap(self._file.name, np.float32, "r", shape=(count, length))
+        return np.memmap(self._file.name, np.float32, "r", shape=(count, length))
+
+    def gram(self) -> np.ndarray:
+        """Mean products (T, T) float64 of the rows: <r_i, r_j> / length.
+
+        Raises:
+            UnsupportedPipelineError: the rows are of different lengths, or empty.
+        """
+        rows = self.matrix()
+        count, length = rows.shape
         total = np.zeros((count, count))
         for begin in range(0, length, SLICE):
             part = rows[:, begin : begin + SLICE].astype(np.float64)

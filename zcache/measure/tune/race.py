@@ -44,6 +44,12 @@ class Race:
         """Allow so many runs more."""
         self._left += more
 
+    def take(self, runs: int, spare: int = 0) -> bool:
+        """Count so many runs that are made elsewhere, if that leaves `spare`; whether it did."""
+        affordable = self._left - runs >= spare
+        self._left -= runs if affordable else 0
+        return affordable
+
     def is_better(self, config: ZCacheConfig, than: ZCacheConfig) -> bool:
         """Whether settings that have not run are better on the first half of the prompts, and on all by more than
         the standard error: what is tried is many, and chance makes the best of many look better than it is.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,17 +11,20 @@ import numpy as np
 from ...errors import ConfigError
 from ...method import candidates
 from ...method.config import AUTOMATIC, ZCacheConfig
+from ...method.forecasts import Row
 from ...method.knots import Gram
 from .climb import Steps, climb
 from .race import FEW, Measure, Race
 
 Form = tuple[str, dict[str, Any]]  # granularity and settings
+Fit = Callable[[Steps], tuple[Row, ...] | None]
 NEAR_ENOUGH = 0.98  # of the speedup that is asked for
 ENOUGH = 6  # runs for each candidate of the first round, with which it sees twice as many prompts
 LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
 # Settings that meet all placements, and runs on the other prompts that are kept for the end.
 FINALISTS = 3
 CLIMBERS = 4  # prompts without which full steps are not moved: fewer say little of others
+FITS = 2  # full steps that forecasts are fitted to, at a run of every prompt for the fit and one to try it
 FIELD = 75  # runs that a race needs for each granularity; of more it takes a third, and its winner climbs on the rest
 
 
@@ -34,6 +37,7 @@ class Search:
         flow: whether the sampler is a flow's.
         prompts: how many calls there are to calibrate by.
         measure: runs a setting on the first so many of them.
+        fit: fits forecasts to full steps, for the cost of one run of all of them; None where it cannot.
     """
 
     def __init__(
@@ -43,7 +47,10 @@ class Search:
         flow: bool,
         prompts: int,
         measure: Measure,
+        fit: Fit | None = None,
     ) -> None:
+        self._fit = fit
+        self._fits: dict[Steps, ZCacheConfig | None] = {}
         self._grams, self._times, self._flow = dict(grams), times, flow
         self._prompts, self._measure = prompts, measure
         self._made: dict[ZCacheConfig, Form] = {}
@@ -74,17 +81,19 @@ class Search:
 
         A race: settings and granularities on the first two placements, then those that gain most over all
         numbers of full steps on the other placements, on a few prompts; then fewer and fewer on more and more. With
-        runs enough, what won at one number is tried at all others, too, and every winner's full steps are moved
-        about. Full steps other than the defaults' have to be clearly better than the best settings with these.
+        runs enough, what won at one number is tried at all others, too, forecasts are fitted to the winner's full
+        steps and to the untuned ones, and every winner's full steps are moved about. Full steps other than the
+        defaults' have to be clearly better than the best settings with these.
         """
         placed = self._placed(counts)
         climbs = self._prompts >= CLIMBERS
         shared = 2 * (len(counts) - 1) * self._prompts
         shared = shared if limit >= ENOUGH * shared else 0
+        fits = FITS * 2 * self._prompts if self._fit is not None else 0
+        fits = fits if limit - shared >= ENOUGH * fits // FITS else 0
+        kept = shared + fits
         raced = (
-            max(limit // 3, min(limit - shared, FIELD * len(self._grams)))
-            if climbs
-            else limit - shared
+            max(limit // 3, min(limit - kept, FIELD * len(self._grams))) if climbs else limit - kept
         )
         races = {count: Race(self._measure, self._prompts, raced) for count in counts}
         few = self._few(raced)
@@ -102,8 +111,11 @@ class Search:
             if shared:
                 race.allow(shared)
                 race.enter(self._elsewhere(won, placed, placed[count]), self._prompts)
+            race.allow(limit - raced - shared)
+            if fits:
+                for start in (race.best(known[count]), self.untuned(count)):
+                    self._enter_fitted(race, start.full_steps or ())
             if climbs:
-                race.allow(limit - raced - shared)
                 self._climb(race, race.best(known[count]))
         return {count: race.best(known[count]) for count, race in races.items()}
 
@@ -132,19 +144,38 @@ class Search:
             for place in {0, min(index, len(lists) - 1)}
         ]
 
+    def _enter_fitted(self, race: Race, steps: Steps) -> None:
+        """Run forecasts fitted to these full steps on all prompts, if there are runs enough."""
+        config = self._fitted(race, steps, self._prompts)
+        if config is not None:
+            race.enter([config], self._prompts)
+
+    def _fitted(self, race: Race, steps: Steps, spare: int) -> ZCacheConfig | None:
+        """Forecasts fitted to full steps, for as many runs of `race` as there are prompts; None where these would not
+        leave `spare`, or nothing can be fitted."""
+        if self._fit is None:
+            return None
+        if steps not in self._fits and race.take(self._prompts, spare):
+            rows = self._fit(steps)
+            form = "output", candidates.IN_CLOSED_LOOP
+            self._fits[steps] = None if rows is None else self._config(steps, form, rows)
+        return self._fits.get(steps)
+
     def _climb(self, race: Race, start: ZCacheConfig) -> None:
         """Move the full steps of `start` about, as long as the race has runs."""
         form = self._made.get(start)
 
         @cache
-        def moved(steps: Steps) -> ZCacheConfig:
+        def moved(steps: Steps) -> ZCacheConfig | None:
+            if start.forecasts is not None:
+                return self._fitted(race, steps, self._prompts)
             return self._config(steps, form) if form else start.replace(full_steps=steps)
 
-        climb(
-            start.full_steps or (),
-            self.num_steps,
-            lambda new, old: race.is_better(moved(new), moved(old)),
-        )
+        def is_better(new: Steps, old: Steps) -> bool:
+            made, before = moved(new), moved(old)
+            return made is not None and before is not None and race.is_better(made, before)
+
+        climb(start.full_steps or (), self.num_steps, is_better)
 
     def _few(self, limit: int) -> int:
         """How many prompts settings meet first."""
@@ -235,9 +266,11 @@ class Search:
                 low = middle + 1
         return low
 
-    def _config(self, steps: Steps, form: Form) -> ZCacheConfig:
+    def _config(
+        self, steps: Steps, form: Form, forecasts: tuple[Row, ...] | None = None
+    ) -> ZCacheConfig:
         granularity, own = form
         gram = self._grams.get(granularity)
-        made = candidates.config(gram, self._times, steps, own, granularity)
+        made = candidates.config(gram, self._times, steps, own, granularity, forecasts)
         self._made[made] = form
         return made

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ...caching.enable import enabled
 from ...caching.times import flow_times
 from ...errors import ConfigError, UnsupportedPipelineError
 from ...method.config import ZCacheConfig
+from ...method.forecasts import Row
 from .. import metrics
-from ..clock import LoopClock
+from ..clock import LoopClock, given
 from ..files import write_whole
 from ..flop_meter import FlopMeter
-from . import naming
+from . import closed_loop, naming
 from .calls import batches, draw
-from .gram import recording
+from .gram import Rows, recording
 
 Told = Callable[[str], None]
 
@@ -52,6 +56,7 @@ class Trials:
         self._batches = batches(self.calls, batch, first_alone=metered)
         self._folder = None if folder is None else folder / name
         self._plain: list[dict[str, Any]] = []
+        self._uncached: list[Rows] = []  # what the scheduler was given, of each batch
         self._done = self._stored(header)
 
     def reference(self, granularities: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -65,7 +70,8 @@ class Trials:
             rows = [row for row in map(self._read, batch) if row is not None]
             if len(rows) < len(batch):
                 self._told(f"{self.name}: uncached run {batch[-1] + 1} of {len(self.calls)}")
-                rows = self._run(batch, None, granularities)
+                with self._noted() if granularities else nullcontext():
+                    rows = self._run(batch, None, granularities)
                 self._check_finite(batch, rows)
                 for index, row in zip(batch, rows, strict=True):
                     self._write(index, row)
@@ -97,6 +103,37 @@ class Trials:
         """Flow times of the steps, as the last uncached run had them."""
         return list(self._plain[-1]["times"])
 
+    def fit(self, full_steps: Sequence[int]) -> tuple[Row, ...] | None:
+        """Forecasts fitted to these full steps (see closed_loop.py); None where that cannot be done.
+
+        Takes the full computations of one accelerated run of every call, and, where the uncached runs are an earlier
+        tuning's, theirs once more.
+        """
+        if len(self._uncached) < len(self._batches):
+            self._uncached = []
+            for batch in self._batches:
+                with self._noted():
+                    self._draw(batch)
+        draws = [partial(self._draw, batch) for batch in self._batches]
+        return closed_loop.fit(self._pipe, draws, self._uncached, full_steps)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """While this lasts, one uncached run: what its scheduler is given at every step is kept."""
+        # Gone with these trials.
+        rows = Rows(tempfile.NamedTemporaryFile(prefix="zcache-rows-"))  # noqa: SIM115
+
+        def note(model_output: Tensor, *_: object, **__: object) -> None:
+            rows.begin()
+            rows.extend(model_output)
+
+        with given(self._pipe.scheduler, "step", note):
+            yield
+        self._uncached.append(rows)
+
+    def _draw(self, batch: range) -> list[np.ndarray]:
+        return draw(self._pipe, self.calls[batch.start : batch.stop], self.seed + batch.start)
+
     def _run(
         self, batch: range, config: ZCacheConfig | None, granularities: Sequence[str] = ()
     ) -> list[dict[str, Any]]:
@@ -109,8 +146,7 @@ class Trials:
             rows = stack.enter_context(recording(pipe, *granularities)) if granularities else {}
             meter = stack.enter_context(metered)
             clock = stack.enter_context(LoopClock(pipe))
-            calls = self.calls[batch.start : batch.stop]
-            pictures = draw(pipe, calls, self.seed + batch.start)
+            pictures = self._draw(batch)
             grams = {f"gram-{name}": row.gram() for name, row in rows.items()}
         shared = {
             "flops": meter.total if meter is not None else 0,
