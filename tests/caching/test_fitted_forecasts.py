@@ -78,3 +78,39 @@ def test_where_another_prompt_begins_the_newest_anchor_is_used_again():
         )  # fmt: skip
     assert torch.isfinite(drawn).all()
     assert handle.report().finished
+
+
+@pytest.mark.parametrize(
+    ("name", "fitted_at", "other"),
+    [
+        ("flux", 3.5, {"guidance_scale": 1.5}),
+        ("flux-true-cfg", 3.0, {"true_cfg_scale": 5.0}),
+        ("dit", 4.0, {"guidance_scale": 1.5}),
+    ],
+)
+@pytest.mark.parametrize("reflect", [True, False])
+def test_at_another_guidance_the_defaults_take_their_place_and_the_report_says_so(
+    name, fitted_at, other, reflect
+):
+    """Fitted to mini-flux at 3.5, forecasts are 6 dB farther than the defaults at 1.5 (examples/study)."""
+    case = BY_NAME[name]
+    pipe = case.build()
+    config = ZCacheConfig(
+        full_steps=FULL, base="fitted", forecasts=taylor_rows(FULL, STEPS), granularity="output",
+        reflect=reflect, guidance=fitted_at,
+    )  # fmt: skip
+    with zcache.enabled(pipe, config) as handle:
+        own = case.run(pipe)
+        at_home = handle.report()
+        away = case.run(pipe, **other)
+        report = handle.report()
+
+    assert at_home.guidance == pytest.approx(fitted_at, rel=1e-3)
+    assert (at_home.base, at_home.fallbacks) == ("fitted", ())
+    assert report.base != "fitted"
+    assert f"a guidance of {fitted_at:g}, and this run's is" in report.fallbacks[0]
+    defaults = ZCacheConfig(full_steps=FULL, granularity="output", reflect=reflect)
+    with zcache.enabled(pipe, defaults):
+        assert torch.equal(case.run(pipe, **other), away)
+    with zcache.enabled(pipe, config.replace(guidance=None)):
+        assert torch.equal(case.run(pipe), own)

@@ -81,6 +81,8 @@ def test_settings_with_forecasts_are_written_down_and_read_again(tmp_path):
         ({"full_steps": None}, "forecasts belong to explicit steps, and full_steps is None"),
         ({"forecasts": ROWS[:-1], "times": TIMES}, "6 forecasts and 7 times"),
         ({"forecasts": (*ROWS[:-1], ((0.2, float("nan"), 1), ()))}, "two lists of finite numbers"),
+        ({"guidance": "much"}, "give the scale that forecasts were fitted at"),
+        ({"base": "fora", "forecasts": None, "guidance": 3.5}, "fitted at, with them, or None"),
         ({"forecasts": 3}, "two lists of finite numbers"),
         ({"forecasts": [[1]]}, "two lists of finite numbers"),
         ({"forecasts": ["ab"]}, "two lists of finite numbers"),

@@ -31,6 +31,7 @@ class Report:
             during the run.
         base: the base strategy, the newest where the run chose another.
         granularity: what is cached.
+        guidance: its scale, as the first step showed it, where forecasts were fitted to one.
         relaxation: for each reflected full step, the share of the correction kept (1.0 is all of
             it).
         fallbacks: everything that was not done as configured, and why; of all chunks.
@@ -49,6 +50,7 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     base: str = ""
     granularity: str = ""
+    guidance: float | None = None
     relaxation: dict[int, float] = field(default_factory=dict)
     fallbacks: tuple[str, ...] = ()
     finished: bool = False
@@ -109,6 +111,7 @@ class Log:
         self.full_computations = 0
         self.cache_bytes = 0
         self.base = self.granularity = ""
+        self.guidance: float | None = None
         self.relaxation: dict[int, float] = {}
         self.finished = False
         self.stopwatch = Stopwatch()
@@ -144,6 +147,7 @@ class Log:
             seconds=self.stopwatch.seconds(),
             base=self.base,
             granularity=self.granularity,
+            guidance=self.guidance,
             relaxation=dict(self.relaxation),
             fallbacks=tuple(
                 reason if count == 1 else f"{reason} ({count} times)"

@@ -52,7 +52,11 @@ class Run(RunState):
         given = (self.replaced(), self._conditioned(key, flat), *signature(flat))
         fits = key in self.anchors and self.signatures[key] == given
         if not self.branches:
-            if self.step == 0 and (self.config.reflect or self.config.granularity == AUTOMATIC):
+            if self.step == 0 and (
+                self.config.reflect
+                or self.config.granularity == AUTOMATIC
+                or self.config.forecasts is not None
+            ):
                 self.embedded_scale = guidance.told(kwargs)
             self._begin_step(denoiser.signal, original, (args, kwargs), fits)
         cached = self.kind is Kind.FORECAST and fits
@@ -178,6 +182,7 @@ class Run(RunState):
         take = self._take_cached if self.kind is Kind.FORECAST else self._take_full
         result = take(step, visit)
         if self.plan is None:
+            settling.check_guidance(self, visit)
             settling.settle(self, visit)
             self._make_plan(timestep)
             settling.place(self, visit)

@@ -13,6 +13,7 @@ from ..method.abscissa import positions, share_of_angle
 from ..method.config import AUTOMATIC
 from ..method.granularity import settled
 from ..method.guided import GUIDED
+from ..method.mapping import UNFITTED, other_guidance
 from . import guided
 from .anchors import Anchors
 from .bindings import Output
@@ -21,6 +22,20 @@ from .reflection import first_scale
 from .scheduler import remembers_outputs
 from .state import Branch, RunState, Visit
 from .times import NOISE, flow_times, prediction, steps_of
+
+
+def check_guidance(run: RunState, visit: Visit) -> None:
+    """Take the defaults where forecasts were fitted at another guidance; `visit` is the first step, just taken."""
+    if run.config.base != bases.FITTED:
+        return
+    run.log.guidance = first_scale(run, visit)
+    if note := other_guidance(run.config, run.log.guidance):
+        run.log.fall_back(note)
+        run.found = run.found.replace(**UNFITTED)
+        run.config = run.config.replace(**UNFITTED)
+        run.weight = run.config.weight_function
+        run.log.base = bases.named(run.config.base)
+        run.begin_with(run.config.strategy)
 
 
 def settle(run: RunState, visit: Visit) -> None:

@@ -132,6 +132,10 @@ def fitted(config: ZCacheConfig) -> None:
             raise ConfigError(
                 f"{len(given)} {name} and {len(config.times)} times; give one each per step"
             )
+    if config.guidance is not None and (config.forecasts is None or not is_number(config.guidance)):
+        raise ConfigError(
+            f"guidance is {config.guidance!r}; give the scale that forecasts were fitted at, with them, or None"
+        )
     if config.times is not None:
         if config.full_steps is None:
             raise ConfigError(

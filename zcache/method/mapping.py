@@ -15,7 +15,9 @@ UNFITTED = {
     "weight": AUTOMATIC,
     "relax": relaxation.NAMES[0],
     "forecasts": None,
+    "guidance": None,
 }
+SAME_GUIDANCE = 0.1  # of the scale: how far another may be from it, to be called alike
 SAME = 1e-3  # distance of two noise levels that are called alike, as times of the flow
 
 
@@ -54,6 +56,17 @@ def mapped(config: ZCacheConfig, times: Sequence[float]) -> tuple[ZCacheConfig, 
         changes |= UNFITTED
         note += "; its forecasts were fitted to its own steps, and the defaults took their place"
     return config.replace(**changes), note
+
+
+def other_guidance(config: ZCacheConfig, scale: float | None) -> str:
+    """A note, if this is another guidance than forecasts were fitted at; "" if it is not, or nobody knows it."""
+    wanted = config.guidance
+    if wanted is None or scale is None or abs(scale - wanted) <= SAME_GUIDANCE * abs(wanted):
+        return ""
+    return (
+        f"the profile's forecasts were fitted at a guidance of {wanted:.3g}, and this run's is {scale:.3g}: the "
+        "defaults took their place"
+    )
 
 
 def _nearest(times: Sequence[float], wanted: float) -> int:

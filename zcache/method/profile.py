@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,7 +143,10 @@ class Profile:
         """Write the profile as JSON and return its path."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        laid_out = json.dumps(self.to_dict(), indent=1)
+        # Each list of numbers is one line.
+        laid_out = re.sub(r"\[[\s\d.,e+-]+\]", lambda found: " ".join(found[0].split()), laid_out)
+        path.write_text(laid_out + "\n", encoding="utf-8")
         return path
 
     @classmethod

@@ -96,7 +96,25 @@ def test_fitted_forecasts_are_nearer_than_every_rule_with_the_same_full_steps():
         np.mean(own.measure(ZCacheConfig(full_steps=FULL, granularity="output", **rule))["psnr"])
         for rule in rules
     )
-    assert np.mean(own.measure(fitted(own.fit(FULL)))["psnr"]) > best
+    measured = own.measure(fitted(own.fit(FULL)))
+    assert np.mean(measured["psnr"]) > best
+    assert measured["guidance"] == pytest.approx(3.5)
+
+
+def test_a_profile_of_fitted_forecasts_says_at_which_guidance_and_is_read_again(tmp_path):
+    pipe = pipelines.flux()
+    profile = zcache.tune(
+        pipe, prompts(6), held_out=prompts(2), full=3, effort=60, granularity="output",
+        num_inference_steps=STEPS,
+    )  # fmt: skip
+    config = profile.config()
+    assert config.base == "fitted"
+    assert config.guidance == pytest.approx(3.5)
+    assert zcache.Profile.load(profile.save(tmp_path / "my.json")) == profile
+    with zcache.enabled(pipe, zcache.Profile.load(tmp_path / "my.json")) as handle:
+        pipe(**prompts(1)[0])
+    assert handle.report().base == "fitted"
+    assert not handle.report().fallbacks
 
 
 def test_calls_that_are_drawn_together_are_fitted_alike():

@@ -98,7 +98,11 @@ def tune(
     )
     found = search.best(counts, limit)
     far.reference()
-    figures = {count: _figures(far.measure(config)) for count, config in found.items()}
+    measured = {count: far.measure(config) for count, config in found.items()}
+    figures = {count: _figures(each) for count, each in measured.items()}
+    for count, config in found.items():
+        if config.forecasts is not None:
+            found[count] = config.replace(guidance=measured[count]["guidance"])
     for count, row in figures.items():
         told(
             f"{count} full steps: {row['psnr']:.1f} dB held out at {row['flops_speedup']:.2f} times fewer FLOPs"

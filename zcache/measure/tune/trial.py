@@ -142,17 +142,19 @@ class Trials:
         metered = FlopMeter(pipe) if self._metered and 0 in batch else nullcontext()
         cache = enabled(pipe, config) if config else nullcontext()
         with ExitStack() as stack:
-            stack.enter_context(cache)
+            handle = stack.enter_context(cache)
             rows = stack.enter_context(recording(pipe, *granularities)) if granularities else {}
             meter = stack.enter_context(metered)
             clock = stack.enter_context(LoopClock(pipe))
             pictures = self._draw(batch)
             grams = {f"gram-{name}": row.gram() for name, row in rows.items()}
+            guidance = handle.report().guidance if handle else None
         shared = {
             "flops": meter.total if meter is not None else 0,
             "seconds": clock.denoising / len(batch),
             "times": flow_times(pipe.scheduler) or [],
             **grams,
+            **({} if guidance is None else {"guidance": guidance}),
         }
         return [{"picture": picture, **shared} for picture in pictures]
 
@@ -218,6 +220,7 @@ def _scored(plain: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]
         "ssim": ssim,
         "flops_speedup": float(plain["flops"]) / float(made["flops"]) if made["flops"] else None,
         "speedup": float(plain["seconds"]) / float(made["seconds"]),
+        "guidance": made.get("guidance"),
     }
 
 
@@ -227,6 +230,7 @@ def _summed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "psnr": [row["psnr"] for row in rows],
         "ssim": [row["ssim"] for row in rows if row["ssim"] is not None],
         "flops_speedup": rows[0]["flops_speedup"],
+        "guidance": rows[0].get("guidance"),
         "speedup": float(np.mean([row["speedup"] for row in rows[1:] or rows])),
     }
 
