@@ -84,7 +84,8 @@ def test_where_another_prompt_begins_the_newest_anchor_is_used_again():
     ("name", "fitted_at", "other"),
     [
         ("flux", 3.5, {"guidance_scale": 1.5}),
-        ("flux-true-cfg", 3.0, {"true_cfg_scale": 5.0}),
+        ("flux-true-cfg", 3.0 * 3.5, {"true_cfg_scale": 5.0}),
+        ("flux-true-cfg", 3.0 * 3.5, {"guidance_scale": 1.5}),
         ("dit", 4.0, {"guidance_scale": 1.5}),
     ],
 )
@@ -108,7 +109,7 @@ def test_at_another_guidance_the_defaults_take_their_place_and_the_report_says_s
     assert at_home.guidance == pytest.approx(fitted_at, rel=1e-3)
     assert (at_home.base, at_home.fallbacks) == ("fitted", ())
     assert report.base != "fitted"
-    assert f"a guidance of {fitted_at:g}, and this run's is" in report.fallbacks[0]
+    assert f"a guidance of {fitted_at:.3g}, and this run's is" in report.fallbacks[0]
     defaults = ZCacheConfig(full_steps=FULL, granularity="output", reflect=reflect)
     with zcache.enabled(pipe, defaults):
         assert torch.equal(case.run(pipe, **other), away)

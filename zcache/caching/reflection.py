@@ -180,9 +180,13 @@ def combine(run: RunState, visits: Sequence[Visit]) -> list[Guidance]:
 def first_scale(run: RunState, visit: Visit) -> float | None:
     """The scale of guidance, as a first step shows it; None where it does not. Waits for the device where
     outputs were added up."""
-    found = _solved([branch.leaves for branch in visit.branches], visit)
-    scale = guidance.known_scale(found)
+    scale = added_scale(visit)
     return None if scale is None else max(scale, run.embedded_scale)
+
+
+def added_scale(visit: Visit) -> float | None:
+    """`first_scale` of what was added up from outputs alone, 1 where nothing was."""
+    return guidance.known_scale(_solved([branch.leaves for branch in visit.branches], visit))
 
 
 def _solved(old: guidance.Outputs, visit: Visit) -> Guidance | None:

@@ -31,7 +31,8 @@ class Report:
             during the run.
         base: the base strategy, the newest where the run chose another.
         granularity: what is cached.
-        guidance: its scale, as the first step showed it, where forecasts were fitted to one.
+        guidance: the scale that was added up times that which was told, as the first step showed them, where
+            forecasts were fitted to it.
         relaxation: for each reflected full step, the share of the correction kept (1.0 is all of
             it).
         fallbacks: everything that was not done as configured, and why; of all chunks.

@@ -18,7 +18,7 @@ from . import guided
 from .anchors import Anchors
 from .bindings import Output
 from .cached_pass import CachedPass
-from .reflection import first_scale
+from .reflection import added_scale, first_scale
 from .scheduler import remembers_outputs
 from .state import Branch, RunState, Visit
 from .times import NOISE, flow_times, prediction, steps_of
@@ -28,7 +28,8 @@ def check_guidance(run: RunState, visit: Visit) -> None:
     """Take the defaults where forecasts were fitted at another guidance; `visit` is the first step, just taken."""
     if run.config.base != bases.FITTED:
         return
-    run.log.guidance = first_scale(run, visit)
+    added = added_scale(visit)
+    run.log.guidance = None if added is None else added * run.embedded_scale
     if note := other_guidance(run.config, run.log.guidance):
         run.log.fall_back(note)
         run.found = run.found.replace(**UNFITTED)

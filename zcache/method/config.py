@@ -65,7 +65,8 @@ class ZCacheConfig:
             `zcache.tune`.
         forecasts: of every step its factors of the anchors before it, and of these and the next (forecasts.py), for
             `base="fitted"` with explicit full steps; found by `zcache.tune`.
-        guidance: the scale that forecasts were fitted at; a run at another takes the defaults. None asks nothing.
+        guidance: the scale that forecasts were fitted at (added up times told); a run at another takes the
+            defaults. None asks nothing.
         times: noise levels, as times of the flow from 0 to 1 (noise), of the steps that full_steps, factors and
             forecasts count; they fall, or rise where a picture is inverted. A run at other levels maps them to its
             nearest steps.
