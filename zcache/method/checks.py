@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 from ..errors import ConfigError
-
-if TYPE_CHECKING:
-    from .config import ZCacheConfig
 
 FITTED = "fitted"  # a weight, or a base, that was found for a model
 
@@ -115,8 +112,9 @@ def threshold(value: object, base: str) -> None:
         raise ConfigError(f"threshold is {value!r}; give a number above 0, for example 0.3")
 
 
-def fitted(config: ZCacheConfig) -> None:
-    """Raise ConfigError unless what was fitted is given where it is asked for, and belongs to explicit full steps."""
+def fitted(config: Any) -> None:
+    """Raise ConfigError unless what was fitted is given where settings ask for it, and belongs to explicit full
+    steps."""
     for name, noun in (("factors", "weight"), ("forecasts", "base")):
         asked, given = getattr(config, noun), getattr(config, name)
         if (asked == FITTED) != (given is not None):
