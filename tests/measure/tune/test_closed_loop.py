@@ -127,9 +127,11 @@ def test_a_profile_of_fitted_forecasts_says_at_which_guidance_and_is_read_again(
     assert not handle.report().fallbacks
 
 
-def test_calls_that_are_drawn_together_are_fitted_alike():
+@pytest.mark.parametrize("batch", [2, 3])
+def test_calls_that_are_drawn_together_are_fitted_alike(batch):
+    """Three calls: of batches of two the last is smaller."""
     _, alone = dit_trials()
-    _, together = dit_trials(batch=3)
+    _, together = dit_trials(batch)
     for one, other in zip(alone.fit(FULL), together.fit(FULL), strict=True):
         assert one[0] == pytest.approx(other[0], abs=2e-3)
         assert one[1] == pytest.approx(other[1], abs=2e-3)

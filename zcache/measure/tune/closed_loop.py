@@ -3,9 +3,9 @@
 What an accelerated run forecasts from are its own anchors, and these were computed on latents that are a little off.
 So each is computed on the latent that the factors fitted so far lead to, and then the factors of the steps around it
 are found: those that bring the sum of all anchors' outputs nearest to what the scheduler was given in the uncached
-run. A fit takes as many full computations as an accelerated run: those before the newest full step are answered
-with what they gave. No window is gone back over here: the steps of a closed one are taken with its final factors at
-once, which lead to the same latent."""
+run. A fit takes as many full computations as an accelerated run, and encodes its prompts once for each: calls before
+the newest full step are answered with what they gave. No window is gone back over here: the steps of a closed one are
+taken with its final factors at once, which lead to the same latent."""
 
 from __future__ import annotations
 
@@ -116,14 +116,13 @@ def fit(
     rows: list[list[tuple[float, ...]]] = [[(), ()] for _ in range(num_steps)]
     anchors = [Anchors() for _ in draws]
     cross: list[np.ndarray] = []  # of each anchor: (pictures, steps), its products with the truth
-    products: list[
-        list[np.ndarray]
-    ] = []  # of each anchor: (pictures,) with those before and itself
+    # Of each anchor: (pictures,), with those before and itself.
+    products: list[list[np.ndarray]] = []
     sizes: np.ndarray | None = None
     for index, stop in enumerate(full_steps):
         forecasts = Forecasts(tuple(full_steps), _frozen(rows))
-        for own, draw in zip(anchors, draws, strict=True):
-            if not own.advance(pipe, draw, forecasts) or own.given[-1].size != truth[0].shape[1]:
+        for own, draw, plain in zip(anchors, draws, truth, strict=True):
+            if not own.advance(pipe, draw, forecasts) or own.given[-1].size != plain.shape[1]:
                 return None
         cross.append(
             _stacked(_with_truth(a.given[-1], t) for a, t in zip(anchors, truth, strict=True))
