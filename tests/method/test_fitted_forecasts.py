@@ -106,6 +106,8 @@ def test_at_other_noise_levels_the_defaults_take_their_place():
 
     assert config == ZCacheConfig(full_steps=(0, 4, 10), times=[1 - k / 14 for k in range(14)])
     assert "the defaults took their place" in note
+    both = known.replace(weight="fitted", factors=[0.5] * 7)
+    assert mapped(both, config.times) == (config, note)
 
 
 def test_a_table_of_taylorseers_factors_is_taylorseer():

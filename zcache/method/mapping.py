@@ -14,6 +14,7 @@ UNFITTED = {
     "base": bases.AUTOMATIC,
     "weight": AUTOMATIC,
     "relax": relaxation.NAMES[0],
+    "factors": None,
     "forecasts": None,
     "guidance": None,
 }
