@@ -12,6 +12,7 @@ from zcache.measure.clock import LoopClock
 from zcache.models.request import RequestError
 
 from .. import pipelines
+from ..method.test_fitted_forecasts import taylor_rows
 from ..planning import planned
 
 
@@ -228,3 +229,21 @@ def test_the_clock_is_taken_off_after_an_exception(tiny_pipe):
 
     assert "decode" not in vars(tiny_pipe.vae)
     assert not tiny_pipe.transformer._forward_pre_hooks
+
+
+def test_fitted_forecasts_are_compared(tiny_pipe, tiny_call, monkeypatch):
+    """Warmed up with other full steps, for which they were not fitted; then drawn as they are, and written down."""
+    monkeypatch.setattr(compare, "_warm", WeakKeyDictionary())
+    full = (0, 3, 9)
+    config = ZCacheConfig(
+        full_steps=full, base="fitted", forecasts=taylor_rows(full, 10), guidance=3.5, granularity="output",
+        relax=None, times=[1 - k / 10 for k in range(10)],
+    )  # fmt: skip
+    compare.warm_up(tiny_pipe, tiny_call, config)
+    config = config.replace(times=None, guidance=None)
+
+    report = compare.compare(tiny_pipe, tiny_call, config, seed=3).report
+
+    assert report["full_steps"] == list(full)
+    assert report["fallbacks"] == []
+    assert ZCacheConfig.from_dict(json.loads(json.dumps(report["config"]))) == config

@@ -215,7 +215,7 @@ def _short(config: ZCacheConfig, full: tuple[int, ...]) -> ZCacheConfig:
     """The same kinds of passes with other full steps; what was fitted to a longer run goes."""
     weight = "logarithmic" if config.factors is not None else config.weight
     base = bases.TAYLORSEER if config.forecasts is not None else config.base
-    gone = dict.fromkeys(("factors", "forecasts", "times"))
+    gone = dict.fromkeys(("factors", "forecasts", "guidance", "times"))
     return config.replace(full_steps=full, weight=weight, base=base, **gone)
 
 
