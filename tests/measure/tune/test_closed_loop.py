@@ -216,6 +216,22 @@ def test_a_search_takes_fitted_forecasts_that_win_and_counts_what_they_cost():
     assert unfitted.best([5], 100)[5].base != "fitted"
 
 
+@pytest.mark.parametrize(("limit", "fits"), [(31, 0), (32, 1), (63, 1)])
+def test_forecasts_are_fitted_where_runs_enough_are_left_for_the_race(limit, fits):
+    """Of four prompts a fit costs four runs, and as many to try it: from four times that on."""
+    made = []
+
+    def measure(config, count):
+        return {"psnr": [40.0] * count}
+
+    def fit(steps):
+        made.append(steps)
+
+    times = [1 - k / 20 for k in range(20)]
+    Search({"output": np.eye(20).tolist()}, times, True, 4, measure, fit).best([5], limit)
+    assert len(made) == fits
+
+
 def test_runs_made_elsewhere_count_and_are_refused_beyond_the_limit():
     race = Race(lambda config, count: {"psnr": [1.0] * count}, 4, 10)
     assert race.take(4, spare=4)

@@ -24,7 +24,8 @@ LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
 # Settings that meet all placements, and runs on the other prompts that are kept for the end.
 FINALISTS = 3
 CLIMBERS = 4  # prompts without which full steps are not moved: fewer say little of others
-FITS = 2  # full steps that forecasts are fitted to, at a run of every prompt for the fit and one to try it
+# Lists of full steps that forecasts are fitted to, at most, and how many times what a fit costs there must be for each.
+FITS, FIT_SHARE = 2, 4
 FIELD = 75  # runs that a race needs for each granularity; of more it takes a third, and its winner climbs on the rest
 
 
@@ -89,9 +90,9 @@ class Search:
         climbs = self._prompts >= CLIMBERS
         shared = 2 * (len(counts) - 1) * self._prompts
         shared = shared if limit >= ENOUGH * shared else 0
-        fits = FITS * 2 * self._prompts if self._fit is not None else 0
-        fits = fits if limit - shared >= ENOUGH * fits // FITS else 0
-        kept = shared + fits
+        each = 2 * self._prompts  # for the fit, and to try it
+        fits = min(FITS, (limit - shared) // (FIT_SHARE * each)) if self._fit is not None else 0
+        kept = shared + fits * each
         raced = (
             max(limit // 3, min(limit - kept, FIELD * len(self._grams))) if climbs else limit - kept
         )
@@ -112,9 +113,8 @@ class Search:
                 race.allow(shared)
                 race.enter(self._elsewhere(won, placed, placed[count]), self._prompts)
             race.allow(limit - raced - shared)
-            if fits:
-                for start in (race.best(known[count]), self.untuned(count)):
-                    self._enter_fitted(race, start.full_steps or ())
+            for start in (race.best(known[count]), self.untuned(count))[:fits]:
+                self._enter_fitted(race, start.full_steps or ())
             if climbs:
                 self._climb(race, race.best(known[count]))
         return {count: race.best(known[count]) for count, race in races.items()}
