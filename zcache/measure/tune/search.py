@@ -24,7 +24,7 @@ LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
 # Settings that meet all placements, and runs on the other prompts that are kept for the end.
 FINALISTS = 3
 CLIMBERS = 4  # prompts without which full steps are not moved: fewer say little of others
-# Lists of full steps that forecasts are fitted to, at most, and how many times what a fit costs there must be for each.
+# Lists of full steps that forecasts are fitted to at most, and how many times the cost of a fit is left for each.
 FITS, FIT_SHARE = 2, 4
 FIELD = 75  # runs that a race needs for each granularity; of more it takes a third, and its winner climbs on the rest
 
