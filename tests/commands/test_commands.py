@@ -13,6 +13,7 @@ from PIL import Image
 
 from zcache import ZCacheConfig, __version__
 from zcache.commands import _parser, main, output
+from zcache.method.laid_out import compact
 from zcache.models import loading
 from zcache.models.mini import world
 from zcache.models.request import checked
@@ -295,8 +296,8 @@ def test_a_terminal_is_told_how_far_it_is(tiny, tmp_path, capsys, monkeypatch):
 def test_json_keeps_lists_of_words_in_one_line_and_lists_of_lists_apart():
     value = {"a": [1, 2], "b": {"c": []}, "d": [{"e": "f"}, [1]], "g": {}}
 
-    assert json.loads(output.compact(value)) == value
-    assert output.compact(value).splitlines()[1] == '  "a": [1, 2],'
+    assert json.loads(compact(value)) == value
+    assert compact(value).splitlines()[1] == '  "a": [1, 2],'
 
 
 def test_it_runs_as_a_module():

@@ -53,7 +53,7 @@ def forecast(run: RunState, stop: Visit, added: float) -> None:
     if taken != bases.FORA and run.config.weight_in(True) != run.weight and not held:
         raise CannotReflectError("guidance set in at its newer anchor")
     if taken is not None:
-        run.forecast_by(taken)
+        run.change(base=taken)
 
 
 def _check_turn(run: RunState, stop: Visit, added: float) -> None:

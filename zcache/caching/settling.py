@@ -33,10 +33,7 @@ def check_guidance(run: RunState, visit: Visit) -> None:
     if note := other_guidance(run.config, run.log.guidance):
         run.log.fall_back(note)
         run.found = run.found.replace(**UNFITTED)
-        run.config = run.config.replace(**UNFITTED)
-        run.weight = run.config.weight_function
-        run.log.base = bases.named(run.config.base)
-        run.begin_with(run.config.strategy)
+        run.change(**UNFITTED)
 
 
 def settle(run: RunState, visit: Visit) -> None:
@@ -50,10 +47,7 @@ def settle(run: RunState, visit: Visit) -> None:
     scale = first_scale(run, visit) if tells_noise and not asked else None
     num_steps = steps_of(run.scheduler)
     there = settled(run.fitting(num_steps), num_steps, tells_noise, scale)
-    run.config = run.config.replace(
-        granularity=there.granularity, weight=there.weight, relax=there.relax
-    )
-    run.weight = run.config.weight_function
+    run.change(granularity=there.granularity, weight=there.weight, relax=there.relax)
     run.log.granularity = run.config.granularity
     if run.config.granularity == "output" and not asked:
         for branch in visit.branches:

@@ -150,13 +150,13 @@ class RunState:
         # A full step that does not fit is refused here, before the denoiser is called.
         self._fit(steps_of(self.scheduler), told=False)
 
-    def forecast_by(self, base: str) -> None:
-        """Change the base strategy from here on."""
-        self.config = self.config.replace(base=base)
-        self.base, self.log.base = bases.resolve(base), base
+    def change(self, **settings: Any) -> None:
+        """Go on with other settings from here; of a `base` among them with its strategy."""
+        self.config = self.config.replace(**settings)
         self.weight = self.config.weight_function
-        for anchors in self.anchors.values():
-            anchors.forecast_by(self.base)
+        if "base" in settings:
+            self.log.base = bases.named(self.config.base)
+            self.begin_with(self.config.strategy)
 
     def begin_with(self, base: bases.Base) -> None:
         """Forecast by this base until another is chosen."""
@@ -199,11 +199,7 @@ class RunState:
             fitted = there.base == bases.FITTED
             changes = fitted != (self.config.base == bases.FITTED)
             moved = (*OF_STEPS, *(UNFITTED if changes else ()))
-            self.config = self.config.replace(**{name: getattr(there, name) for name in moved})
-            self.weight = self.config.weight_function
-            if changes:
-                self.log.base = bases.named(self.config.base)
-                self.begin_with(self.config.strategy)
+            self.change(**{name: getattr(there, name) for name in moved})
         return self.config, note
 
     @property

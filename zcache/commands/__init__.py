@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .. import __version__
 from ..errors import ZCacheError
 from ..method.config import ZCacheConfig
+from ..method.laid_out import compact
 from ..method.profile import Profile
 from ..method.schedule import shifted
 from ..models.quiet import quieten
 from ..models.request import Request, RequestError, checked
 from . import cost, paper, tune
 from .options import add_cache, add_run
-from .output import Progress, compact, in_words, output_folder, output_path, sentence, tell_outside
+from .output import Progress, in_words, output_folder, output_path, sentence, tell_outside
 
 if TYPE_CHECKING:
     from ..models.catalogue import Model

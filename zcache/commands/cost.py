@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError
 from ..method import checks
 from ..method.config import GRANULARITY_CHOICES, ZCacheConfig
+from ..method.laid_out import compact
 from .options import add_model
-from .output import compact, output_file
+from .output import output_file
 
 if TYPE_CHECKING:
     from ..evaluation.method import Method

@@ -4,7 +4,6 @@ where it writes."""
 from __future__ import annotations
 
 import errno
-import json
 import sys
 import time
 from pathlib import Path
@@ -38,18 +37,6 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename and error.errno in CURES:
         return f"{error.filename} {CURES[error.errno]}"
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def compact(value: Any, indent: int = 0) -> str:
-    """Return plain values as indented JSON, a list of numbers or words in one line."""
-    inside, pad = " " * (indent + 2), " " * indent
-    if isinstance(value, dict) and value:
-        rows = [f"{inside}{json.dumps(k)}: {compact(v, indent + 2)}" for k, v in value.items()]
-        return "{\n" + ",\n".join(rows) + f"\n{pad}}}"
-    if isinstance(value, list | tuple) and any(isinstance(one, dict | list) for one in value):
-        rows = [f"{inside}{compact(one, indent + 2)}" for one in value]
-        return "[\n" + ",\n".join(rows) + f"\n{pad}]"
-    return json.dumps(value)
 
 
 def in_words(report: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from ..errors import ConfigError, ProfileError
 from . import checks
 from .config import ZCacheConfig
+from .laid_out import compact
 
 VERSION = 1
 MEASURED = ("flops_speedup", "psnr")  # the figures that settings are chosen by
@@ -143,10 +143,7 @@ class Profile:
         """Write the profile as JSON and return its path."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        laid_out = json.dumps(self.to_dict(), indent=1)
-        # Each list of numbers is one line.
-        laid_out = re.sub(r"\[[\s\d.,e+-]+\]", lambda found: " ".join(found[0].split()), laid_out)
-        path.write_text(laid_out + "\n", encoding="utf-8")
+        path.write_text(compact(self.to_dict()) + "\n", encoding="utf-8")
         return path
 
     @classmethod
