@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ...caching import affine
 from ...caching.enable import enabled
 from ...caching.times import flow_times
 from ...errors import ConfigError, UnsupportedPipelineError
@@ -27,6 +28,7 @@ from .calls import batches, draw
 from .gram import Rows, recording
 
 Told = Callable[[str], None]
+POINT = "timestep", "sample"  # what a scheduler's step is given beside the model output
 
 
 class Trials:
@@ -57,6 +59,7 @@ class Trials:
         self._folder = None if folder is None else folder / name
         self._plain: list[dict[str, Any]] = []
         self._uncached: list[Rows] = []  # what the scheduler was given, of each batch
+        self._plain_steps = True  # whether that was no more than a model output and a latent
         self._done = self._stored(header)
 
     def reference(self, granularities: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -115,7 +118,17 @@ class Trials:
                 with self._noted():
                     self._draw(batch)
         draws = [partial(self._draw, batch) for batch in self._batches]
-        return closed_loop.fit(self._pipe, draws, self._uncached, full_steps)
+        return closed_loop.fit(self._pipe, draws, self._uncached, full_steps, self._closed_form())
+
+    def _closed_form(self) -> list[tuple[float, float]] | None:
+        """x' = a x + b v of every step of the uncached runs; None where that is not known (see affine.py), or a step
+        does not move the latent."""
+        scheduler, count = self._pipe.scheduler, self._uncached[-1].count
+        found = (
+            affine.find(scheduler, len(scheduler.timesteps) - count) if self._plain_steps else None
+        )
+        rows = [(a, float(b)) for a, b in found.rows] if found else []
+        return rows if len(rows) == count and all(b for _, b in rows) else None
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
@@ -123,9 +136,11 @@ class Trials:
         # Gone with these trials.
         rows = Rows(tempfile.NamedTemporaryFile(prefix="zcache-rows-"))  # noqa: SIM115
 
-        def note(model_output: Tensor, *_: object, **__: object) -> None:
+        def note(model_output: Tensor, *args: Any, **kwargs: Any) -> None:
             rows.begin()
             rows.extend(model_output)
+            others = {name: value for name, value in kwargs.items() if name not in POINT}
+            self._plain_steps &= affine.is_plain(args[len(POINT) :], others)
 
         with given(self._pipe.scheduler, "step", note):
             yield

@@ -1,0 +1,110 @@
+"""Which factors of some rows of numbers bring their sum nearest to another, by the products of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from .affine_steps import AffineSteps
+from .gram import SLICE
+
+RIDGE = 1e-8  # beside the rows' own products, so that equal ones do no harm
+ROUNDS = 3  # solutions, each with the weights that the one before shows
+OFF = 0.1  # of the mean distance: what a picture is taken to be off at least
+
+
+class Nearest:
+    """Which factors of the anchors known so far lead nearest to the uncached latents.
+
+    Args:
+        truth: of each call, what its scheduler was given at every step, (T, numbers).
+        steps: the scheduler's.
+    """
+
+    def __init__(self, truth: Sequence[np.ndarray], steps: AffineSteps) -> None:
+        self._truth, self._steps = truth, steps
+        self._sizes = np.empty(0)  # (pictures, T), the squares of the latents
+        self._wanted: list[np.ndarray] = []  # of each anchor (pictures, T), its products with them
+        # Of each anchor its products with those before and itself, (pictures,).
+        self._products: list[list[np.ndarray]] = []
+        self._gram = np.empty(0)
+
+    def extend(self, given: Sequence[Sequence[np.ndarray]]) -> None:
+        """Add the newest anchor.
+
+        Args:
+            given: of each call what the scheduler was given at every anchor so far, (pictures, numbers).
+        """
+        pairs = [
+            (own[-1], plain.reshape(len(plain), *own[-1].shape))
+            for own, plain in zip(given, self._truth, strict=True)
+        ]
+        if not self._wanted:
+            uncached = _stacked(_summed("trd,urd->rtu", plain, plain) for _, plain in pairs)
+            self._sizes = self._steps.squares(uncached)
+        self._wanted.append(
+            self._steps.summed(_stacked(_summed("rd,trd->rt", *pair) for pair in pairs))
+        )
+        self._products.append(
+            [
+                _stacked(_summed("rd,rd->r", own[-1], own[i]) for own in given)
+                for i in range(len(given[0]))
+            ]
+        )
+        self._gram = _symmetric(self._products)
+
+    def __call__(self, step: int) -> np.ndarray:
+        """(K,), what the latent after a step should have of every anchor."""
+        wanted = np.stack([each[:, step] for each in self._wanted], axis=1)
+        return solved(self._gram, wanted, self._sizes[:, step])
+
+
+def solved(gram: np.ndarray, wanted: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The factors of K anchors that bring their sum nearest to what is wanted, in R pictures.
+
+    A picture counts by the inverse square of what it is off: dB are asked for, and the farthest would decide alone.
+
+    Args:
+        gram: (R, K, K), the products of the anchors in each picture.
+        wanted: (R, K), those with what is wanted.
+        sizes: (R,), the squares of what is wanted.
+    """
+    weights = 1 / np.maximum(sizes, np.finfo(float).tiny)
+    for _ in range(ROUNDS):
+        total = np.tensordot(weights, gram, 1)
+        scale = np.sqrt(np.diag(total)).clip(np.finfo(float).tiny)
+        ridge = RIDGE * np.eye(len(scale))
+        factors = (
+            np.linalg.solve(total / np.outer(scale, scale) + ridge, weights @ wanted / scale)
+            / scale
+        )
+        squares = sizes - 2 * wanted @ factors + np.einsum("k,rkl,l->r", factors, gram, factors)
+        off = np.sqrt(squares.clip(0))
+        weights = 1 / np.maximum(off + OFF * off.mean(), np.finfo(float).tiny) ** 2
+        weights /= weights.max()
+    return np.asarray(factors)
+
+
+def _summed(what: str, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """An einsum over the last axis in float64, a slice at a time."""
+    parts = (
+        np.einsum(
+            what,
+            *(x[..., i : i + SLICE].astype(np.float64) for x in (one, other)),
+            optimize=True,
+        )
+        for i in range(0, one.shape[-1], SLICE)
+    )
+    return np.sum(list(parts), axis=0)
+
+
+def _symmetric(products: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """(pictures, anchors, anchors), of the products of every anchor with those before and itself."""
+    count = len(products)
+    pairs = [[products[max(i, j)][min(i, j)] for j in range(count)] for i in range(count)]
+    return np.moveaxis(np.array(pairs), -1, 0)
+
+
+def _stacked(parts: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate(list(parts))
