@@ -1,8 +1,8 @@
 """Fitted forecasts: how much of every anchor a cached step takes, found for a model and its full steps (ours).
 
 A base strategy has one rule for all windows of all models. Every such rule is a choice of factors, one for each
-anchor (bases.py), so where a model is at hand the factors themselves can be found: those that bring the sum nearest
-to the output of the uncached run, by least squares, with the anchors as an accelerated run has them (`zcache.tune`).
+anchor (bases.py), so where a model is at hand the factors themselves can be found: those that bring a run nearest to
+the uncached one, by least squares, with the anchors as an accelerated run has them (`zcache.tune`).
 A step has two rows of factors: of the anchors before it, for its forecast, and of these and the next one, for the
 reflection. That a few dozen numbers carry over to other prompts was shown for samplers of few steps by
 Shaul et al. (arXiv:2403.01329), who train them through the whole run."""
