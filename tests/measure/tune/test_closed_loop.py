@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import ClassifierFreeGuidance, DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import ClassifierFreeGuidance
 
 import zcache
 from zcache import ZCacheConfig
@@ -46,16 +46,22 @@ def fitted(rows):
     )
 
 
-@pytest.mark.parametrize("made", [flux_trials, dit_trials])
-def test_the_anchors_of_a_fit_are_those_of_the_accelerated_run(made, monkeypatch):
-    """The law that makes it a closed loop: with guidance, too, and where windows are gone back over."""
-    pipe, own = made()
-    fits = []
+@pytest.fixture
+def fits(monkeypatch):
+    """The anchors of every call of a fit, once for each full step."""
+    found = []
     advance = closed_loop.Anchors.advance
     monkeypatch.setattr(
         closed_loop.Anchors, "advance",
-        lambda self, *given: fits.append(self) or advance(self, *given),
+        lambda self, *given: found.append(self) or advance(self, *given),
     )  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("made", [flux_trials, dit_trials])
+def test_the_anchors_of_a_fit_are_those_of_the_accelerated_run(made, fits):
+    """The law that makes it a closed loop: with guidance, too, and where windows are gone back over."""
+    pipe, own = made()
     rows = own.fit(FULL)
     computed = []
     hook = pipe.transformer.register_forward_hook(lambda _, __, out: computed.append(out[0]))
@@ -87,17 +93,11 @@ def test_a_fit_computes_every_full_step_once_and_leaves_nothing(made):
     assert "step" not in vars(pipe.scheduler)
 
 
-def test_nothing_of_the_anchors_would_bring_the_last_latent_nearer(monkeypatch):
+def test_nothing_of_the_anchors_would_bring_the_last_latent_nearer(fits):
     """The law of least squares, of the accelerated run itself: what its last latent is off is orthogonal to every
     anchor, since what the steps before are off is made good. One class: of several the weighted sum is."""
     pipe = pipelines.dit()
     own = trials(pipe, calls(pipe, [1], GUIDED))
-    fits = []
-    advance = closed_loop.Anchors.advance
-    monkeypatch.setattr(
-        closed_loop.Anchors, "advance",
-        lambda self, *given: fits.append(self) or advance(self, *given),
-    )  # fmt: skip
     latents = []
     rows = own.fit(FULL)
     with given(pipe.vae, "decode", lambda latent, *_, **__: latents.append(latent[0].flatten())):
@@ -110,39 +110,6 @@ def test_nothing_of_the_anchors_would_bring_the_last_latent_nearer(monkeypatch):
     for anchor in fits[0].given:
         cosine = anchor[0] @ off / np.linalg.norm(anchor[0]) / np.linalg.norm(off)
         assert abs(cosine) < 0.02
-
-
-@pytest.mark.parametrize(
-    ("make", "known"),
-    [
-        (lambda: DDIMScheduler(clip_sample=False), True),
-        (lambda: DDIMScheduler(clip_sample=True), False),
-        (lambda: DPMSolverMultistepScheduler(), False),
-    ],
-)
-def test_the_latent_is_aimed_at_where_the_steps_have_a_closed_form(make, known):
-    pipe = pipelines.dit()
-    pipe.scheduler = make()
-    own = trials(pipe, calls(pipe, [0, 1], GUIDED))
-    assert (own._closed_form() is not None) == known
-    config = fitted(own.fit(FULL))
-    plain = ZCacheConfig(full_steps=FULL, granularity="output", reflect=False)
-    assert np.mean(own.measure(config)["psnr"]) > np.mean(own.measure(plain)["psnr"])
-
-
-def test_steps_with_noise_of_their_own_have_no_closed_form(monkeypatch):
-    """`eta` is an argument of the step, which the scheduler's tables do not tell."""
-    pipe = pipelines.dit()
-    step = pipe.scheduler.step
-    own = Trials(pipe, calls(pipe, [0], GUIDED), "some", 0, {}, None, print, 1, metered=False)
-    with own._noted():
-        noted = pipe.scheduler.step
-        monkeypatch.setattr(pipe.scheduler, "step", lambda *a, **k: noted(*a, **k, eta=1.0))
-        own._draw(range(1))
-        monkeypatch.undo()
-    assert own._uncached[-1].count == STEPS
-    assert own._closed_form() is None
-    assert pipe.scheduler.step == step
 
 
 def test_fitted_forecasts_are_nearer_than_every_rule_with_the_same_full_steps():

@@ -17,19 +17,14 @@ class AffineSteps:
     def __init__(self, closed_form: Sequence[tuple[float, float]]) -> None:
         self._closed_form = closed_form
         count = len(closed_form)
-        shares = np.zeros((count + 1, count))  # of each latent after the first, each output's
-        for step, (a, b) in enumerate(closed_form):
-            shares[step] = a * shares[step - 1]
-            shares[step, step] = b
-        self._shares = shares[:count]
+        self._shares = np.zeros((count, count))  # of the latent after each step, every output's
+        reached = np.zeros(count)
+        for step, output in enumerate(np.eye(count)):
+            reached = self._shares[step] = self.after(step, reached, output)
 
     def summed(self, of_outputs: np.ndarray) -> np.ndarray:
         """(..., T) of outputs, as (..., T) of the latents after them."""
         return of_outputs @ self._shares.T
-
-    def squares(self, gram: np.ndarray) -> np.ndarray:
-        """(R, T), of the latents, by the products (R, T, T) of the outputs."""
-        return np.einsum("ts,rsu,tu->rt", self._shares, gram, self._shares, optimize=True)
 
     def after(self, step: int, latent: np.ndarray, output: np.ndarray) -> np.ndarray:
         """What the next latent has of every anchor."""

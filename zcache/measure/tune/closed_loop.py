@@ -23,8 +23,8 @@ from ...caching.pipeline import find_denoisers
 from ...method.forecasts import Forecasts, Row
 from ..clock import given
 from .affine_steps import AffineSteps
-from .gram import Rows
 from .least_squares import Nearest
+from .uncached import Uncached
 
 Draw = Callable[[], object]
 DIGITS = 6
@@ -100,25 +100,21 @@ class _Follower:
 
 
 def fit(
-    pipe: Any,
-    draws: Sequence[Draw],
-    uncached: Sequence[Rows],
-    full_steps: Sequence[int],
-    closed_form: Sequence[tuple[float, float]] | None = None,
+    pipe: Any, draws: Sequence[Draw], uncached: Sequence[Uncached], full_steps: Sequence[int]
 ) -> tuple[Row, ...] | None:
     """The factors of every step (see forecasts.py); None where the denoiser's calls cannot be followed.
 
     Args:
         draws: each makes the pipeline's call once more, with the same noise.
-        uncached: of each call, what its scheduler was given at every step.
+        uncached: the run of each call.
         full_steps: ascending, from 0.
-        closed_form: a and b of every step, x' = a x + b v; None where there are none.
     """
     if len(find_denoisers(pipe)) > 1:
         return None  # a run that goes on with another begins anew there
-    truth = [rows.matrix() for rows in uncached]
+    truth = [run.given() for run in uncached]
     num_steps = len(truth[0])
-    steps = AffineSteps(closed_form or [(0.0, 1.0)] * num_steps)
+    closed = [run.closed_form() for run in uncached]
+    steps = AffineSteps(closed[0] if closed[0] and all(closed) else [(0.0, 1.0)] * num_steps)
     rows: list[list[tuple[float, ...]]] = [[(), ()] for _ in range(num_steps)]
     anchors = [Anchors() for _ in draws]
     nearest = Nearest(truth, steps)

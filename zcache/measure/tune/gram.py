@@ -31,10 +31,6 @@ class Rows:
         self._file = file
         self._lengths: list[int] = []
 
-    @property
-    def count(self) -> int:
-        return len(self._lengths)
-
     def begin(self) -> None:
         """A new row."""
         self._lengths.append(0)

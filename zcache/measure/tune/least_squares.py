@@ -41,8 +41,7 @@ class Nearest:
             for own, plain in zip(given, self._truth, strict=True)
         ]
         if not self._wanted:
-            uncached = _stacked(_summed("trd,urd->rtu", plain, plain) for _, plain in pairs)
-            self._sizes = self._steps.squares(uncached)
+            self._sizes = _stacked(_squares(plain, self._steps) for _, plain in pairs)
         self._wanted.append(
             self._steps.summed(_stacked(_summed("rd,trd->rt", *pair) for pair in pairs))
         )
@@ -86,14 +85,19 @@ def solved(gram: np.ndarray, wanted: np.ndarray, sizes: np.ndarray) -> np.ndarra
     return np.asarray(factors)
 
 
+def _squares(outputs: np.ndarray, steps: AffineSteps) -> np.ndarray:
+    """(R, T) of the latents after outputs (T, R, N), a slice at a time."""
+    total = np.zeros(outputs.shape[1::-1])
+    for begin in range(0, outputs.shape[-1], SLICE):
+        part = outputs[..., begin : begin + SLICE].astype(np.float64)
+        total += np.square(steps.summed(np.moveaxis(part, 0, -1))).sum(1)
+    return total
+
+
 def _summed(what: str, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """An einsum over the last axis in float64, a slice at a time."""
     parts = (
-        np.einsum(
-            what,
-            *(x[..., i : i + SLICE].astype(np.float64) for x in (one, other)),
-            optimize=True,
-        )
+        np.einsum(what, *(x[..., i : i + SLICE].astype(np.float64) for x in (one, other)))
         for i in range(0, one.shape[-1], SLICE)
     )
     return np.sum(list(parts), axis=0)

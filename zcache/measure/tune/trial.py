@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -11,24 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from ...caching import affine
 from ...caching.enable import enabled
 from ...caching.times import flow_times
 from ...errors import ConfigError, UnsupportedPipelineError
 from ...method.config import ZCacheConfig
 from ...method.forecasts import Row
 from .. import metrics
-from ..clock import LoopClock, given
+from ..clock import LoopClock
 from ..files import write_whole
 from ..flop_meter import FlopMeter
 from . import closed_loop, naming
 from .calls import batches, draw
-from .gram import Rows, recording
+from .gram import recording
+from .uncached import Uncached
 
 Told = Callable[[str], None]
-POINT = "timestep", "sample"  # what a scheduler's step is given beside the model output
 
 
 class Trials:
@@ -58,8 +55,7 @@ class Trials:
         self._batches = batches(self.calls, batch, first_alone=metered)
         self._folder = None if folder is None else folder / name
         self._plain: list[dict[str, Any]] = []
-        self._uncached: list[Rows] = []  # what the scheduler was given, of each batch
-        self._plain_steps = True  # whether that was no more than a model output and a latent
+        self._uncached: list[Uncached] = []  # of each batch
         self._done = self._stored(header)
 
     def reference(self, granularities: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -118,33 +114,15 @@ class Trials:
                 with self._noted():
                     self._draw(batch)
         draws = [partial(self._draw, batch) for batch in self._batches]
-        return closed_loop.fit(self._pipe, draws, self._uncached, full_steps, self._closed_form())
-
-    def _closed_form(self) -> list[tuple[float, float]] | None:
-        """x' = a x + b v of every step of the uncached runs; None where that is not known (see affine.py), or a step
-        does not move the latent."""
-        scheduler, count = self._pipe.scheduler, self._uncached[-1].count
-        found = (
-            affine.find(scheduler, len(scheduler.timesteps) - count) if self._plain_steps else None
-        )
-        rows = [(a, float(b)) for a, b in found.rows] if found else []
-        return rows if len(rows) == count and all(b for _, b in rows) else None
+        return closed_loop.fit(self._pipe, draws, self._uncached, full_steps)
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
         """While this lasts, one uncached run: what its scheduler is given at every step is kept."""
-        # Gone with these trials.
-        rows = Rows(tempfile.NamedTemporaryFile(prefix="zcache-rows-"))  # noqa: SIM115
-
-        def note(model_output: Tensor, *args: Any, **kwargs: Any) -> None:
-            rows.begin()
-            rows.extend(model_output)
-            others = {name: value for name, value in kwargs.items() if name not in POINT}
-            self._plain_steps &= affine.is_plain(args[len(POINT) :], others)
-
-        with given(self._pipe.scheduler, "step", note):
+        uncached = Uncached()
+        with uncached.watching(self._pipe.scheduler):
             yield
-        self._uncached.append(rows)
+        self._uncached.append(uncached)
 
     def _draw(self, batch: range) -> list[np.ndarray]:
         return draw(self._pipe, self.calls[batch.start : batch.stop], self.seed + batch.start)
