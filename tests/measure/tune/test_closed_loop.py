@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import ClassifierFreeGuidance
+from diffusers import ClassifierFreeGuidance, DPMSolverMultistepScheduler
 
 import zcache
 from zcache import ZCacheConfig
@@ -12,10 +12,8 @@ from zcache.measure.clock import given
 from zcache.measure.tune import closed_loop, least_squares
 from zcache.measure.tune.calls import calls
 from zcache.measure.tune.race import Race
-from zcache.measure.tune.search import Search
 from zcache.measure.tune.trial import Trials
 from zcache.method import candidates
-from zcache.method.forecasts import lengths
 
 from ... import pipelines
 from .prompting import STEPS, prompts
@@ -30,6 +28,12 @@ def trials(pipe, asked, batch=1, forms=("output",)):
     return made
 
 
+def stored_trials(pipe, asked, folder):
+    made = Trials(pipe, asked, "some", 0, {}, folder, print, 1, metered=False)
+    made.reference(("output",))
+    return made
+
+
 def flux_trials():
     pipe = pipelines.flux()
     return pipe, trials(pipe, calls(pipe, prompts(), {}))
@@ -40,9 +44,9 @@ def dit_trials(batch=1):
     return pipe, trials(pipe, calls(pipe, [0, 1, 2], GUIDED), batch)
 
 
-def fitted(rows):
+def fitted(rows, full_steps=FULL):
     return ZCacheConfig(
-        full_steps=FULL, granularity="output", forecasts=rows, **candidates.IN_CLOSED_LOOP
+        full_steps=full_steps, granularity="output", forecasts=rows, **candidates.IN_CLOSED_LOOP
     )
 
 
@@ -62,7 +66,7 @@ def fits(monkeypatch):
 def test_the_anchors_of_a_fit_are_those_of_the_accelerated_run(made, fits):
     """The law that makes it a closed loop: with guidance, too, and where windows are gone back over."""
     pipe, own = made()
-    rows = own.fit(FULL)
+    rows = own.fit(FULL).rows
     computed = []
     hook = pipe.transformer.register_forward_hook(lambda _, __, out: computed.append(out[0]))
     with zcache.enabled(pipe, fitted(rows)) as handle:
@@ -83,14 +87,66 @@ def test_a_fit_computes_every_full_step_once_and_leaves_nothing(made):
     before = own._draw(range(1))[0]
     counted = []
     hook = pipe.transformer.register_forward_hook(lambda *_: counted.append(1))
-    rows = own.fit(FULL)
+    rows = own.fit(FULL).rows
     hook.remove()
 
     assert len(counted) == len(own.calls) * len(FULL)
-    assert rows == own.fit(FULL)
+    assert rows == own.fit(FULL).rows
     assert np.array_equal(own._draw(range(1))[0], before)
     assert not intercept.is_armed(pipe.transformer, "__call__")
     assert "step" not in vars(pipe.scheduler)
+
+
+@pytest.mark.parametrize("made", [flux_trials, dit_trials])
+@pytest.mark.parametrize("other", [(0, 3, 5, 6), (0, 2, 4, 6), (0, 3, 4, 7), (0, 3, 4)])
+def test_a_fit_near_another_computes_only_what_they_do_not_begin_with(made, other):
+    pipe, own = made()
+    alone, near = own.fit(other), own.fit(FULL)
+    fresh = Trials(pipe, own.calls, "some", 0, {}, None, print, 1, metered=False)
+    fresh.reference(("output",))
+    counted = []
+    hook = pipe.transformer.register_forward_hook(lambda *_: counted.append(1))
+    found = fresh.fit(other, near)
+    hook.remove()
+
+    same = next((k for k, (a, b) in enumerate(zip(FULL, other, strict=False)) if a != b), 3)
+    assert len(counted) == len(own.calls) * (len(other) - same)
+    assert found.rows == alone.rows
+    assert found.decibels == pytest.approx(alone.decibels)
+    assert own.fit(FULL).rows == near.rows  # which is as it was
+
+
+@pytest.mark.parametrize("made", [flux_trials, dit_trials])
+def test_a_fit_knows_how_near_the_accelerated_runs_last_latents_come(made):
+    pipe, own = made()
+    told, seen = [], []
+    for full_steps in (FULL, (0, 2, 4, 7)):
+        found = own.fit(full_steps)
+        config = fitted(found.rows, full_steps)
+        told.append(found.decibels.reshape(len(own.calls), -1))
+        seen.append([nearness(pipe, own, range(k, k + 1), config) for k in range(len(own.calls))])
+    for row in (told[1] - told[0]).T:  # with guidance one of either half
+        assert row == pytest.approx(np.subtract(*seen[::-1]), abs=0.05)
+
+
+def nearness(pipe, own, batch, config):
+    """Of the last latents of one call, in dB: FLUX's calls here ask for these."""
+    latents = []
+    watched = given(pipe.vae, "decode", lambda x, *_, **__: latents.append(x))
+    with watched:
+        plain = own._draw(batch)
+        with zcache.enabled(pipe, config):
+            cached = own._draw(batch)
+    one, other = latents or map(torch.as_tensor, (plain[0], cached[0]))
+    return -20 * float((one - other).double().norm().log10())
+
+
+def test_a_fit_whose_steps_have_no_closed_form_does_not_say_how_near_it_comes():
+    pipe = pipelines.dit()
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    found = trials(pipe, calls(pipe, [0], GUIDED)).fit(FULL)
+    assert found.rows
+    assert found.decibels is None
 
 
 def test_nothing_of_the_anchors_would_bring_the_last_latent_nearer(fits):
@@ -99,7 +155,7 @@ def test_nothing_of_the_anchors_would_bring_the_last_latent_nearer(fits):
     pipe = pipelines.dit()
     own = trials(pipe, calls(pipe, [1], GUIDED))
     latents = []
-    rows = own.fit(FULL)
+    rows = own.fit(FULL).rows
     with given(pipe.vae, "decode", lambda latent, *_, **__: latents.append(latent[0].flatten())):
         own._draw(range(1))
         with zcache.enabled(pipe, fitted(rows)):
@@ -122,7 +178,7 @@ def test_fitted_forecasts_are_nearer_than_every_rule_with_the_same_full_steps():
         np.mean(own.measure(ZCacheConfig(full_steps=FULL, granularity="output", **rule))["psnr"])
         for rule in rules
     )
-    measured = own.measure(fitted(own.fit(FULL)))
+    measured = own.measure(fitted(own.fit(FULL).rows))
     assert np.mean(measured["psnr"]) > best
     assert measured["guidance"] == pytest.approx(3.5)
 
@@ -158,7 +214,7 @@ def test_calls_that_are_drawn_together_are_fitted_alike(batch):
     """Three calls: of batches of two the last is smaller."""
     _, alone = dit_trials()
     _, together = dit_trials(batch)
-    for one, other in zip(alone.fit(FULL), together.fit(FULL), strict=True):
+    for one, other in zip(alone.fit(FULL).rows, together.fit(FULL).rows, strict=True):
         assert one[0] == pytest.approx(other[0], abs=2e-3)
         assert one[1] == pytest.approx(other[1], abs=2e-3)
 
@@ -169,12 +225,32 @@ def test_an_earlier_tunings_uncached_runs_are_made_once_more(tmp_path):
     asked = calls(pipe, prompts(), {})
     found = []
     for _ in range(3):
-        own = Trials(pipe, asked, "some", 0, {}, tmp_path, print, 1, metered=False)
-        own.reference(("output",))
-        found.append(own.fit(FULL))
+        own = stored_trials(pipe, asked, tmp_path)
+        found.append(own.fit(FULL).rows)
+        (tmp_path / "some" / "fits.json").unlink()
         if len(found) == 2:
             (tmp_path / "some" / "uncached-1.npz").unlink()
     assert found[0] == found[1] == found[2]
+
+
+def test_what_was_fitted_is_stored_with_how_near_it_comes(tmp_path):
+    """Then nothing runs, but what goes on from there has no anchors to take."""
+    pipe = pipelines.flux()
+    asked = calls(pipe, prompts(), {})
+    own = stored_trials(pipe, asked, tmp_path)
+    first = own.fit(FULL)
+    again = stored_trials(pipe, asked, tmp_path)
+    counted = []
+    hook = pipe.transformer.register_forward_hook(lambda *_: counted.append(1))
+    stored = again.fit(FULL)
+    assert not counted
+    assert stored.rows == first.rows
+    assert np.array_equal(stored.decibels, first.decibels)
+
+    found = again.fit((0, 3, 4, 7), stored)
+    hook.remove()
+    assert len(counted) >= 4 * len(asked)
+    assert found.rows == own.fit((0, 3, 4, 7), first).rows
 
 
 def test_a_denoiser_that_is_called_now_once_and_now_twice_is_not_fitted():
@@ -215,50 +291,6 @@ def test_the_farthest_picture_does_not_decide_alone():
     wanted, sizes = np.full((10, 1), 2.0), np.full(10, 4.0)
     gram[9], wanted[9], sizes[9] = 1e4, 5e4, 25e4
     assert least_squares.solved(gram, wanted, sizes)[0] == pytest.approx(2, abs=0.4)
-
-
-def test_a_search_takes_fitted_forecasts_that_win_and_counts_what_they_cost():
-    rows = {}
-    runs = []
-
-    def fit(steps):
-        runs.append(4)
-        rows[steps] = tuple(
-            ((0.5,) * first, (0.5,) * second)
-            for first, second in (lengths(steps, k) for k in range(20))
-        )
-        return rows[steps]
-
-    def measure(config, count):
-        runs.append(count)
-        return {"psnr": [40.0 + 5 * (config.base == "fitted")] * count}
-
-    times = [1 - k / 20 for k in range(20)]
-    search = Search({"output": np.eye(20).tolist()}, times, True, 4, measure, fit)
-    best = search.best([5], 100)[5]
-
-    assert best.base == "fitted"
-    assert best.forecasts == rows[best.full_steps]
-    assert best.granularity == "output"
-    assert best.relax is None
-    unfitted = Search({"output": np.eye(20).tolist()}, times, True, 4, measure)
-    assert unfitted.best([5], 100)[5].base != "fitted"
-
-
-@pytest.mark.parametrize(("limit", "fits"), [(31, 0), (32, 1), (63, 1)])
-def test_forecasts_are_fitted_where_runs_enough_are_left_for_the_race(limit, fits):
-    """Of four prompts a fit costs four runs, and as many to try it: from four times that on."""
-    made = []
-
-    def measure(config, count):
-        return {"psnr": [40.0] * count}
-
-    def fit(steps):
-        made.append(steps)
-
-    times = [1 - k / 20 for k in range(20)]
-    Search({"output": np.eye(20).tolist()}, times, True, 4, measure, fit).best([5], limit)
-    assert len(made) == fits
 
 
 def test_runs_made_elsewhere_count_and_are_refused_beyond_the_limit():

@@ -10,8 +10,10 @@ over here: the steps of a closed one are taken with its final factors at once, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from torch import Tensor
 from ...caching import intercept
 from ...caching.features import combine, leaves, rebuild
 from ...caching.pipeline import find_denoisers
-from ...method.forecasts import Forecasts, Row
+from ...method.forecasts import Forecasts, Row, checked
 from ..clock import given
 from .affine_steps import AffineSteps
 from .least_squares import Nearest
@@ -41,6 +43,12 @@ class Anchors:
         self.outputs: list[list[tuple[Any, tuple[Tensor, ...]]]] = []  # container and leaves
         self.given: list[np.ndarray] = []  # (pictures, numbers)
 
+    def first(self, count: int) -> Anchors:
+        """The first so many, to go on with others."""
+        made = Anchors()
+        made.outputs, made.given = self.outputs[:count], self.given[:count]
+        return made
+
     def advance(self, pipe: Any, draw: Draw, forecasts: Forecasts) -> bool:
         """Compute the next full step, on the latent that `forecasts` lead to; False if that cannot be followed."""
         follower = _Follower(self, forecasts)
@@ -54,6 +62,39 @@ class Anchors:
             except ReachedError:
                 return follower.reached
         return False
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Forecasts fitted to full steps.
+
+    Args:
+        decibels: of every row of the scheduler's, how near its last latent is to the uncached one, up to what all
+            fits of it have; None where the steps have no closed form.
+        anchors, nearest: what they were found from; None where that is not stored.
+    """
+
+    full_steps: tuple[int, ...]
+    rows: tuple[Row, ...]
+    decibels: np.ndarray | None
+    anchors: Sequence[Anchors] = ()
+    nearest: Nearest | None = None
+
+    def common(self, full_steps: Sequence[int]) -> int:
+        """How many anchors a fit to other full steps has in common with this one."""
+        pairs = zip(self.full_steps, full_steps, strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, without what they were found from."""
+        decibels = None if self.decibels is None else self.decibels.tolist()
+        return {"full_steps": self.full_steps, "rows": self.rows, "decibels": decibels}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Fitted:
+        full_steps, decibels = tuple(stored["full_steps"]), stored["decibels"]
+        rows = checked(stored["rows"], full_steps)
+        return cls(full_steps, rows, None if decibels is None else np.array(decibels))
 
 
 class _Follower:
@@ -100,31 +141,41 @@ class _Follower:
 
 
 def fit(
-    pipe: Any, draws: Sequence[Draw], uncached: Sequence[Uncached], full_steps: Sequence[int]
-) -> tuple[Row, ...] | None:
+    pipe: Any,
+    draws: Sequence[Draw],
+    uncached: Sequence[Uncached],
+    full_steps: Sequence[int],
+    near: Fitted | None = None,
+) -> Fitted | None:
     """The factors of every step (see forecasts.py); None where the denoiser's calls cannot be followed.
 
     Args:
         draws: each makes the pipeline's call once more, with the same noise.
         uncached: the run of each call.
         full_steps: ascending, from 0.
+        near: fitted to others with the same draws. What both begin with is not computed again.
     """
     if len(find_denoisers(pipe)) > 1:
         return None  # a run that goes on with another begins anew there
     truth = [run.given() for run in uncached]
     num_steps = len(truth[0])
     closed = [run.closed_form() for run in uncached]
-    steps = AffineSteps(closed[0] if closed[0] and all(closed) else [(0.0, 1.0)] * num_steps)
+    followed = closed[0] if closed[0] and all(closed) else None
+    steps = AffineSteps(followed or [(0.0, 1.0)] * num_steps)
     rows: list[list[tuple[float, ...]]] = [[(), ()] for _ in range(num_steps)]
-    anchors = [Anchors() for _ in draws]
-    nearest = Nearest(truth, steps)
+    kept, anchors, nearest = 0, [Anchors() for _ in draws], Nearest(truth, steps)
+    if near and near.nearest:
+        kept = near.common(full_steps)
+        anchors, nearest = [own.first(kept) for own in near.anchors], near.nearest.first(kept)
     behind = np.zeros(0)  # what the latent at the newest full step has of each anchor
     for index, stop in enumerate(full_steps):
-        forecasts = Forecasts(tuple(full_steps), _frozen(rows))
-        for own, draw, plain in zip(anchors, draws, truth, strict=True):
-            if not own.advance(pipe, draw, forecasts) or own.given[-1].size != plain.shape[1]:
-                return None
-        nearest.extend([own.given for own in anchors])
+        if index >= kept:
+            forecasts = Forecasts(tuple(full_steps), _frozen(rows))
+            for own, draw, plain in zip(anchors, draws, truth, strict=True):
+                followed_on = own.advance(pipe, draw, forecasts)
+                if not followed_on or own.given[-1].size != plain.shape[1]:
+                    return None
+            nearest.extend([own.given for own in anchors])
         reached = np.zeros(index + 1)
         if index:
             begin = full_steps[index - 1]
@@ -133,8 +184,9 @@ def fit(
         behind = reached
         end = full_steps[index + 1] if index + 1 < len(full_steps) else num_steps
         reached = steps.after(stop, behind, np.eye(index + 1)[-1])
-        _fill(rows, 0, range(stop + 1, end), steps, nearest, reached)
-    return _frozen(rows)
+        reached = _fill(rows, 0, range(stop + 1, end), steps, nearest, reached)
+    decibels = nearest.decibels(num_steps - 1, reached) if followed else None
+    return Fitted(tuple(full_steps), _frozen(rows), decibels, anchors, nearest)
 
 
 def _fill(
@@ -147,7 +199,7 @@ def _fill(
 ) -> np.ndarray:
     """Write the factors of a window's cached steps; what the latent after it has of every anchor."""
     for step in cached:
-        output = steps.between(step, reached, nearest(step))
+        output = steps.between(step, reached, nearest(step, len(reached)))
         rows[step][kind] = tuple(float(f"{factor:.{DIGITS}g}") for factor in output)
         reached = steps.after(step, reached, np.array(rows[step][kind]))
     return reached

@@ -30,6 +30,14 @@ class Nearest:
         self._products: list[list[np.ndarray]] = []
         self._gram = np.empty(0)
 
+    def first(self, anchors: int) -> Nearest:
+        """The same of the first so many anchors, to be extended by others."""
+        made = Nearest(self._truth, self._steps)
+        made._sizes = self._sizes
+        made._wanted, made._products = self._wanted[:anchors], self._products[:anchors]
+        made._gram = self._gram[:, :anchors, :anchors] if anchors else self._gram
+        return made
+
     def extend(self, given: Sequence[Sequence[np.ndarray]]) -> None:
         """Add the newest anchor.
 
@@ -40,7 +48,7 @@ class Nearest:
             (own[-1], plain.reshape(len(plain), *own[-1].shape))
             for own, plain in zip(given, self._truth, strict=True)
         ]
-        if not self._wanted:
+        if not self._sizes.size:
             self._sizes = _stacked(_squares(plain, self._steps) for _, plain in pairs)
         self._wanted.append(
             self._steps.summed(_stacked(_summed("rd,trd->rt", *pair) for pair in pairs))
@@ -53,10 +61,18 @@ class Nearest:
         )
         self._gram = _symmetric(self._products)
 
-    def __call__(self, step: int) -> np.ndarray:
-        """(K,), what the latent after a step should have of every anchor."""
-        wanted = np.stack([each[:, step] for each in self._wanted], axis=1)
-        return solved(self._gram, wanted, self._sizes[:, step])
+    def __call__(self, step: int, anchors: int) -> np.ndarray:
+        """(anchors,), what the latent after a step should have of each of the first so many."""
+        return solved(*self._problem(step, anchors))
+
+    def decibels(self, step: int, latent: np.ndarray) -> np.ndarray:
+        """(pictures,), how near the latent after a step is that has so much of every anchor, up to what all have."""
+        squares = _off(*self._problem(step, len(latent)), latent)
+        return np.asarray(-10 * np.log10(squares.clip(np.finfo(float).tiny)))
+
+    def _problem(self, step: int, anchors: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        wanted = np.stack([each[:, step] for each in self._wanted[:anchors]], axis=1)
+        return self._gram[:, :anchors, :anchors], wanted, self._sizes[:, step]
 
 
 def solved(gram: np.ndarray, wanted: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -78,11 +94,18 @@ def solved(gram: np.ndarray, wanted: np.ndarray, sizes: np.ndarray) -> np.ndarra
             np.linalg.solve(total / np.outer(scale, scale) + ridge, weights @ wanted / scale)
             / scale
         )
-        squares = sizes - 2 * wanted @ factors + np.einsum("k,rkl,l->r", factors, gram, factors)
-        off = np.sqrt(squares.clip(0))
+        off = np.sqrt(_off(gram, wanted, sizes, factors).clip(0))
         weights = 1 / np.maximum(off + OFF * off.mean(), np.finfo(float).tiny) ** 2
         weights /= weights.max()
     return np.asarray(factors)
+
+
+def _off(
+    gram: np.ndarray, wanted: np.ndarray, sizes: np.ndarray, factors: np.ndarray
+) -> np.ndarray:
+    """(R,) squares of what the sum is off."""
+    cross = np.einsum("k,rkl,l->r", factors, gram, factors)
+    return np.asarray(sizes - 2 * wanted @ factors + cross)
 
 
 def _squares(outputs: np.ndarray, steps: AffineSteps) -> np.ndarray:

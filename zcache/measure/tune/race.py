@@ -31,6 +31,11 @@ class Race:
         self._measure, self._prompts, self._left = measure, prompts, limit
         self._scores: dict[ZCacheConfig, list[float]] = {}
 
+    @property
+    def left(self) -> int:
+        """Runs that it still has."""
+        return self._left
+
     def enter(self, configs: Iterable[ZCacheConfig], count: int, spare: int = 0) -> None:
         """Run settings on the first `count` prompts, as long as `spare` runs stay for later."""
         for config in configs:
@@ -57,14 +62,14 @@ class Race:
         A prompt counts for `SWING` dB at most: where another thing comes out, that is luck. `than` has run on
         all. With no runs left nothing is better.
         """
-        for count in sorted({(self._prompts + 1) // 2, self._prompts}):
+        half = (self._prompts + 1) // 2
+        for count in sorted({half, self._prompts}):
             self.enter([config], count)
             own = self._scores.get(config, [])[:count]
-            gains = np.subtract(own, self._scores[than][: len(own)]).clip(-SWING, SWING)
-            least = _error(gains) if count == self._prompts else 0.0
-            if len(own) < count or gains.mean() <= least:
+            gains = np.subtract(own, self._scores[than][: len(own)])
+            if len(own) < count or gains.clip(-SWING, SWING).mean() <= 0:
                 return False
-        return True
+        return is_clear(gains, self._prompts)
 
     def gains(self, config: ZCacheConfig, than: ZCacheConfig) -> list[float]:
         """What settings gain over others, prompt by prompt, as far as both have run; at most `LUCK` dB each."""
@@ -128,11 +133,21 @@ class Race:
 
     def _is_clear(self, config: ZCacheConfig, reference: ZCacheConfig) -> bool:
         gains = np.subtract(self._scores[config], self._scores[reference])
-        return float(gains.mean()) > _error(gains, BELIEVED)
+        return float(gains.mean()) > _error(gains)
 
 
-def _error(gains: np.ndarray, believed: int = 0) -> float:
-    """Standard error of the mean, with `SPREAD` believed beforehand as if of so many prompts: with two, 4 dB of one
-    prompt, 0.7 of eight that agree. Of one prompt, with nothing believed, 0."""
-    squares = float(np.square(gains - gains.mean()).sum()) + believed * SPREAD**2
-    return (squares / max(len(gains) - 1 + believed, 1) / len(gains)) ** 0.5
+def is_clear(gains: np.ndarray, prompts: int) -> bool:
+    """Whether gains in dB, of which one counts for `SWING` at most, are more in the mean than their standard error.
+
+    Args:
+        prompts: that they are of: several of one prompt tell no more than one.
+    """
+    gains = gains.clip(-SWING, SWING)
+    return bool(gains.mean() > gains.std() / max(prompts - 1, 1) ** 0.5)
+
+
+def _error(gains: np.ndarray) -> float:
+    """Standard error of the mean, with `SPREAD` believed beforehand as if of `BELIEVED` prompts: 4 dB of one prompt,
+    0.7 of eight that agree."""
+    squares = float(np.square(gains - gains.mean()).sum()) + BELIEVED * SPREAD**2
+    return (squares / max(len(gains) - 1 + BELIEVED, 1) / len(gains)) ** 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,10 +14,10 @@ from ...method.config import AUTOMATIC, ZCacheConfig
 from ...method.forecasts import Row
 from ...method.knots import Gram
 from .climb import Steps, climb
+from .moved_fits import Fit, MovedFits
 from .race import FEW, Measure, Race
 
 Form = tuple[str, dict[str, Any]]  # granularity and settings
-Fit = Callable[[Steps], tuple[Row, ...] | None]
 NEAR_ENOUGH = 0.98  # of the speedup that is asked for
 ENOUGH = 6  # runs for each candidate of the first round, with which it sees twice as many prompts
 LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
@@ -38,7 +38,7 @@ class Search:
         flow: whether the sampler is a flow's.
         prompts: how many calls there are to calibrate by.
         measure: runs a setting on the first so many of them.
-        fit: fits forecasts to full steps, for the cost of one run of all of them; None where it cannot.
+        fit: fits forecasts to full steps (see moved_fits.py).
     """
 
     def __init__(
@@ -50,8 +50,7 @@ class Search:
         measure: Measure,
         fit: Fit | None = None,
     ) -> None:
-        self._fit = fit
-        self._fits: dict[Steps, ZCacheConfig | None] = {}
+        self._fit, self._climbs = fit, prompts >= CLIMBERS
         self._grams, self._times, self._flow = dict(grams), times, flow
         self._prompts, self._measure = prompts, measure
         self._made: dict[ZCacheConfig, Form] = {}
@@ -83,18 +82,19 @@ class Search:
         A race: settings and granularities on the first two placements, then those that gain most over all
         numbers of full steps on the other placements, on a few prompts; then fewer and fewer on more and more. With
         runs enough, what won at one number is tried at all others, too, forecasts are fitted to the winner's full
-        steps and to the untuned ones, and every winner's full steps are moved about. Full steps other than the
+        steps and to the untuned ones, and full steps are moved about. Full steps other than the
         defaults' have to be clearly better than the best settings with these.
         """
         placed = self._placed(counts)
-        climbs = self._prompts >= CLIMBERS
         shared = 2 * (len(counts) - 1) * self._prompts
         shared = shared if limit >= ENOUGH * shared else 0
         each = 2 * self._prompts  # for the fit, and to try it
         fits = min(FITS, (limit - shared) // (FIT_SHARE * each)) if self._fit is not None else 0
         kept = shared + fits * each
         raced = (
-            max(limit // 3, min(limit - kept, FIELD * len(self._grams))) if climbs else limit - kept
+            max(limit // 3, min(limit - kept, FIELD * len(self._grams)))
+            if self._climbs
+            else limit - kept
         )
         races = {count: Race(self._measure, self._prompts, raced) for count in counts}
         few = self._few(raced)
@@ -113,10 +113,7 @@ class Search:
                 race.allow(shared)
                 race.enter(self._elsewhere(won, placed, placed[count]), self._prompts)
             race.allow(limit - raced - shared)
-            for start in (race.best(known[count]), self.untuned(count))[:fits]:
-                self._enter_fitted(race, start.full_steps or ())
-            if climbs:
-                self._climb(race, race.best(known[count]))
+            self._climb(race, known[count], fits)
         return {count: race.best(known[count]) for count, race in races.items()}
 
     def _in_place(self, race: Race, count: int, forms: Sequence[Form]) -> ZCacheConfig:
@@ -144,38 +141,40 @@ class Search:
             for place in {0, min(index, len(lists) - 1)}
         ]
 
-    def _enter_fitted(self, race: Race, steps: Steps) -> None:
-        """Run forecasts fitted to these full steps on all prompts, if there are runs enough."""
-        config = self._fitted(race, steps, self._prompts)
-        if config is not None:
-            race.enter([config], self._prompts)
+    def _climb(self, race: Race, known: ZCacheConfig, fits: int) -> None:
+        """Fit forecasts to the full steps of the best and, with runs for two fits, to the untuned ones; move the full
+        steps of the better fit about for half of the runs left, and those of whatever is then the best as long as
+        there are runs."""
+        moved = None
+        if fits and self._fit is not None:
+            moved = MovedFits(self._fit, self._of_fit, race, self._prompts)
+            starts = race.best(known), self.untuned(len(known.full_steps or ()))
+            moved.begin([start.full_steps or () for start in starts[:fits]])
+            moved.climb(self.num_steps, spare=race.left // 2 if self._climbs else race.left)
+        if not self._climbs:
+            return
+        best = race.best(known)
+        if moved is not None and best.forecasts is not None:
+            moved.climb(self.num_steps, spare=0)
+        else:
+            self._move(race, best)
 
-    def _fitted(self, race: Race, steps: Steps, spare: int) -> ZCacheConfig | None:
-        """Forecasts fitted to full steps, for as many runs of `race` as there are prompts; None where these would not
-        leave `spare`, or nothing can be fitted."""
-        if self._fit is None:
-            return None
-        if steps not in self._fits and race.take(self._prompts, spare):
-            rows = self._fit(steps)
-            form = "output", candidates.IN_CLOSED_LOOP
-            self._fits[steps] = None if rows is None else self._config(steps, form, rows)
-        return self._fits.get(steps)
+    def _of_fit(self, steps: Steps, rows: tuple[Row, ...]) -> ZCacheConfig:
+        return self._config(steps, ("output", candidates.IN_CLOSED_LOOP), rows)
 
-    def _climb(self, race: Race, start: ZCacheConfig) -> None:
+    def _move(self, race: Race, start: ZCacheConfig) -> None:
         """Move the full steps of `start` about, as long as the race has runs."""
         form = self._made.get(start)
 
         @cache
-        def moved(steps: Steps) -> ZCacheConfig | None:
-            if start.forecasts is not None:
-                return self._fitted(race, steps, self._prompts)
+        def moved(steps: Steps) -> ZCacheConfig:
             return self._config(steps, form) if form else start.replace(full_steps=steps)
 
-        def is_better(new: Steps, old: Steps) -> bool:
-            made, before = moved(new), moved(old)
-            return made is not None and before is not None and race.is_better(made, before)
-
-        climb(start.full_steps or (), self.num_steps, is_better)
+        climb(
+            start.full_steps or (),
+            self.num_steps,
+            lambda new, old: race.is_better(moved(new), moved(old)),
+        )
 
     def _few(self, limit: int) -> int:
         """How many prompts settings meet first."""

@@ -15,13 +15,13 @@ from ...caching.enable import enabled
 from ...caching.times import flow_times
 from ...errors import ConfigError, UnsupportedPipelineError
 from ...method.config import ZCacheConfig
-from ...method.forecasts import Row
 from .. import metrics
 from ..clock import LoopClock
 from ..files import write_whole
 from ..flop_meter import FlopMeter
 from . import closed_loop, naming
 from .calls import batches, draw
+from .closed_loop import Fitted
 from .gram import recording
 from .uncached import Uncached
 
@@ -57,6 +57,8 @@ class Trials:
         self._plain: list[dict[str, Any]] = []
         self._uncached: list[Uncached] = []  # of each batch
         self._done = self._stored(header)
+        fits = None if self._folder is None else self._folder / "fits.json"
+        self._fits: dict[str, Any] = {} if fits is None else _read_json(fits, {})
 
     def reference(self, granularities: Sequence[str] = ()) -> dict[str, np.ndarray]:
         """Draw every call uncached; return the mean Gram matrix (T, T) of each granularity's feature.
@@ -102,19 +104,27 @@ class Trials:
         """Flow times of the steps, as the last uncached run had them."""
         return list(self._plain[-1]["times"])
 
-    def fit(self, full_steps: Sequence[int]) -> tuple[Row, ...] | None:
+    def fit(self, full_steps: Sequence[int], near: Fitted | None = None) -> Fitted | None:
         """Forecasts fitted to these full steps (see closed_loop.py); None where that cannot be done.
 
-        Takes the full computations of one accelerated run of every call, and, where the uncached runs are an earlier
-        tuning's, theirs once more.
+        Takes the full computations of one accelerated run of every call, less those that it has in common with
+        `near`, and, where the uncached runs are an earlier tuning's, theirs once more. What is stored takes none.
         """
-        if len(self._uncached) < len(self._batches):
-            self._uncached = []
-            for batch in self._batches:
-                with self._noted():
-                    self._draw(batch)
-        draws = [partial(self._draw, batch) for batch in self._batches]
-        return closed_loop.fit(self._pipe, draws, self._uncached, full_steps)
+        name = json.dumps(list(full_steps))
+        if name not in self._fits:
+            if len(self._uncached) < len(self._batches):
+                self._uncached = []
+                for batch in self._batches:
+                    with self._noted():
+                        self._draw(batch)
+            draws = [partial(self._draw, batch) for batch in self._batches]
+            found = closed_loop.fit(self._pipe, draws, self._uncached, full_steps, near)
+            self._fits[name] = found and found.to_dict()
+            if self._folder is not None:
+                write_whole(self._folder / "fits.json", json.dumps(self._fits).encode())
+            return found
+        stored = self._fits[name]
+        return stored and Fitted.from_dict(stored)
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
