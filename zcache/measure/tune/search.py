@@ -26,7 +26,9 @@ FINALISTS = 3
 CLIMBERS = 4  # prompts without which full steps are not moved: fewer say little of others
 # Lists of full steps that forecasts are fitted to at most, and how many times the cost of a fit is left for each.
 FITS, FIT_SHARE = 2, 4
-FIELD = 75  # runs that a race needs for each granularity; of more it takes a third, and its winner climbs on the rest
+# Runs that a race needs for each granularity. Of more it takes a third where no forecasts are fitted, and its winner
+# climbs on the rest; fits climb first, on all but one part of so many.
+FIELD, KEPT = 75, 3
 
 
 class Search:
@@ -91,11 +93,10 @@ class Search:
         each = 2 * self._prompts  # for the fit, and to try it
         fits = min(FITS, (limit - shared) // (FIT_SHARE * each)) if self._fit is not None else 0
         kept = shared + fits * each
-        raced = (
-            max(limit // 3, min(limit - kept, FIELD * len(self._grams)))
-            if self._climbs
-            else limit - kept
-        )
+        raced = limit - kept
+        if self._climbs:
+            field = min(raced, FIELD * len(self._grams))
+            raced = field if fits == FITS else max(limit // 3, field)
         races = {count: Race(self._measure, self._prompts, raced) for count in counts}
         few = self._few(raced)
         begun = {
@@ -143,14 +144,14 @@ class Search:
 
     def _climb(self, race: Race, known: ZCacheConfig, fits: int) -> None:
         """Fit forecasts to the full steps of the best and, with runs for two fits, to the untuned ones; move the full
-        steps of the better fit about for half of the runs left, and those of whatever is then the best as long as
+        steps of the better fit about for most of the runs left, and those of whatever is then the best as long as
         there are runs."""
         moved = None
         if fits and self._fit is not None:
             moved = MovedFits(self._fit, self._of_fit, race, self._prompts)
             starts = race.best(known), self.untuned(len(known.full_steps or ()))
             moved.begin([start.full_steps or () for start in starts[:fits]])
-            moved.climb(self.num_steps, spare=race.left // 2 if self._climbs else race.left)
+            moved.climb(self.num_steps, spare=race.left // KEPT if self._climbs else race.left)
         if not self._climbs:
             return
         best = race.best(known)
