@@ -52,15 +52,16 @@ class World:
         return race, MovedFits(self.fit, made, race, PROMPTS)
 
 
-def test_the_better_of_two_fits_is_moved_to_where_it_is_best_and_only_that_is_drawn():
+@pytest.mark.parametrize("lists", [[(0, 12, 15), (0, 6, 15)], [(0, 6, 15), (0, 12, 15)]])
+def test_the_better_of_two_fits_is_moved_to_where_it_is_best_and_only_that_is_drawn(lists):
     world = World()
     race, moved = world.moved(1000)
-    moved.begin([(0, 12, 15), (0, 6, 15)])
+    moved.begin(lists)
     moved.climb(20, spare=0)
 
     assert [config.full_steps[1] for config in race.leaders()] == [8]
     assert len(world.drawn) == 1
-    assert (0, 11, 15) not in world.fits
+    assert all(steps[1] <= 10 for steps in world.fits[2:])
 
 
 def test_full_steps_are_fitted_to_once_also_by_a_later_climb():
@@ -149,6 +150,27 @@ def test_a_search_takes_fitted_forecasts_that_win_and_counts_what_they_cost():
     assert best.relax is None
     unfitted = Search({"output": np.eye(20).tolist()}, times, True, 4, measure)
     assert unfitted.best([5], 100)[5].base != "fitted"
+
+
+def test_fits_that_come_ever_nearer_and_lose_leave_runs_to_move_the_winners_full_steps():
+    fits, moved = [], set()
+
+    def fit(steps, _):
+        fits.append(steps)
+        return Fitted(steps, rows(steps), np.full(PROMPTS, float(len(fits))))
+
+    def measure(config, count):
+        if config.base == "fitted":
+            return {"psnr": [20.0] * count}
+        if fits:
+            moved.add(config.full_steps)
+        return {"psnr": [40.0] * count}
+
+    search = Search({"output": np.eye(20).tolist()}, TIMES, True, PROMPTS, measure, fit)
+    best = search.best([5], 400)[5]
+    assert best.base != "fitted"
+    assert len(fits) > 20
+    assert len(moved) > 10
 
 
 @pytest.mark.parametrize(("limit", "fits"), [(31, 0), (32, 1), (63, 1)])
