@@ -84,8 +84,8 @@ class Search:
         A race: settings and granularities on the first two placements, then those that gain most over all
         numbers of full steps on the other placements, on a few prompts; then fewer and fewer on more and more. With
         runs enough, what won at one number is tried at all others, too, forecasts are fitted to the winner's full
-        steps and to the untuned ones, and full steps are moved about. Full steps other than the
-        defaults' have to be clearly better than the best settings with these.
+        steps and to the untuned ones, and full steps are moved about. Full steps other than the defaults' have to be
+        clearly better than the best settings with these.
         """
         placed = self._placed(counts)
         shared = 2 * (len(counts) - 1) * self._prompts
