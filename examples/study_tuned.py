@@ -1,7 +1,7 @@
 """Profiles of `tune` against every untuned setting, at equal full steps, on subjects that no tuning has seen.
 
     python examples/study_tuned.py --model mini-dit
-    python examples/study_tuned.py --model mini-dit --overfitting 1 2 4 8
+    python examples/study_tuned.py --model mini-dit --subjects 16 --overfitting 1 2 4 8
 
 The first compares zcache/data/profiles/<model>.json with the defaults, the paper's settings and others that
 were once best on one of the embedded models. The second tunes on so many prompts each time, and judges on
@@ -21,6 +21,7 @@ import zcache
 from zcache import Profile, ZCacheConfig
 from zcache.caching.times import flow_of
 from zcache.evaluation.method import Method
+from zcache.evaluation.prompts import JUDGED
 from zcache.evaluation.quality import measure
 from zcache.measure.metrics import interval95
 from zcache.method.candidates import untuned
@@ -128,11 +129,13 @@ def overfitted(results: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="mini-flux")
-    parser.add_argument("--subjects", type=int, default=16)
+    parser.add_argument("--subjects", type=int, default=JUDGED // 2, help=f"at most {JUDGED // 2}")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--overfitting", type=int, nargs="+", default=[])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "study")
     args = parser.parse_args()
+    if 2 * args.subjects > JUDGED:
+        parser.error(f"{args.subjects} subjects are more than the {JUDGED // 2} that `tune` leaves")
     model, pipe = loading.find(args.model), loading.load(args.model, "cpu")
     pipe.set_progress_bar_config(disable=True)
     judged = calls(model, args.subjects, args.batch)

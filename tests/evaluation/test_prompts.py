@@ -77,3 +77,22 @@ def test_captions_of_the_embedded_models_are_held_out():
     found = prompts.read("embedded", loading.find("mini-flux"), 8)
     assert len(found) == 8 and {split(caption) for caption in found} == {"held-out"}
     assert Request(prompt=found[0]).prompt == found[0]
+
+
+@pytest.mark.parametrize("count", [1, 20, 100])
+@pytest.mark.parametrize("name", ["mini-flux", "mini-hunyuan"])
+def test_what_is_tuned_on_is_nothing_that_tables_judge_by(name, count):
+    model = loading.find(name)
+    tuned_on = prompts.for_tuning("embedded", model, count)
+    judged = prompts.read("embedded", model, prompts.JUDGED)
+
+    assert len(set(tuned_on)) == len(tuned_on) == count
+    assert not set(tuned_on) & set(judged)
+
+
+def test_a_list_that_is_named_and_classes_are_tuned_on_as_they_are(tmp_path):
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    named = str(tmp_path / "a.txt")
+    assert prompts.for_tuning(named, loading.find("mini-flux"), 1) == ["one", "two"]
+    dit = loading.find("mini-dit")
+    assert prompts.for_tuning("embedded", dit, 2) == prompts.read("embedded", dit, 2)

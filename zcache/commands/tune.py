@@ -73,7 +73,7 @@ def tune(options: argparse.Namespace) -> None:
     Asked(**goal).check(options.steps, options.count, options.held_out)
     model = loading.find(options.model)
     count = options.count + options.held_out
-    subjects = prompts.read(options.prompts, model, count)
+    subjects = prompts.for_tuning(options.prompts, model, count)
     subjects = [prompts.sample(subjects, index) for index in _spread(len(subjects), count)]
     output_file("out", options.out, ".json")
     if options.plot is not None:

@@ -21,6 +21,7 @@ from ..models import hub, loading
 from ..models.catalogue import Model
 from ..models.request import RequestError, label, text
 
+JUDGED = 64  # of the embedded captions: those that the tables in examples judge by
 PARTI = ("nateraw/parti-prompts", "PartiPrompts.tsv")
 
 
@@ -49,6 +50,16 @@ def read(name: str, model: Model, count: int | None) -> list[Any]:
     if name == "vbench":
         return from_file(_vbench())
     return from_file(Path(name))
+
+
+def for_tuning(name: str, model: Model, count: int) -> list[Any]:
+    """As `read`, but of the embedded captions none by which the tables in examples judge what was tuned, and each
+    once."""
+    if name != "embedded" or model.kind == "class":
+        return read(name, model, count)
+    drawn = _captions(model.kind, JUDGED + 8 * count)
+    judged = set(drawn[:JUDGED])
+    return [caption for caption in dict.fromkeys(drawn) if caption not in judged][:count]
 
 
 def from_file(path: Path) -> list[str]:

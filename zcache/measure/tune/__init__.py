@@ -46,7 +46,7 @@ def tune(
 
     An uncached run of every prompt is recorded; full steps and weights are proposed from its Gram matrix
     (see `knots`, `fitting`), real accelerated runs decide, and with effort enough forecasts are fitted to the
-    winner's full steps (`closed_loop`), and full steps are moved one at a time, as long as these runs get better.
+    untuned full steps (`closed_loop`), and full steps are moved one at a time, as long as fits or runs get better.
     What it will cost is told before it starts. Features of one prompt at a time, and the scheduler's input at every
     step of all that decide, lie in temporary files meanwhile.
 

@@ -4,9 +4,7 @@ drawn."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-
-import numpy as np
+from collections.abc import Callable
 
 from ...method.config import ZCacheConfig
 from ...method.forecasts import Row
@@ -39,14 +37,13 @@ class MovedFits:
         self._best: Fitted | None = None  # of those that say how near they come
         self._tried: set[Steps] = set()
 
-    def begin(self, lists: Iterable[Steps]) -> None:
-        """Fit to each of these full steps, as long as runs stay to try them."""
-        for steps in dict.fromkeys(lists):
-            found = self._fitted(steps, None, self._prompts)
-            if found is not None and found.decibels is None:
-                self._enter(found)
-            elif found is not None and _mean(found) > _mean(self._best):
-                self._best = found
+    def begin(self, steps: Steps) -> None:
+        """Fit to these full steps, if a run stays to try them."""
+        found = self._fitted(steps, None, self._prompts)
+        if found is not None and found.decibels is None:
+            self._enter(found)
+        else:
+            self._best = found
 
     def climb(self, num_steps: int, spare: int) -> None:
         """Move the full steps of the best one at a time, as long as it comes clearly nearer and `spare` runs stay
@@ -79,8 +76,3 @@ class MovedFits:
 
     def _enter(self, found: Fitted) -> None:
         self._race.enter([self._made(found.full_steps, found.rows)], self._prompts)
-
-
-def _mean(fitted: Fitted | None) -> float:
-    nearness = None if fitted is None else fitted.decibels
-    return -math.inf if nearness is None else float(np.mean(nearness))

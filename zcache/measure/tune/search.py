@@ -24,10 +24,10 @@ LEAST, MOST = 4, 20  # full steps that a floor of quality is looked for in
 # Settings that meet all placements, and runs on the other prompts that are kept for the end.
 FINALISTS = 3
 CLIMBERS = 4  # prompts without which full steps are not moved: fewer say little of others
-# Lists of full steps that forecasts are fitted to at most, and how many times the cost of a fit is left for each.
-FITS, FIT_SHARE = 2, 4
-# Runs that a race needs for each granularity. Of more it takes a third where no forecasts are fitted, and its winner
-# climbs on the rest; fits climb first, on all but one part of so many.
+# Runs of all prompts with which forecasts are fitted to the untuned full steps, and with which these are moved, too.
+FIT, MOVED_FIT = 8, 16
+# Runs that a race needs for each granularity. Of more it takes a third where no fits are moved, and its winner climbs
+# on the rest; fits climb first, on all but one part of so many.
 FIELD, KEPT = 75, 3
 
 
@@ -83,20 +83,19 @@ class Search:
 
         A race: settings and granularities on the first two placements, then those that gain most over all
         numbers of full steps on the other placements, on a few prompts; then fewer and fewer on more and more. With
-        runs enough, what won at one number is tried at all others, too, forecasts are fitted to the winner's full
-        steps and to the untuned ones, and full steps are moved about. Full steps other than the defaults' have to be
-        clearly better than the best settings with these.
+        runs enough forecasts are fitted to the untuned full steps and these moved; where that cannot be paid, what
+        won at one number is tried at all others. Then the best one's full steps are moved about. Full steps other
+        than the defaults' have to be clearly better than the best settings with these.
         """
         placed = self._placed(counts)
+        fits = 0 if self._fit is None else limit // self._prompts
         shared = 2 * (len(counts) - 1) * self._prompts
-        shared = shared if limit >= ENOUGH * shared else 0
-        each = 2 * self._prompts  # for the fit, and to try it
-        fits = min(FITS, (limit - shared) // (FIT_SHARE * each)) if self._fit is not None else 0
-        kept = shared + fits * each
-        raced = limit - kept
+        shared = shared if fits < MOVED_FIT and limit >= ENOUGH * shared else 0
+        # A fit, and to try it.
+        raced = limit - shared - (2 * self._prompts if fits >= FIT else 0)
         if self._climbs:
             field = min(raced, FIELD * len(self._grams))
-            raced = field if fits == FITS else max(limit // 3, field)
+            raced = field if fits >= MOVED_FIT else max(limit // 3, field)
         races = {count: Race(self._measure, self._prompts, raced) for count in counts}
         few = self._few(raced)
         begun = {
@@ -114,7 +113,7 @@ class Search:
                 race.allow(shared)
                 race.enter(self._elsewhere(won, placed, placed[count]), self._prompts)
             race.allow(limit - raced - shared)
-            self._climb(race, known[count], fits)
+            self._climb(race, known[count], fits >= FIT)
         return {count: race.best(known[count]) for count, race in races.items()}
 
     def _in_place(self, race: Race, count: int, forms: Sequence[Form]) -> ZCacheConfig:
@@ -142,21 +141,19 @@ class Search:
             for place in {0, min(index, len(lists) - 1)}
         ]
 
-    def _climb(self, race: Race, known: ZCacheConfig, fits: int) -> None:
-        """Fit forecasts to the full steps of the best and, with runs for two fits, to the untuned ones; move the full
-        steps of the better fit about for most of the runs left, and those of whatever is then the best as long as
-        there are runs."""
-        moved = None
-        if fits and self._fit is not None:
-            moved = MovedFits(self._fit, self._of_fit, race, self._prompts)
-            starts = race.best(known), self.untuned(len(known.full_steps or ()))
-            moved.begin([start.full_steps or () for start in starts[:fits]])
-            moved.climb(self.num_steps, spare=race.left // KEPT if self._climbs else race.left)
+    def _climb(self, race: Race, known: ZCacheConfig, fitted: bool) -> None:
+        """Fit forecasts to the untuned full steps and move these about for most of the runs left; then the full steps
+        of whatever is the best, as long as there are runs."""
+        fits = None
+        if fitted and self._fit is not None:
+            fits = MovedFits(self._fit, self._of_fit, race, self._prompts)
+            fits.begin(self.untuned(len(known.full_steps or ())).full_steps or ())
+            fits.climb(self.num_steps, spare=race.left // KEPT if self._climbs else race.left)
         if not self._climbs:
             return
         best = race.best(known)
-        if moved is not None and best.forecasts is not None:
-            moved.climb(self.num_steps, spare=0)
+        if fits is not None and best.forecasts is not None:
+            fits.climb(self.num_steps, spare=0)
         else:
             self._move(race, best)
 
