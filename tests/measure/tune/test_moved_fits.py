@@ -188,3 +188,14 @@ def test_forecasts_are_fitted_where_runs_enough_are_left_for_the_race(limit, fit
     search = Search({"output": np.eye(20).tolist()}, TIMES, True, 4, measure, fit)
     search.best([5], limit)
     assert made == [search.untuned(5).full_steps][:fits]
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_where_fits_are_moved_no_runs_go_to_what_won_at_other_numbers(monkeypatch, fitted):
+    shared = []
+    monkeypatch.setattr(Search, "_elsewhere", lambda *_: shared.append(1) or [])
+    world = World()
+    fit = world.fit if fitted else None
+    search = Search({"output": np.eye(20).tolist()}, TIMES, True, PROMPTS, world.measure, fit)
+    search.best([4, 5, 6], 100)
+    assert bool(shared) != fitted

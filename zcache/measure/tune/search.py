@@ -142,12 +142,12 @@ class Search:
         ]
 
     def _climb(self, race: Race, known: ZCacheConfig, fitted: bool) -> None:
-        """Fit forecasts to the untuned full steps and move these about for most of the runs left; then the full steps
+        """Fit forecasts to the untuned full steps, `known`'s, and move these about for most of the runs left; then those
         of whatever is the best, as long as there are runs."""
         fits = None
         if fitted and self._fit is not None:
             fits = MovedFits(self._fit, self._of_fit, race, self._prompts)
-            fits.begin(self.untuned(len(known.full_steps or ())).full_steps or ())
+            fits.begin(known.full_steps or ())
             fits.climb(self.num_steps, spare=race.left // KEPT if self._climbs else race.left)
         if not self._climbs:
             return
