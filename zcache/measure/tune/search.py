@@ -142,7 +142,7 @@ class Search:
         ]
 
     def _climb(self, race: Race, known: ZCacheConfig, fitted: bool) -> None:
-        """Fit forecasts to the untuned full steps, `known`'s, and move these about for most of the runs left; then those
+        """Fit forecasts to the untuned full steps, `known`'s, and move these for most of the runs left; then those
         of whatever is the best, as long as there are runs."""
         fits = None
         if fitted and self._fit is not None:
