@@ -124,6 +124,7 @@ def test_a_folder_that_is_no_checkpoint_is_one_line(capsys, tmp_path):
         ("tune --effort 1", "effort is 1 uncached runs, and these prompts and budgets need 12.8"),
         ("tune --speedup 60", "two full steps of 50 give 25 at most; ask for less"),
         ("tune --full 9 --steps 8", "full is 9; give a whole number from 2 to 8"),
+        ("tune --projections -1", "projections is -1; give a whole number from 0 up"),
         ("tune --granularity x", "granularity 'x' is unknown; choose one of"),
         (f"tune --folder {__file__}", "test_refusals.py, which is a file; give a folder"),
         ("bench --intervals 0", "interval is 0; give a whole number from 1 up"),

@@ -45,6 +45,12 @@ def add_commands(commands: Any) -> None:
     )
     sub.add_argument("--effort", type=float, help="the most it may take, in uncached runs")
     sub.add_argument("--batch", type=int, default=1, help="prompts drawn at once (default 1)")
+    sub.add_argument(
+        "--projections",
+        type=int,
+        default=0,
+        help="gradients of the decoder for each prompt, by which fits see what pictures show (default 0: latents)",
+    )
     sub.add_argument("--steps", type=int, default=50, help="sampling steps (default 50)")
     sub.add_argument("--granularity", help="what is cached (default: stack and output are tried)")
     sub.add_argument("--seed", type=int, default=0, help="of the first prompt's noise (default 0)")

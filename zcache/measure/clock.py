@@ -183,7 +183,7 @@ def before(owner: Any, name: str, call: Callable[[], None]) -> Iterator[None]:
 @contextmanager
 def after(owner: Any, name: str, call: Callable[[Any], None]) -> Iterator[None]:
     """Show `call` what each call of the method `owner.name` returns, on this instance only."""
-    with _wrapped(owner, name, lambda original: _then(original, call)):
+    with wrapped(owner, name, lambda original: _then(original, call)):
         yield
 
 
@@ -198,7 +198,7 @@ def given(owner: Any, name: str, call: Callable[..., None]) -> Iterator[None]:
 
         return both
 
-    with _wrapped(owner, name, seen):
+    with wrapped(owner, name, seen):
         yield
 
 
@@ -212,7 +212,8 @@ def _then(original: Callable[..., Any], call: Callable[[Any], None]) -> Callable
 
 
 @contextmanager
-def _wrapped(owner: Any, name: str, wrap: Callable[[Any], Callable[..., Any]]) -> Iterator[None]:
+def wrapped(owner: Any, name: str, wrap: Callable[[Any], Callable[..., Any]]) -> Iterator[None]:
+    """Put what `wrap` makes of the method `owner.name` in its place, on this instance only."""
     original, shadowed = getattr(owner, name), name in vars(owner)
     setattr(owner, name, wraps(original)(wrap(original)))  # pipelines look at the signature
     try:

@@ -39,6 +39,7 @@ def tune(
     folder: str | Path | None = None,
     batch: int = 1,
     seed: int = 0,
+    projections: int = 0,
     told: Told | None = None,
     **call: Any,
 ) -> Profile:
@@ -64,6 +65,9 @@ def tune(
         batch: how many prompts are drawn at once, where nothing but the prompt differs: faster, if there is
             memory.
         seed: of the first prompt's noise.
+        projections: gradients of the decoder for each prompt, by which forecasts are fitted to what pictures show
+            of a latent (see `sight`), 8 or more; beside the effort. 0 fits them to the latents, which is as good
+            where the decoder shows all alike.
         told: told of progress; None logs it, and warns of the cost.
         call: arguments of every pipeline call, `num_inference_steps` among them. Pictures are always taken as
             numbers, whatever `output_type` is; `latent` compares latents.
@@ -75,13 +79,20 @@ def tune(
     """
     said, told = told or logger.warning, told or logger.info
     check_ready(pipe)
-    asked = Asked(full, speedup, psnr, budgets, effort, granularity, folder, batch, seed)
+    asked = Asked(
+        full, speedup, psnr, budgets, effort, granularity, folder, batch, seed, projections
+    )
     sets = [calls(pipe, part, call) for part in parted(prompts, held_out)]
     sizes = len(sets[0]), len(sets[1])
     asked.check(steps_of(pipe, sets[0] + sets[1]), *sizes)
     said(
         f"tuning takes up to {asked.most(*sizes):g} uncached runs' time: {sizes[0]} to calibrate by, {sizes[1]} held "
         "out, and accelerated runs"
+        + (
+            f"; and {projections} gradients of the decoder for each of the former"
+            if projections
+            else ""
+        )
     )
     header = _header(pipe)
     near, far = _trials(pipe, sets, asked, header, told)
@@ -137,8 +148,10 @@ def _trials(
     """Both sets of calls to run, to calibrate by and held out, each with noise of its own."""
     about = {**header, "weights": fingerprint(pipe), "granularities": list(asked.forms)}
     about |= {"batch": asked.batch, "metered": asked.speedup is not None}
+    about |= {"projections": asked.projections} if asked.projections else {}
     near = Trials(
-        pipe, sets[0], "calibration", asked.seed, about, asked.where, told, asked.batch, about["metered"]
+        pipe, sets[0], "calibration", asked.seed, about, asked.where, told, asked.batch, about["metered"],
+        asked.projections,
     )  # fmt: skip
     seed = asked.seed + 10_000
     return near, Trials(pipe, sets[1], "held-out", seed, about, asked.where, told, asked.batch)

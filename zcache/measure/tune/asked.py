@@ -38,6 +38,7 @@ class Asked:
     folder: str | Path | None = None
     batch: int = 1
     seed: int = 0
+    projections: int = 0
 
     def __post_init__(self) -> None:
         checks.unbox(self)
@@ -51,6 +52,7 @@ class Asked:
         _between("psnr", self.psnr, 0, MOST_PSNR)
         checks.whole("batch", self.batch, 1)
         checks.whole("seed", self.seed, 0, SEED_MAX)
+        checks.whole("projections", self.projections, 0)
         if self.effort is not None and not (checks.is_number(self.effort) and self.effort > 0):
             raise ConfigError(
                 f"effort is {self.effort!r}; give uncached runs' time, a number above 0"

@@ -26,6 +26,7 @@ from ...method.forecasts import Forecasts, Row, checked
 from ..clock import given
 from .affine_steps import AffineSteps
 from .least_squares import Nearest
+from .sight import Sight
 from .uncached import Uncached
 
 Draw = Callable[[], object]
@@ -146,6 +147,7 @@ def fit(
     uncached: Sequence[Uncached],
     full_steps: Sequence[int],
     near: Fitted | None = None,
+    sights: Sequence[Sight] | None = None,
 ) -> Fitted | None:
     """The factors of every step (see forecasts.py); None where the denoiser's calls cannot be followed.
 
@@ -154,6 +156,7 @@ def fit(
         uncached: the run of each call.
         full_steps: ascending, from 0.
         near: fitted to others with the same draws. What both begin with is not computed again.
+        sights: of each call, what its pictures show; None are latents as they are.
     """
     if len(find_denoisers(pipe)) > 1:
         return None  # a run that goes on with another begins anew there
@@ -163,7 +166,7 @@ def fit(
     followed = closed[0] if closed[0] and all(closed) else None
     steps = AffineSteps(followed or [(0.0, 1.0)] * num_steps)
     rows: list[list[tuple[float, ...]]] = [[(), ()] for _ in range(num_steps)]
-    kept, anchors, nearest = 0, [Anchors() for _ in draws], Nearest(truth, steps)
+    kept, anchors, nearest = 0, [Anchors() for _ in draws], Nearest(truth, steps, sights)
     if near and near.nearest:
         kept = near.common(full_steps)
         anchors, nearest = [own.first(kept) for own in near.anchors], near.nearest.first(kept)

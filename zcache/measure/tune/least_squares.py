@@ -8,6 +8,7 @@ import numpy as np
 
 from .affine_steps import AffineSteps
 from .gram import SLICE
+from .sight import Sight
 
 RIDGE = 1e-8  # beside the rows' own products, so that equal ones do no harm
 ROUNDS = 3  # solutions, each with the weights that the one before shows
@@ -20,10 +21,16 @@ class Nearest:
     Args:
         truth: of each call, what its scheduler was given at every step, (T, numbers).
         steps: the scheduler's.
+        sights: what the pictures of each call show of a latent; None are latents as they are.
     """
 
-    def __init__(self, truth: Sequence[np.ndarray], steps: AffineSteps) -> None:
-        self._truth, self._steps = truth, steps
+    def __init__(
+        self,
+        truth: Sequence[np.ndarray],
+        steps: AffineSteps,
+        sights: Sequence[Sight] | None = None,
+    ) -> None:
+        self._truth, self._steps, self._sights = truth, steps, sights
         self._sizes = np.empty(0)  # (pictures, T), the squares of the latents
         self._wanted: list[np.ndarray] = []  # of each anchor (pictures, T), its products with them
         # Of each anchor its products with those before and itself, (pictures,).
@@ -32,7 +39,7 @@ class Nearest:
 
     def first(self, anchors: int) -> Nearest:
         """The same of the first so many anchors, to be extended by others."""
-        made = Nearest(self._truth, self._steps)
+        made = Nearest(self._truth, self._steps, self._sights)
         made._sizes = self._sizes
         made._wanted, made._products = self._wanted[:anchors], self._products[:anchors]
         made._gram = self._gram[:, :anchors, :anchors] if anchors else self._gram
@@ -44,18 +51,26 @@ class Nearest:
         Args:
             given: of each call what the scheduler was given at every anchor so far, (pictures, numbers).
         """
+        sights: Sequence[Sight | None] = self._sights or [None] * len(given)
         pairs = [
             (own[-1], plain.reshape(len(plain), *own[-1].shape))
             for own, plain in zip(given, self._truth, strict=True)
         ]
         if not self._sizes.size:
-            self._sizes = _stacked(_squares(plain, self._steps) for _, plain in pairs)
-        self._wanted.append(
-            self._steps.summed(_stacked(_summed("rd,trd->rt", *pair) for pair in pairs))
+            self._sizes = _stacked(
+                _squares(plain, self._steps, sight)
+                for (_, plain), sight in zip(pairs, sights, strict=True)
+            )
+        wanted = _stacked(
+            _seen("rd,trd->rt", *pair, sight) for pair, sight in zip(pairs, sights, strict=True)
         )
+        self._wanted.append(self._steps.summed(wanted))
         self._products.append(
             [
-                _stacked(_summed("rd,rd->r", own[-1], own[i]) for own in given)
+                _stacked(
+                    _seen("rd,rd->r", own[-1], own[i], sight)
+                    for own, sight in zip(given, sights, strict=True)
+                )
                 for i in range(len(given[0]))
             ]
         )
@@ -108,13 +123,24 @@ def _off(
     return np.asarray(sizes - 2 * wanted @ factors + cross)
 
 
-def _squares(outputs: np.ndarray, steps: AffineSteps) -> np.ndarray:
+def _squares(outputs: np.ndarray, steps: AffineSteps, sight: Sight | None) -> np.ndarray:
     """(R, T) of the latents after outputs (T, R, N), a slice at a time."""
     total = np.zeros(outputs.shape[1::-1])
     for begin in range(0, outputs.shape[-1], SLICE):
         part = outputs[..., begin : begin + SLICE].astype(np.float64)
         total += np.square(steps.summed(np.moveaxis(part, 0, -1))).sum(1)
-    return total
+    if sight is None:
+        return total
+    projected = steps.summed(np.moveaxis(sight.of(outputs), 0, -1))
+    return sight.joined(total, np.square(projected).sum(1))
+
+
+def _seen(what: str, one: np.ndarray, other: np.ndarray, sight: Sight | None) -> np.ndarray:
+    """An einsum over the last axis, of the numbers or of what pictures show of them."""
+    plain = _summed(what, one, other)
+    if sight is None:
+        return plain
+    return sight.joined(plain, np.einsum(what, sight.of(one), sight.of(other)))
 
 
 def _summed(what: str, one: np.ndarray, other: np.ndarray) -> np.ndarray:

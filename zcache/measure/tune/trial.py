@@ -23,6 +23,7 @@ from . import closed_loop, naming
 from .calls import batches, draw
 from .closed_loop import Fitted
 from .gram import recording
+from .sight import Sight, look
 from .uncached import Uncached
 
 Told = Callable[[str], None]
@@ -36,6 +37,7 @@ class Trials:
         seed: of the first call; each later one has the next.
         batch: how many calls at most are drawn at once.
         metered: whether the FLOPs of the first call are counted. It is drawn alone, since that slows it down.
+        projections: of every picture, by which fits see latents (see sight.py); 0 are latents as they are.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Trials:
         told: Told,
         batch: int = 1,
         metered: bool = True,
+        projections: int = 0,
     ) -> None:
         self.name, self.calls, self.seed = name, list(calls), seed
         self._pipe, self._told, self._metered = pipe, told, metered
@@ -56,6 +59,8 @@ class Trials:
         self._folder = None if folder is None else folder / name
         self._plain: list[dict[str, Any]] = []
         self._uncached: list[Uncached] = []  # of each batch
+        self._projections = projections
+        self._sights: list[Sight] | None = None
         self._done = self._stored(header)
         fits = None if self._folder is None else self._folder / "fits.json"
         self._fits: dict[str, Any] = {} if fits is None else _read_json(fits, {})
@@ -118,7 +123,14 @@ class Trials:
                     with self._noted():
                         self._draw(batch)
             draws = [partial(self._draw, batch) for batch in self._batches]
-            found = closed_loop.fit(self._pipe, draws, self._uncached, full_steps, near)
+            if self._projections:
+                self._sights = look(
+                    self._pipe, draws, self._uncached, self._projections, self._told
+                )
+                self._projections = 0
+            found = closed_loop.fit(
+                self._pipe, draws, self._uncached, full_steps, near, self._sights
+            )
             self._fits[name] = found and found.to_dict()
             if self._folder is not None:
                 write_whole(self._folder / "fits.json", json.dumps(self._fits).encode())

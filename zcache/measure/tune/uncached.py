@@ -63,6 +63,11 @@ class Uncached:
         """
         return self._rows.matrix()
 
+    @property
+    def last(self) -> Tensor | None:
+        """The latent after the last step; None where there is no closed form."""
+        return None if self.closed_form() is None else self._expected
+
     def closed_form(self) -> Sequence[tuple[float, float]] | None:
         """a and b of every step, x' = a x + b v; None where latents do not follow so, or one stays in place."""
         if self._form is None:
