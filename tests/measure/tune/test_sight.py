@@ -153,6 +153,13 @@ def test_tune_tells_of_the_gradients_before_it_starts():
     with pytest.raises(zcache.ConfigError, match="projections"):
         zcache.tune(pipe, [0, 1, 2], projections=-1, **GUIDED)
     zcache.tune(
-        pipe, [0, 1, 2, 3], held_out=[1], full=4, effort=80, projections=2, told=told.append, **GUIDED
+        pipe,
+        [0, 1, 2, 3],
+        held_out=[1],
+        full=4,
+        effort=80,
+        projections=2,
+        told=told.append,
+        **GUIDED,
     )
     assert told[0].endswith("and 2 gradients of the decoder for each of the former")
