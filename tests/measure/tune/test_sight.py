@@ -56,7 +56,9 @@ def test_projections_have_the_length_that_the_picture_changes_by():
 
 def test_what_is_seen_is_the_projections_and_as_much_of_the_latents():
     """By hand: gradients 3 and 4 of one number each, two pictures, the second not shown."""
-    sight = Sight(np.array([[[3.0, 0.0], [0.0, 0.0]], [[0.0, 4.0], [0.0, 0.0]]], np.float32))
+    gradients = np.array([[[3.0, 0.0], [0.0, 0.0]], [[0.0, 4.0], [0.0, 0.0]]], np.float32)
+    sight = Sight(gradients, np.ones((3, 4)))
+    assert sight.truth.shape == (3, 2, 2)
     rows = np.array([[1.0, 2.0], [5.0, 5.0]])
     projected = sight.of(rows)
     assert projected[0] == pytest.approx([3 / 2**0.5, 8 / 2**0.5])
@@ -126,6 +128,16 @@ def test_a_decoder_without_gradient_is_told_and_latents_are_compared(monkeypatch
     )
     assert torch.is_grad_enabled()
     assert not intercept.is_armed(pipe.transformer, "__call__")
+
+
+def test_gradients_that_are_not_finite_are_told_too():
+    told = []
+    pipe, own = dit_trials(4, told.append)
+    pipe.vae.post_quant_conv.register_full_backward_hook(
+        lambda _, found, __: tuple(each * float("nan") for each in found)
+    )
+    assert own.fit(FULL).rows == plain_rows()
+    assert told[-1].endswith("ValueError: the decoder's gradients are not finite")
 
 
 def test_calls_that_ask_for_latents_show_nothing():

@@ -26,10 +26,9 @@ from ...method.forecasts import Forecasts, Row, checked
 from ..clock import given
 from .affine_steps import AffineSteps
 from .least_squares import Nearest
-from .sight import Sight
+from .sight import Draw, Sight
 from .uncached import Uncached
 
-Draw = Callable[[], object]
 DIGITS = 6
 
 
@@ -147,7 +146,7 @@ def fit(
     uncached: Sequence[Uncached],
     full_steps: Sequence[int],
     near: Fitted | None = None,
-    sights: Sequence[Sight] | None = None,
+    sights: Sequence[Sight] = (),
 ) -> Fitted | None:
     """The factors of every step (see forecasts.py); None where the denoiser's calls cannot be followed.
 
@@ -156,7 +155,7 @@ def fit(
         uncached: the run of each call.
         full_steps: ascending, from 0.
         near: fitted to others with the same draws. What both begin with is not computed again.
-        sights: of each call, what its pictures show; None are latents as they are.
+        sights: of each call, what its pictures show; without, latents are compared as they are.
     """
     if len(find_denoisers(pipe)) > 1:
         return None  # a run that goes on with another begins anew there

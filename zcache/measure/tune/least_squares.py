@@ -21,16 +21,17 @@ class Nearest:
     Args:
         truth: of each call, what its scheduler was given at every step, (T, numbers).
         steps: the scheduler's.
-        sights: what the pictures of each call show of a latent; None are latents as they are.
+        sights: what the pictures of each call show of a latent; without, latents are compared as they are.
     """
 
     def __init__(
         self,
         truth: Sequence[np.ndarray],
         steps: AffineSteps,
-        sights: Sequence[Sight] | None = None,
+        sights: Sequence[Sight] = (),
     ) -> None:
         self._truth, self._steps, self._sights = truth, steps, sights
+        self._seen: list[list[np.ndarray]] = []  # of each anchor and call (pictures, projections)
         self._sizes = np.empty(0)  # (pictures, T), the squares of the latents
         self._wanted: list[np.ndarray] = []  # of each anchor (pictures, T), its products with them
         # Of each anchor its products with those before and itself, (pictures,).
@@ -40,7 +41,7 @@ class Nearest:
     def first(self, anchors: int) -> Nearest:
         """The same of the first so many anchors, to be extended by others."""
         made = Nearest(self._truth, self._steps, self._sights)
-        made._sizes = self._sizes
+        made._sizes, made._seen = self._sizes, self._seen[:anchors]
         made._wanted, made._products = self._wanted[:anchors], self._products[:anchors]
         made._gram = self._gram[:, :anchors, :anchors] if anchors else self._gram
         return made
@@ -51,30 +52,44 @@ class Nearest:
         Args:
             given: of each call what the scheduler was given at every anchor so far, (pictures, numbers).
         """
-        sights: Sequence[Sight | None] = self._sights or [None] * len(given)
         pairs = [
             (own[-1], plain.reshape(len(plain), *own[-1].shape))
             for own, plain in zip(given, self._truth, strict=True)
         ]
+        # Of every call that has a sight; without there are none.
+        truth = [sight.truth for sight in self._sights]
+        self._seen.append([sight.of(own[-1]) for sight, own in zip(self._sights, given)])  # noqa: B905
         if not self._sizes.size:
-            self._sizes = _stacked(
-                _squares(plain, self._steps, sight)
-                for (_, plain), sight in zip(pairs, sights, strict=True)
+            self._sizes = self._joined(
+                [_squares(plain, self._steps) for _, plain in pairs],
+                [np.square(_moved(each, self._steps)).sum(1) for each in truth],
             )
-        wanted = _stacked(
-            _seen("rd,trd->rt", *pair, sight) for pair, sight in zip(pairs, sights, strict=True)
+        wanted = self._joined(
+            [_summed("rd,trd->rt", *pair) for pair in pairs],
+            [np.einsum("rd,trd->rt", *pair) for pair in zip(self._seen[-1], truth, strict=True)],
         )
         self._wanted.append(self._steps.summed(wanted))
         self._products.append(
             [
-                _stacked(
-                    _seen("rd,rd->r", own[-1], own[i], sight)
-                    for own, sight in zip(given, sights, strict=True)
+                self._joined(
+                    [_summed("rd,rd->r", own[-1], own[i]) for own in given],
+                    [
+                        np.einsum("rd,rd->r", *pair)
+                        for pair in zip(self._seen[-1], seen, strict=True)
+                    ],
                 )
-                for i in range(len(given[0]))
+                for i, seen in enumerate(self._seen)
             ]
         )
         self._gram = _symmetric(self._products)
+
+    def _joined(self, plain: Sequence[np.ndarray], seen: Sequence[np.ndarray]) -> np.ndarray:
+        """Products of latents, of each call (pictures, ...), one after another; with those of the projections, where
+        there are sights."""
+        if not self._sights:
+            return _stacked(plain)
+        each = zip(self._sights, plain, seen, strict=True)
+        return _stacked(sight.joined(*products) for sight, *products in each)
 
     def __call__(self, step: int, anchors: int) -> np.ndarray:
         """(anchors,), what the latent after a step should have of each of the first so many."""
@@ -123,24 +138,18 @@ def _off(
     return np.asarray(sizes - 2 * wanted @ factors + cross)
 
 
-def _squares(outputs: np.ndarray, steps: AffineSteps, sight: Sight | None) -> np.ndarray:
+def _squares(outputs: np.ndarray, steps: AffineSteps) -> np.ndarray:
     """(R, T) of the latents after outputs (T, R, N), a slice at a time."""
     total = np.zeros(outputs.shape[1::-1])
     for begin in range(0, outputs.shape[-1], SLICE):
         part = outputs[..., begin : begin + SLICE].astype(np.float64)
-        total += np.square(steps.summed(np.moveaxis(part, 0, -1))).sum(1)
-    if sight is None:
-        return total
-    projected = steps.summed(np.moveaxis(sight.of(outputs), 0, -1))
-    return sight.joined(total, np.square(projected).sum(1))
+        total += np.square(_moved(part, steps)).sum(1)
+    return total
 
 
-def _seen(what: str, one: np.ndarray, other: np.ndarray, sight: Sight | None) -> np.ndarray:
-    """An einsum over the last axis, of the numbers or of what pictures show of them."""
-    plain = _summed(what, one, other)
-    if sight is None:
-        return plain
-    return sight.joined(plain, np.einsum(what, sight.of(one), sight.of(other)))
+def _moved(outputs: np.ndarray, steps: AffineSteps) -> np.ndarray:
+    """(R, N, T), the latents after outputs (T, R, N)."""
+    return steps.summed(np.moveaxis(outputs, 0, -1))
 
 
 def _summed(what: str, one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -33,13 +33,15 @@ class Sight:
     Args:
         gradients: (projections, pictures, numbers) of the last latent; pictures that nothing is shown of are left
             out of all that is computed here.
+        truth: what the scheduler of its uncached run was given, (T, pictures, numbers) or the last two flat.
     """
 
-    def __init__(self, gradients: np.ndarray) -> None:
+    def __init__(self, gradients: np.ndarray, truth: np.ndarray) -> None:
         self._gradients = gradients / len(gradients) ** 0.5
         squares = np.square(self._gradients, dtype=np.float64).sum(0)
         self._shown = squares.any(1)
         self._shares = squares.mean(1)  # of the distances in the latents
+        self.truth = self.of(truth.reshape(-1, *squares.shape))
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """(..., pictures, numbers) as (..., pictures, projections)."""
@@ -53,8 +55,8 @@ class Sight:
 
 def look(
     pipe: Any, draws: Sequence[Draw], uncached: Sequence[Uncached], count: int, told: Told
-) -> list[Sight] | None:
-    """The sights of all calls' pictures; None, which is told, where they cannot be had.
+) -> list[Sight]:
+    """The sights of all calls' pictures; none, which is told, where they cannot be had.
 
     Takes of each call one full computation, and `count` gradients of the decoder.
 
@@ -76,14 +78,15 @@ def look(
     if len(found) == len(draws):
         return found
     told(f"fits compare latents, not what pictures show of them: {why}")
-    return None
+    return []
 
 
 def _look(pipe: Any, draw: Draw, uncached: Uncached, count: int, seed: int) -> Sight | None:
     vae, last = getattr(pipe, "vae", None), uncached.last
     if last is None or not hasattr(vae, "decode"):
         return None
-    run = _Run(last, len(uncached.given()), count, seed)
+    truth = uncached.given()
+    run = _Run(last, len(truth), count, seed)
     with ExitStack() as stack:
         stack.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))  # as it was, after
         for denoiser in find_denoisers(pipe):
@@ -92,7 +95,9 @@ def _look(pipe: Any, draw: Draw, uncached: Uncached, count: int, seed: int) -> S
         stack.enter_context(wrapped(pipe.scheduler, "step", run.stepping))
         stack.enter_context(wrapped(vae, "decode", run.decoding))
         draw()
-    return Sight(run.gradients) if run.gradients.any() else None
+    if not np.isfinite(run.gradients).all():
+        raise ValueError("the decoder's gradients are not finite")
+    return Sight(run.gradients, truth) if run.gradients.any() else None
 
 
 class _Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,8 @@ from . import closed_loop, naming
 from .calls import batches, draw
 from .closed_loop import Fitted
 from .gram import recording
-from .sight import Sight, look
+from .sight import Sight, Told, look
 from .uncached import Uncached
-
-Told = Callable[[str], None]
 
 
 class Trials:
@@ -60,7 +58,7 @@ class Trials:
         self._plain: list[dict[str, Any]] = []
         self._uncached: list[Uncached] = []  # of each batch
         self._projections = projections
-        self._sights: list[Sight] | None = None
+        self._sights: list[Sight] = []
         self._done = self._stored(header)
         fits = None if self._folder is None else self._folder / "fits.json"
         self._fits: dict[str, Any] = {} if fits is None else _read_json(fits, {})
