@@ -33,25 +33,47 @@ def flux_trials(projections, told=print):
     return pipe, trials(pipe, calls(pipe, pictures, {}), projections, told)
 
 
-def test_projections_have_the_length_that_the_picture_changes_by():
-    """The law: their mean square is that of J e, of 400 within 25 % (sqrt(2 / 400) is 7 %)."""
-    pipe, own = dit_trials(400)
+def dit_shown(pipe, latent):
+    half = latent[: len(latent) // 2]  # guidance's other one is not decoded
+    return pipe.vae.decode(half / pipe.vae.config.scaling_factor).sample
+
+
+def flux_shown(pipe, latent):
+    side = int(latent.shape[1] ** 0.5) * 2 * pipe.vae_scale_factor
+    config, unpacked = (
+        pipe.vae.config,
+        pipe._unpack_latents(latent, side, side, pipe.vae_scale_factor),
+    )
+    return pipe.vae.decode(unpacked / config.scaling_factor + config.shift_factor).sample
+
+
+def saturated_trials(projections):
+    pipe = pipelines.dit()
+    with torch.no_grad():
+        pipe.vae.decoder.conv_out.weight *= 30
+    return dit_trials(projections, pipe=pipe)
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [(dit_trials, dit_shown), (saturated_trials, dit_shown), (flux_trials, flux_shown)],
+)
+def test_projections_have_the_length_that_the_picture_changes_by(made, shown):
+    """The law: their mean square is that of J e, of 400 within 25 % (sqrt(2 / 400) is 7 %); what is beyond white or
+    black shows nothing."""
+    pipe, own = made(400)
     own.fit(FULL)
     last = own._uncached[0].last
     error = torch.randn(last.shape, generator=torch.Generator().manual_seed(0)) * 1e-3
-    half = len(last) // 2  # guidance's other one is not decoded
-
-    def shown(latent):
-        scaled = latent[:half] / pipe.vae.config.scaling_factor
-        return pipe.vae.decode(scaled).sample.clamp(-1, 1).double()
-
     with torch.no_grad():
-        changed = float((shown(last + error) - shown(last)).square().sum())
-    rows = error.flatten(1).numpy()
-    seen = np.square(own._sights[0].of(rows)).sum(-1)
+        one, other = (shown(pipe, latent).double() for latent in (last, last + error))
+    changed = float((other.clamp(-1, 1) - one.clamp(-1, 1)).square().sum())
+    seen = np.square(own._sights[0].of(error.flatten(1).numpy())).sum(-1)
 
+    if made is saturated_trials:
+        assert changed < 0.7 * float((other - one).square().sum())
     assert seen[0] == pytest.approx(changed, rel=0.25)
-    assert not seen[half:].any()
+    assert not seen[1:].any()
 
 
 def test_what_is_seen_is_the_projections_and_as_much_of_the_latents():
