@@ -63,11 +63,17 @@ def submitted(client, prompt, endpoint="/compare_image"):
     return client.submit(kind="image", subject=prompt, steps=STEPS, api_name=endpoint)
 
 
+def cancel(job):
+    """Cancel it, once its client knows the event: before, the server is asked to cancel none."""
+    until(lambda: job.communicator.event_id)
+    job.cancel()
+
+
 @pytest.mark.parametrize("endpoint", ["/compare_image", "/three_pictures", "/sweep"])
 def test_a_job_that_is_cancelled_ends_at_its_next_pass(served, slowed, endpoint):
     job = submitted(Client(served, verbose=False), f"cancelled {endpoint}", endpoint)
     slowed.begun()
-    job.cancel()
+    cancel(job)
     until(lambda: not named())
 
     assert slowed.passes < RUN
@@ -78,9 +84,9 @@ def test_a_job_that_is_cancelled_while_it_waits_for_the_device_never_has_it(serv
     slowed.begun()
     second = submitted(Client(served, verbose=False), "one that waits")
     until(lambda: len(named()) == 2)
-    second.cancel()
+    cancel(second)
     until(lambda: len(named()) == 1)
-    first.cancel()
+    cancel(first)
     until(lambda: not named())
 
     assert slowed.passes < RUN
@@ -102,7 +108,7 @@ def test_an_equal_run_of_another_caller_goes_on(served, slowed):
     slowed.begun()
     second = submitted(other, "of two callers")
     until(lambda: len(named()) == 2)
-    first.cancel()
+    cancel(first)
 
     assert second.result(timeout=PATIENCE)[-1]["num_steps"] == STEPS
 
